@@ -1,0 +1,125 @@
+#include "base/hash.h"
+
+#include <assert.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+static EVP_MD *fetched;
+static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
+static pthread_key_t thread_key;
+
+struct sha256 {
+    EVP_MD_CTX *context;
+};
+
+static void free_thread_context(void *h) {
+    sha256_free(h);
+}
+
+/* One context a thread serves sha256_of. The main thread's goes at exit, for the leak checker. */
+static void free_main_context(void) {
+    sha256_free(pthread_getspecific(thread_key));
+    pthread_setspecific(thread_key, NULL);
+    EVP_MD_free(fetched);
+}
+
+static void fetch(void) {
+    fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
+    if (fetched == NULL || pthread_key_create(&thread_key, free_thread_context) != 0)
+        abort();
+    atexit(free_main_context);
+}
+
+struct sha256 *sha256_new(void) {
+    pthread_once(&fetch_once, fetch);
+    struct sha256 *h = calloc(1, sizeof *h);
+    if (h != NULL)
+        h->context = EVP_MD_CTX_new();
+    if (h == NULL || h->context == NULL)
+        abort();
+    return h;
+}
+
+void sha256_free(struct sha256 *h) {
+    if (h == NULL)
+        return;
+    EVP_MD_CTX_free(h->context);
+    free(h);
+}
+
+void sha256_begin(struct sha256 *h) {
+    if (EVP_DigestInit_ex2(h->context, fetched, NULL) != 1)
+        abort();
+}
+
+void sha256_add(struct sha256 *h, const void *data, size_t len) {
+    if (EVP_DigestUpdate(h->context, data, len) != 1)
+        abort();
+}
+
+struct hash sha256_end(struct sha256 *h) {
+    struct hash result;
+    unsigned len = HASH_BYTES;
+    if (EVP_DigestFinal_ex(h->context, result.byte, &len) != 1)
+        abort();
+    return result;
+}
+
+static struct sha256 *thread_context(void) {
+    pthread_once(&fetch_once, fetch);
+    struct sha256 *h = pthread_getspecific(thread_key);
+    if (h == NULL) {
+        h = sha256_new();
+        pthread_setspecific(thread_key, h);
+    }
+    return h;
+}
+
+struct hash sha256_of_parts(const struct bytes *parts, size_t count) {
+    struct sha256 *h = thread_context();
+    sha256_begin(h);
+    for (size_t i = 0; i < count; i++)
+        sha256_add(h, parts[i].data, parts[i].len);
+    return sha256_end(h);
+}
+
+struct hash sha256_of(struct bytes data) {
+    return sha256_of_parts(&data, 1);
+}
+
+struct hash hmac_sha256(struct bytes key, struct bytes data) {
+    struct hash result;
+    unsigned len = HASH_BYTES;
+    assert(key.len <= 1024);
+    if (HMAC(EVP_sha256(), key.data, (int)key.len, data.data, data.len, result.byte, &len) == NULL)
+        abort();
+    return result;
+}
+
+void hkdf_sha256(struct bytes secret, struct bytes salt, struct bytes info, uint8_t *ret_key,
+                 size_t len) {
+    assert(len <= HASH_BYTES);
+    static const uint8_t zero_salt[HASH_BYTES];
+    if (salt.len == 0)
+        salt = bytes_of(zero_salt, sizeof zero_salt);
+    struct hash extracted = hmac_sha256(salt, secret);
+    SCOPED_BUFFER struct buffer block;
+    buffer_init(&block, 4096);
+    buffer_append(&block, info.data, info.len);
+    buffer_append_byte(&block, 1);
+    assert(!block.failed);
+    struct hash expanded = hmac_sha256(hash_bytes(&extracted), buffer_bytes(&block));
+    memcpy(ret_key, expanded.byte, len);
+}
+
+bool hash_equal(const struct hash *a, const struct hash *b) {
+    return memcmp(a->byte, b->byte, HASH_BYTES) == 0;
+}
+
+bool hash_is_zero(const struct hash *h) {
+    static const struct hash zero;
+    return hash_equal(h, &zero);
+}
