@@ -1,0 +1,126 @@
+/*
+ * The normalizer: a row of raw columns becomes a document in canonical bytes, and its two digests.
+ *
+ * Owns: charsets (raw bytes -> text), values (text -> five types), documents (values -> RFC 8785
+ * bytes), the raw preimage, digests, addresses. May use: base, the record types of connector.h,
+ * ICU. Refuses: to guess a charset, to drop a digit, to turn an invalid byte or a zero date into
+ * something plausible, to log.
+ *
+ * A document is
+ *   {"address":"renkei://...","category":"EMR03","fields":{"name":value,...}}
+ * with its members sorted and written as RFC 8785 says. Fields that are personal information are
+ * in it too; which ones they are is said beside it. Byte formats: docs/formats.md.
+ */
+#ifndef NORMALIZER_NORMALIZER_H
+#define NORMALIZER_NORMALIZER_H
+
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "connectors/connector.h"
+#include "normalizer/mapping.h"
+
+enum {
+    NORMALIZER_DOCUMENT_BYTES_MAX = 64 << 20,
+    NORMALIZER_KEY_BYTES_MAX = 400, /* the canonical key: with its table it fits an LMDB key */
+    NORMALIZER_ADDRESS_BYTES_MAX = 4096,
+    NORMALIZER_REASONS_MAX = 64, /* reasons kept a row; more are counted */
+};
+
+/* Why a value is not simply what the source holds. Never has the value itself. */
+enum reason {
+    REASON_NONE = 0,
+    REASON_INVALID_BYTES,     /* not valid in the charset; replaced by U+FFFD, or quarantined */
+    REASON_NOT_ROUND_TRIP,    /* several byte sequences give this character (EEE0, FBFC) */
+    REASON_GAIJI,             /* a private-use character */
+    REASON_ZERO_DATE,         /* 0000-00-00 and partial zero dates: empty */
+    REASON_OUT_OF_RANGE_DATE, /* infinity, BC, year > 9999: string */
+    REASON_NOT_A_NUMBER,      /* NaN, Infinity: string */
+    REASON_BIG_NUMBER,        /* exact decimal string instead of a JSON number */
+    REASON_TIME_DROPPED,      /* a date whose time of day is not midnight */
+    REASON_ERA_OVERRUN,       /* 平成31年5月1日 */
+    REASON_TYPE,              /* does not fit the mapping's type: quarantined */
+    REASON_LIMIT,             /* longer than a limit: quarantined */
+};
+
+const char *reason_name(enum reason reason); /* "invalid-bytes", ... */
+
+struct normalized_reason {
+    uint32_t column; /* index into normalizer_columns */
+    enum reason reason;
+    uint32_t code; /* the byte sequence or code point that was met first, 0 if none */
+    uint32_t count;
+};
+
+/* One row. Everything borrows from the normalizer and is valid until its next row. */
+struct normalized_row {
+    struct bytes key;      /* canonical key, docs/formats.md */
+    struct bytes address;  /* UTF-8 */
+    struct bytes patient;  /* UTF-8; empty: no patient column, or it is NULL */
+    struct bytes date;     /* "yyyy/mm/dd", or empty */
+    struct bytes document; /* RFC 8785; empty where the row is quarantined */
+    struct bytes raw;      /* the raw preimage */
+    bool quarantined;
+    const struct normalized_reason *reasons;
+    size_t reason_count;
+    size_t reasons_beyond;        /* reasons that did not fit */
+    const enum value_type *types; /* of each field, in normalizer_fields' order */
+};
+
+struct normalizer;
+
+/* For one table of one session. columns: as the connector describes them; server_settings: from
+ * renkei_server.settings. ERROR_MAPPING where the mapping names a column that is not there, has a
+ * key that is none, or leaves a column without a charset: the message names file, line, column,
+ * and what there is. The mapping must outlive the normalizer. */
+MUST_CHECK enum error_code normalizer_new(const struct mapping *mapping,
+                                          const struct mapping_table *table, const char *hospital,
+                                          const struct renkei_column *columns,
+                                          uint32_t column_count, const char *server_settings,
+                                          struct normalizer **ret_normalizer, struct error *err);
+void normalizer_free(struct normalizer *n);
+
+/* What to SELECT, in this order: key columns first, then patient, date and mapped columns, each
+ * once. */
+const char *const *normalizer_columns(const struct normalizer *n, uint32_t *ret_count);
+
+struct normalizer_field {
+    const char *name;
+    bool personal;
+};
+/* The document's fields in the order of its canonical bytes. */
+const struct normalizer_field *normalizer_fields(const struct normalizer *n, size_t *ret_count);
+
+/* SHA-256 over the canonical description of names, charsets, types, policies, session settings and
+ * converter versions: what must be known to read a digest again. The description is JSON. */
+struct hash normalizer_mapping_digest(const struct normalizer *n);
+struct bytes normalizer_mapping_description(const struct normalizer *n);
+
+/* Row `row` of a batch whose columns stand in the order of normalizer_columns. A row that cannot
+ * be normalized is not an error: ret_row->quarantined is set, with its reasons. */
+MUST_CHECK enum error_code normalizer_row(struct normalizer *n, const struct renkei_batch *batch,
+                                          uint32_t row, struct normalized_row *ret_row,
+                                          struct error *err);
+
+/* Canonical key -> the values to put into renkei_query.keys, valid until the next call.
+ * ERROR_BAD_REQUEST for a key of another shape. */
+MUST_CHECK enum error_code normalizer_key_values(struct normalizer *n, struct bytes key,
+                                                 const struct renkei_value **ret_values,
+                                                 uint32_t *ret_count, struct error *err);
+
+/* Digests: SHA-256(domain || r || bytes). */
+struct hash digest_content(struct sha256 *h, const uint8_t r[32], struct bytes document);
+struct hash digest_raw(struct sha256 *h, const uint8_t r[32], struct bytes raw_preimage);
+
+/* Address grammar (docs/formats.md). */
+struct address {
+    char hospital[MAPPING_NAME_BYTES_MAX];
+    char source[MAPPING_NAME_BYTES_MAX];
+    char table[RENKEI_NAME_BYTES_MAX];
+    char key[NORMALIZER_KEY_BYTES_MAX + 1]; /* canonical */
+};
+MUST_CHECK enum error_code address_parse(struct bytes text, struct address *ret_address,
+                                         struct error *err);
+void address_write(const char *hospital, const char *source, const char *table, struct bytes key,
+                   struct buffer *out);
+
+#endif
