@@ -70,7 +70,9 @@ static enum error_code sync_parent(const char *path, struct error *err) {
     return file_sync_folder(dirname(copy), err);
 }
 
-enum error_code file_replace(const char *path, struct bytes data, mode_t mode, struct error *err) {
+/* exclusive: the finished file gets its name by link(2), which refuses a name that is taken. */
+static enum error_code write_under_name(const char *path, struct bytes data, mode_t mode,
+                                        bool exclusive, struct error *err) {
     char fresh[PATH_MAX];
     if (snprintf(fresh, sizeof fresh, "%s.new", path) >= (int)sizeof fresh)
         return error_set(err, ERROR_LIMIT, "path longer than %d bytes", PATH_MAX);
@@ -80,15 +82,25 @@ enum error_code file_replace(const char *path, struct bytes data, mode_t mode, s
     TRY(file_write_all(fd, data, fresh, err));
     if (fchmod(fd, mode) != 0 || fdatasync(fd) != 0)
         return file_error(err, errno, "cannot sync", fresh);
-    if (rename(fresh, path) != 0)
+    if (exclusive) {
+        int failed = link(fresh, path) != 0 ? errno : 0;
+        unlink(fresh);
+        if (failed == EEXIST)
+            return error_set(err, ERROR_EXISTS, "%s exists already", path);
+        if (failed != 0)
+            return file_error(err, failed, "cannot create", path);
+    } else if (rename(fresh, path) != 0) {
         return file_error(err, errno, "cannot rename to", path);
+    }
     return sync_parent(path, err);
 }
 
+enum error_code file_replace(const char *path, struct bytes data, mode_t mode, struct error *err) {
+    return write_under_name(path, data, mode, false, err);
+}
+
 enum error_code file_create(const char *path, struct bytes data, mode_t mode, struct error *err) {
-    if (access(path, F_OK) == 0)
-        return error_set(err, ERROR_EXISTS, "%s exists already", path);
-    return file_replace(path, data, mode, err);
+    return write_under_name(path, data, mode, true, err);
 }
 
 enum error_code file_make_folder(const char *path, mode_t mode, struct error *err) {

@@ -1,0 +1,117 @@
+/* Files that are the old one or the new one, and locks that name their holder. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+static char folder[] = "/tmp/renkei-test-file-XXXXXX";
+
+static int make_folder(void **state) {
+    (void)state;
+    return mkdtemp(folder) == NULL || chdir(folder) != 0;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    unlink("a");
+    unlink("lock");
+    rmdir("x/y");
+    rmdir("x");
+    return chdir("/") != 0 || rmdir(folder) != 0;
+}
+
+static void assert_content(const char *path, const char *expected) {
+    SCOPED_BUFFER struct buffer data;
+    buffer_init(&data, 1000);
+    assert_int_equal(file_read(path, &data, 1000, NULL), ERROR_NONE);
+    assert_true(bytes_equal(buffer_bytes(&data), bytes_text(expected)));
+}
+
+static void replace_leaves_the_new_content_and_nothing_beside_it(void **state) {
+    (void)state;
+    assert_int_equal(file_replace("a", BYTES_LITERAL("one"), 0600, NULL), ERROR_NONE);
+    assert_int_equal(file_replace("a", BYTES_LITERAL("two"), 0600, NULL), ERROR_NONE);
+    assert_content("a", "two");
+    struct stat info;
+    assert_int_equal(stat("a", &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+    assert_int_not_equal(access("a.new", F_OK), 0);
+}
+
+static void create_never_writes_over_a_key(void **state) {
+    (void)state;
+    struct error err;
+    assert_int_equal(file_replace("a", BYTES_LITERAL("key"), 0600, NULL), ERROR_NONE);
+    assert_int_equal(file_create("a", BYTES_LITERAL("other"), 0600, &err), ERROR_EXISTS);
+    assert_string_equal(err.message, "a exists already");
+    assert_content("a", "key");
+}
+
+static void read_refuses_a_file_over_its_limit(void **state) {
+    (void)state;
+    struct error err;
+    assert_int_equal(file_replace("a", BYTES_LITERAL("12345"), 0600, NULL), ERROR_NONE);
+    SCOPED_BUFFER struct buffer data;
+    buffer_init(&data, 100);
+    assert_int_equal(file_read("a", &data, 4, &err), ERROR_LIMIT);
+    assert_string_equal(err.message, "a: larger than 4 bytes");
+    assert_int_equal(file_read("none", &data, 4, &err), ERROR_IO);
+    assert_string_equal(err.message, "cannot open none: No such file or directory");
+}
+
+static void a_lock_names_the_process_that_holds_it(void **state) {
+    (void)state;
+    struct error err;
+    int first = -1;
+    int second = -1;
+    assert_int_equal(file_lock("lock", &first, &err), ERROR_NONE);
+    assert_int_equal(file_lock("lock", &second, &err), ERROR_LOCKED);
+    char expected[64];
+    snprintf(expected, sizeof expected, "lock is held by process %ld", (long)getpid());
+    assert_string_equal(err.message, expected);
+    assert_int_equal(second, -1);
+    close(first);
+    assert_int_equal(file_lock("lock", &second, &err), ERROR_NONE);
+    close(second);
+}
+
+static void folders_are_made_with_their_parents(void **state) {
+    (void)state;
+    assert_int_equal(file_make_folder("x/y", 0700, NULL), ERROR_NONE);
+    assert_int_equal(file_make_folder("x/y", 0700, NULL), ERROR_NONE);
+    struct stat info;
+    assert_int_equal(stat("x/y", &info), 0);
+    assert_true(S_ISDIR(info.st_mode));
+}
+
+static void a_full_disk_has_a_name_of_its_own(void **state) {
+    (void)state;
+    struct error err;
+    int fd = open("/dev/full", O_WRONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(file_write_all(fd, BYTES_LITERAL("x"), "spool", &err), ERROR_DISK_FULL);
+    assert_string_equal(err.message, "cannot write spool: No space left on device");
+    close(fd);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(replace_leaves_the_new_content_and_nothing_beside_it),
+        cmocka_unit_test(create_never_writes_over_a_key),
+        cmocka_unit_test(read_refuses_a_file_over_its_limit),
+        cmocka_unit_test(a_lock_names_the_process_that_holds_it),
+        cmocka_unit_test(folders_are_made_with_their_parents),
+        cmocka_unit_test(a_full_disk_has_a_name_of_its_own),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
