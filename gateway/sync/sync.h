@@ -1,0 +1,238 @@
+/*
+ * Synchronisation: keeps the chain in step with the hospital's databases.
+ *
+ * Owns: passes over the sources (one thread a source), the anchoring of what they find (one thread
+ * for all, because the chain counts one submitter's transactions), schedules and backoff, the
+ * quarantine, enrolments, and retrieval with verdicts (records.h). May use: base, normalizer,
+ * ledger.h, gateway/worker, gateway/vault. Refuses: to log (events go to a callback), to anchor a
+ * deletion after a pass that was not whole, to anchor anything that is not durable in the vault
+ * first, to let one source's failure stop another.
+ *
+ * All functions may be called from any thread, but for sync_open and sync_close.
+ */
+#ifndef GATEWAY_SYNC_SYNC_H
+#define GATEWAY_SYNC_SYNC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/hash.h"
+
+enum {
+    SYNC_SOURCES_MAX = 64,
+    SYNC_SOURCE_NAME_BYTES_MAX = 64, /* with the NUL */
+    SYNC_TABLE_NAME_BYTES_MAX = 512, /* with the NUL */
+    SYNC_INTERVAL_S_MAX = 7 * 24 * 3600,
+    SYNC_LIST_MAX = 1000,            /* quarantined rows, enrolments in one answer */
+    SYNC_PATIENT_BYTES_MAX = 256,    /* a patient id, in UTF-8 */
+};
+
+/* What a daemon logs. source may be NULL. err is NULL where nothing failed. Never holds a record's
+ * value. Called from several threads. */
+typedef void sync_event_function(void *context, const char *event, const char *source,
+                                 const struct error *err);
+
+struct sync_source_options {
+    const char *mapping;           /* path of the mapping file, which names the source */
+    uint32_t interval_s;           /* between the starts of two full passes; 0: on demand only */
+    uint32_t rows_per_second_max;  /* 0: no cap */
+};
+
+/* Strings are copied. */
+struct sync_options {
+    const char *hospital;       /* as in addresses */
+    const char *vault;          /* folder, made when missing */
+    const char *node_socket;
+    const char *genesis;
+    const char *signer;         /* the gateway's Ed25519 key file */
+    const char *worker_program; /* path of renkei-worker */
+    const char *plugins;        /* folder of connector plugins */
+    const struct sync_source_options *sources;
+    size_t source_count;
+    sync_event_function *event; /* NULL: nobody listens */
+    void *event_context;
+};
+
+struct sync;
+
+/* Loads the mappings, opens the vault (ERROR_LOCKED where another gateway has it) and starts the
+ * threads. Neither a database nor the node needs to be up: what is down is retried with backoff
+ * and shown in the status. Anchors that were pending at the last end are submitted again first. */
+MUST_CHECK enum error_code sync_open(const struct sync_options *options, struct sync **ret_sync,
+                                     struct error *err);
+/* Cancels passes, ends workers and threads, closes the vault. What is pending stays pending. NULL
+ * is fine. */
+void sync_close(struct sync *sync);
+
+/* ------------------------------------------------------------------------------ passes ---- */
+
+enum sync_mode {
+    SYNC_FULL = 1, /* every row, by digest; finds inserts, changes and deletions */
+    SYNC_WATERMARK = 2, /* rows whose watermark column moved; needs `watermark:` in the mapping */
+    SYNC_KEYS = 3,      /* keys only: finds inserts and deletions, anchors the key-set root */
+};
+const char *sync_mode_name(enum sync_mode mode); /* "full", "watermark", "keys" */
+
+struct sync_request {
+    const char *source; /* NULL: all */
+    const char *table;  /* NULL: all of the source */
+    enum sync_mode mode;
+    bool dry_run;  /* reads and counts, anchors nothing, stores nothing */
+    bool declared; /* what is found new or changed is anchored as declared, not as observed: a
+                      first load or a planned migration that the hospital answers for */
+};
+
+/* Asks the source's thread for a pass and returns at once. ERROR_NOT_FOUND: no such source or
+ * table. ERROR_BUSY: a pass of it is running or asked for; with source == NULL only where that is
+ * so of every source. */
+MUST_CHECK enum error_code sync_start(struct sync *sync, const struct sync_request *request,
+                                      struct error *err);
+/* Ends the running pass (or all, source == NULL) at the next batch. What it anchored stays. */
+MUST_CHECK enum error_code sync_cancel(struct sync *sync, const char *source, struct error *err);
+/* Waits until no pass of the source (NULL: of all) runs or is asked for and nothing of it is
+ * pending. ERROR_TIMEOUT. The outcome stands in the status. */
+MUST_CHECK enum error_code sync_wait(struct sync *sync, const char *source, uint32_t deadline_ms,
+                                     struct error *err);
+
+enum sync_state {
+    SYNC_NEVER = 0,     /* no pass yet since the start of the program */
+    SYNC_QUEUED = 1,
+    SYNC_READING = 2,
+    SYNC_ANCHORING = 3, /* all rows are read; waits for the chain */
+    SYNC_DONE = 4,
+    SYNC_FAILED = 5,    /* error says why; what was anchored before stays */
+    SYNC_CANCELLED = 6,
+};
+const char *sync_state_name(enum sync_state state); /* "never", "queued", "reading", ... */
+
+struct sync_counts {
+    uint64_t read;
+    uint64_t unchanged;
+    uint64_t created;
+    uint64_t modified;
+    uint64_t deleted;
+    uint64_t quarantined;
+    uint64_t anchored; /* of created, modified and deleted: committed on the chain */
+    uint64_t remapped; /* of modified: only because the mapping changed */
+};
+
+struct sync_progress {
+    uint64_t pass; /* counts the passes of this source for ever, from 1; 0: none yet */
+    enum sync_state state;
+    enum sync_mode mode;
+    bool dry_run;
+    bool declared;
+    const char *table; /* the one being read; "" between */
+    uint32_t tables_done;
+    uint32_t tables;
+    struct sync_counts counts;
+    int64_t rows_expected; /* -1: unknown. The source's estimate or the last pass's count */
+    uint64_t started_ms;   /* wall clock */
+    uint64_t ended_ms;     /* 0: still running */
+    uint64_t rows_per_second;
+    int64_t left_ms; /* -1: unknown */
+    enum error_code code; /* of a failed pass */
+    const char *error;
+    const char *hint;
+};
+
+struct sync_table_status {
+    const char *table;
+    const char *category;
+    uint64_t records;      /* live, as anchored */
+    uint64_t deleted;      /* anchored as deleted */
+    uint64_t quarantined;
+    uint64_t batches;      /* anchored */
+    uint64_t last_pass_ms; /* wall clock of the end of the last whole pass; 0: none */
+    uint64_t cursor_rows;  /* rows of that pass */
+};
+
+struct sync_source_status {
+    const char *source;
+    const char *connector;
+    const char *mapping; /* path */
+    uint32_t interval_s;
+    uint64_t last_pass_ms; /* end of the last pass that was whole, over all tables; 0: none */
+    uint64_t next_pass_ms; /* 0: on demand only */
+    uint32_t failures;     /* passes failed one after another */
+    enum error_code code;  /* of the last failure, ERROR_NONE once a pass went through */
+    const char *error;
+    const char *hint;
+    uint64_t pending; /* anchor transactions that are durable but not yet committed */
+    struct sync_progress progress;
+    const struct sync_table_status *tables;
+    size_t table_count;
+};
+
+struct sync_status {
+    const struct sync_source_status *sources;
+    size_t source_count;
+    uint64_t pending;           /* of all sources */
+    uint64_t sequence;          /* the last one given out */
+    enum error_code ledger_code; /* of the last submission that failed; ERROR_NONE: fine */
+    const char *ledger_error;
+    uint64_t vault_bytes;
+    uint64_t vault_bytes_max;
+    uint64_t enrolments;
+};
+
+/* Everything at this moment; strings and arrays are the arena's. */
+MUST_CHECK enum error_code sync_status(struct sync *sync, struct arena *arena,
+                                       struct sync_status *ret_status, struct error *err);
+
+/* -------------------------------------------------------------------------- quarantine ---- */
+
+/* A row that cannot be normalized, with the reason and without any value. */
+struct sync_quarantined {
+    uint64_t id; /* names it in the calls below; stable while the row stays in quarantine */
+    const char *source;
+    const char *table;
+    const char *key;    /* canonical, as in the address; "": the key itself is the trouble */
+    const char *column;
+    const char *reason; /* "invalid-bytes", "type", ... */
+    uint32_t code;      /* the byte sequence or code point met first; 0: none */
+    uint64_t first_ms;
+    uint64_t last_ms;
+    bool anchored;      /* an earlier version of the row is on the chain */
+};
+
+/* In the order of id, from after (0: the first). At most SYNC_LIST_MAX. source NULL: all. */
+MUST_CHECK enum error_code sync_quarantine_list(struct sync *sync, const char *source,
+                                                uint64_t after, size_t limit, struct arena *arena,
+                                                const struct sync_quarantined **ret_rows,
+                                                size_t *ret_count, struct error *err);
+/* Forgets the entry; the next pass that meets the row puts it in again. ERROR_NOT_FOUND. */
+MUST_CHECK enum error_code sync_quarantine_drop(struct sync *sync, uint64_t id,
+                                                struct error *err);
+
+/* -------------------------------------------------------------------------- enrolments ---- */
+
+/* Which patient of this hospital a public key belongs to. thumbprint: RFC 7638, base64url. */
+struct sync_enrolment {
+    const char *thumbprint;
+    const char *patient;
+    const char *public_jwk; /* as given, at most SYNC_JWK_BYTES_MAX */
+    uint64_t enrolled_ms;
+};
+enum { SYNC_THUMBPRINT_BYTES_MAX = 64, SYNC_JWK_BYTES_MAX = 2048 };
+
+/* ERROR_EXISTS where the key is enrolled for another patient; the same again is fine. */
+MUST_CHECK enum error_code sync_enrol(struct sync *sync, const char *thumbprint,
+                                      const char *patient, const char *public_jwk,
+                                      struct error *err);
+MUST_CHECK enum error_code sync_enrolment_find(struct sync *sync, const char *thumbprint,
+                                               struct arena *arena,
+                                               struct sync_enrolment *ret_enrolment,
+                                               struct error *err); /* ERROR_NOT_FOUND */
+MUST_CHECK enum error_code sync_enrolment_remove(struct sync *sync, const char *thumbprint,
+                                                 struct error *err);
+/* In the order of thumbprints, after `after` (NULL: from the first). */
+MUST_CHECK enum error_code sync_enrolment_list(struct sync *sync, const char *after, size_t limit,
+                                               struct arena *arena,
+                                               const struct sync_enrolment **ret_list,
+                                               size_t *ret_count, struct error *err);
+
+#endif
