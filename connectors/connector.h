@@ -77,6 +77,7 @@ struct renkei_fault {
 #define RENKEI_CAN_CANCEL    (UINT64_C(1) << 1) /* cancel() ends a running query */
 #define RENKEI_CAN_KEY_RANGE (UINT64_C(1) << 2) /* query.after / query.order_by_key */
 #define RENKEI_CAN_WATERMARK (UINT64_C(1) << 3) /* query.watermark_* */
+#define RENKEI_CAN_RIGHTS    (UINT64_C(1) << 4) /* rights(): what the account may do */
 
 /* The declared table of options: an option that is not in it is an error of the mapping, with the
  * nearest name as hint. */
@@ -198,7 +199,9 @@ struct renkei_query {
      * from the start. */
     const struct renkei_value *after;
     int order_by_key;
-    uint64_t rows_max; /* 0: no limit */
+    /* 0: no limit. A limit of at most RENKEI_BATCH_ROWS_MAX rows also means: fetched whole before
+     * the first batch is handed over, so that a slow reader holds no lock in the source. */
+    uint64_t rows_max;
 
     /* Rows whose watermark column is >= this value; NULL: none. */
     const char *watermark_column;
@@ -231,9 +234,11 @@ struct renkei_magic {
 };
 
 typedef void renkei_table_visitor(void *context, const struct renkei_table *table);
+/* write: 1: this right allows more than reading; 0: it does not; -1: cannot be told. */
+typedef void renkei_right_visitor(void *context, const char *right, int write);
 
-/* No slot is NULL, but cancel where RENKEI_CAN_CANCEL and begin/end where RENKEI_CAN_SNAPSHOT is
- * not set. */
+/* No slot is NULL, but cancel, begin and end, and rights where RENKEI_CAN_CANCEL,
+ * RENKEI_CAN_SNAPSHOT and RENKEI_CAN_RIGHTS are not set. */
 struct renkei_connector {
     struct renkei_magic magic;
     const char *name;        /* "mysql": what a mapping's `connector:` names */
@@ -255,6 +260,11 @@ struct renkei_connector {
     enum renkei_status (*columns)(struct renkei_session *session, const char *schema,
                                   const char *table, const struct renkei_column **ret_columns,
                                   uint32_t *ret_count, struct renkei_fault *fault);
+
+    /* The rights of the session's account, a line each in the source's own words; a line never
+     * holds a password or its hash. */
+    enum renkei_status (*rights)(struct renkei_session *session, renkei_right_visitor *visitor,
+                                 void *context, struct renkei_fault *fault);
 
     /* Between begin and end every query sees one snapshot. ret_label: what names it (a GTID, an
      * xid, a time), valid until end. */
