@@ -12,6 +12,9 @@
  *     database: emr
  *   charset: cp932                  # where the source does not declare one (SQL_ASCII, ODBC)
  *   invalid_text: quarantine        # or: replace
+ *   gaiji: gaiji.txt                # the hospital's own characters, see docs/types.md
+ *   environment:                    # of this source's worker
+ *     NLS_LANG: JAPANESE_JAPAN.JA16SJISTILDE
  *   tables:
  *     - table: visits
  *       category: EMR03
@@ -69,6 +72,8 @@ struct mapping_field {
     unsigned line;                /* in the file, for errors */
 };
 
+/* A path in the file (`gaiji`, and options of `connection` whose name ends in `_file`) stands
+ * relative to the file's folder. */
 struct mapping_table {
     const char *table;
     const char *schema;           /* "" : the session's default */
@@ -78,6 +83,8 @@ struct mapping_table {
     const char *patient;          /* NULL: a table without a patient */
     const char *date;             /* NULL: none */
     const char *watermark;        /* NULL: none */
+    const char *const *personal;  /* columns that are personal information */
+    size_t personal_count;
     bool personal_all;
     bool all_columns;             /* no `fields:`: every column of the source */
     bool immutable;
@@ -90,11 +97,12 @@ struct mapping {
     const char *path;
     const char *source;
     const char *connector;
-    const struct renkei_option *options; /* of `connection:`, as written */
+    const struct renkei_option *options; /* of `connection:`; `..._file` made a path */
     const unsigned *option_lines;
     size_t option_count;
     enum renkei_charset charset;         /* default; UNKNOWN: none given */
     enum mapping_policy invalid_text;
+    const char *gaiji; /* the hospital's own gaiji table; NULL: none */
     const struct mapping_table *tables;
     size_t table_count;
     const struct renkei_option *environment; /* of `environment:`: the worker's own variables */
@@ -110,6 +118,9 @@ MUST_CHECK enum error_code mapping_load(const char *path, struct mapping **ret_m
 MUST_CHECK enum error_code mapping_parse(const char *path, struct bytes text,
                                          struct mapping **ret_mapping, struct error *err);
 void mapping_free(struct mapping *mapping);
+
+/* What hospital and source names may be: [a-z0-9][a-z0-9-]{0,62}. */
+bool mapping_name_valid(const char *name);
 
 /* NULL: the mapping has no such table. */
 const struct mapping_table *mapping_find(const struct mapping *mapping, const char *table);
