@@ -28,8 +28,13 @@ struct leaf {
     struct hash attachments; /* zero until there are files */
 };
 
+/* What every leaf keeps to: version 1 is a create without a previous hash, later versions have one,
+ * a delete has no digests and every other operation has both. */
+MUST_CHECK enum error_code leaf_check(const struct leaf *leaf, struct error *err);
+
 void leaf_encode(const struct leaf *leaf, uint8_t ret_bytes[LEAF_BYTES]);
-/* Rejects unknown versions, algorithms, operations and origins, and non-zero reserved bytes. */
+/* Rejects unknown versions, algorithms, operations and origins, non-zero reserved bytes, and what
+ * leaf_check rejects. */
 MUST_CHECK enum error_code leaf_decode(const uint8_t bytes[LEAF_BYTES], struct leaf *ret_leaf,
                                        struct error *err);
 /* SHA-256(0x00 || bytes) */

@@ -56,6 +56,28 @@ MUST_CHECK enum error_code ledger_build_anchor(const struct ledger_signer *signe
                                                uint64_t wall_ms,
                                                const struct ledger_anchor *anchor,
                                                struct buffer *ret_transaction, struct error *err);
+
+/* A met mismatch: a live row that is not what was anchored, or is gone. */
+struct ledger_incident {
+    bool missing; /* content and raw are zero */
+    struct locator locator;
+    uint32_t version;    /* the anchored version it was compared with */
+    struct hash content; /* as observed, with that version's r */
+    struct hash raw;
+    uint64_t observed_ms;
+};
+MUST_CHECK enum error_code ledger_build_incident(const struct ledger_signer *signer,
+                                                 const struct hash *chain, uint64_t sequence,
+                                                 uint64_t wall_ms,
+                                                 const struct ledger_incident *incident,
+                                                 struct buffer *ret_transaction,
+                                                 struct error *err);
+/* Opaque bytes, at most 4096. Whoever can read the chain can read them: no record, no name. */
+MUST_CHECK enum error_code ledger_build_note(const struct ledger_signer *signer,
+                                             const struct hash *chain, uint64_t sequence,
+                                             uint64_t wall_ms, struct bytes note,
+                                             struct buffer *ret_transaction, struct error *err);
+/* Zero where the bytes are no well-formed transaction. */
 struct hash ledger_transaction_id(struct bytes transaction);
 
 struct ledger;

@@ -1,0 +1,149 @@
+/* The tree against roots that Python computed by RFC 6962's definition, and against itself: every
+ * proof of every small tree verifies, and nothing that differs from it does. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/wire.h"
+#include "ledger/merkle/merkle.h"
+#include "tests/unit/ledger/vectors.h"
+
+enum { SIZES = 70 };
+
+struct nodes {
+    struct hash node[8][SIZES];
+    uint64_t count[8];
+};
+
+static void keep(void *self, unsigned level, uint64_t index, const struct hash *hash) {
+    struct nodes *n = self;
+    assert_true(level < 8);
+    assert_int_equal(index, n->count[level]);
+    n->node[level][n->count[level]++] = *hash;
+}
+
+static bool give(void *self, unsigned level, uint64_t index, struct hash *ret_hash) {
+    struct nodes *n = self;
+    if (level >= 8 || index >= n->count[level])
+        return false;
+    *ret_hash = n->node[level][index];
+    return true;
+}
+
+static struct hash leaf_number(uint32_t i) {
+    uint8_t raw[4];
+    wire_store_u32(raw, i);
+    return merkle_leaf_hash(bytes_of(raw, sizeof raw));
+}
+
+struct tree {
+    struct nodes nodes;
+    struct hash leaves[SIZES];
+    struct hash roots[SIZES];
+};
+
+static int make_tree(void **state) {
+    struct tree *t = calloc(1, sizeof *t);
+    struct merkle_frontier frontier;
+    struct merkle_sink sink = {keep, &t->nodes};
+    merkle_frontier_init(&frontier);
+    for (uint32_t i = 0; i < SIZES; i++) {
+        t->roots[i] = merkle_root(&frontier);
+        t->leaves[i] = leaf_number(i);
+        merkle_append(&frontier, &t->leaves[i], &sink);
+    }
+    *state = t;
+    return 0;
+}
+
+static int free_tree(void **state) {
+    free(*state);
+    return 0;
+}
+
+static void roots_are_those_of_the_definition(void **state) {
+    struct tree *t = *state;
+    assert_int_equal(sizeof vector_roots_of_0_to_69, SIZES * HASH_BYTES);
+    assert_memory_equal(t->roots, vector_roots_of_0_to_69, sizeof vector_roots_of_0_to_69);
+    struct hash of_23 = merkle_root_of(t->leaves, 23);
+    assert_true(hash_equal(&of_23, &t->roots[23]));
+}
+
+static void every_inclusion_proof_verifies_and_no_other_does(void **state) {
+    struct tree *t = *state;
+    struct merkle_reader reader = {give, &t->nodes};
+    struct merkle_path path;
+    struct merkle_path same;
+    assert_false(merkle_inclusion(&reader, 5, 5, &path));
+    for (uint32_t size = 1; size < SIZES; size++)
+        for (uint32_t i = 0; i < size; i++) {
+            assert_true(merkle_inclusion(&reader, i, size, &path));
+            assert_true(merkle_inclusion_of(t->leaves, size, i, &same));
+            assert_int_equal(path.count, same.count);
+            assert_memory_equal(path.hash, same.hash, path.count * sizeof path.hash[0]);
+            const struct hash *root = &t->roots[size];
+            assert_true(merkle_verify_inclusion(&t->leaves[i], i, size, &path, root));
+            assert_false(merkle_verify_inclusion(&t->leaves[i], i, size, &path, &t->roots[0]));
+            uint32_t other = (i + 1) % size;
+            if (other != i) {
+                assert_false(merkle_verify_inclusion(&t->leaves[i], other, size, &path, root));
+                assert_false(merkle_verify_inclusion(&t->leaves[other], i, size, &path, root));
+            }
+            assert_false(merkle_verify_inclusion(&t->leaves[i], i + size, size, &path, root));
+            path.hash[path.count++] = t->leaves[0];
+            assert_false(merkle_verify_inclusion(&t->leaves[i], i, size, &path, root));
+            path.count--;
+            if (path.count > 0) {
+                path.hash[path.count - 1].byte[31] ^= 1;
+                assert_false(merkle_verify_inclusion(&t->leaves[i], i, size, &path, root));
+                path.count--;
+                assert_false(merkle_verify_inclusion(&t->leaves[i], i, size, &path, root));
+            }
+        }
+}
+
+static void every_consistency_proof_verifies_and_no_other_does(void **state) {
+    struct tree *t = *state;
+    struct merkle_reader reader = {give, &t->nodes};
+    struct merkle_path path;
+    assert_false(merkle_consistency(&reader, 0, 5, &path));
+    assert_false(merkle_consistency(&reader, 6, 5, &path));
+    for (uint32_t size = 1; size < SIZES; size++)
+        for (uint32_t old = 1; old <= size; old++) {
+            assert_true(merkle_consistency(&reader, old, size, &path));
+            const struct hash *before = &t->roots[old];
+            const struct hash *after = &t->roots[size];
+            assert_true(merkle_verify_consistency(old, before, size, after, &path));
+            assert_false(merkle_verify_consistency(old, &t->roots[0], size, after, &path));
+            assert_false(merkle_verify_consistency(old, before, size, &t->roots[0], &path));
+            path.hash[path.count++] = t->leaves[0];
+            assert_false(merkle_verify_consistency(old, before, size, after, &path));
+            path.count--;
+            if (path.count > 0) {
+                path.hash[0].byte[0] ^= 1;
+                assert_false(merkle_verify_consistency(old, before, size, after, &path));
+                path.count--;
+                assert_false(merkle_verify_consistency(old, before, size, after, &path));
+            }
+        }
+}
+
+static void a_reader_that_fails_makes_no_proof(void **state) {
+    struct tree *t = *state;
+    struct merkle_reader reader = {give, &t->nodes};
+    struct merkle_path path;
+    assert_false(merkle_inclusion(&reader, 3, SIZES + 8, &path));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(roots_are_those_of_the_definition),
+        cmocka_unit_test(every_inclusion_proof_verifies_and_no_other_does),
+        cmocka_unit_test(every_consistency_proof_verifies_and_no_other_does),
+        cmocka_unit_test(a_reader_that_fails_makes_no_proof),
+    };
+    return cmocka_run_group_tests(tests, make_tree, free_tree);
+}
