@@ -82,3 +82,5 @@ ERROR(METHOD, "method", 53, 405, "this method is not allowed here", "このメ�
       "see the OpenAPI description at /v1/openapi.yaml")
 ERROR(BUSY, "busy", 54, 503, "too many requests at once", "要求が多すぎます",
       "try again in a few seconds")
+ERROR(RATE, "too-many-requests", 55, 429, "too many requests from this client",
+      "このクライアントからの要求が多すぎます", "wait a minute")
