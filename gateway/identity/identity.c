@@ -343,7 +343,7 @@ enum error_code identity_sign_in(struct identity *identity, uint64_t now_ms, con
     struct identity_session session;
     TRY(check_signer(identity, &jws, what, &session, err));
     const char *aud, *nonce, *jti;
-    uint64_t end_ms, nonce_end_ms;
+    uint64_t end_ms = 0, nonce_end_ms = 0;
     TRY(jws_claim_text(&jws, "aud", what, IDENTITY_URL_BYTES_MAX, &aud, err));
     TRY(jws_claim_text(&jws, "nonce", what, 64, &nonce, err));
     TRY(jws_claim_text(&jws, "jti", what, IDENTITY_JTI_BYTES_MAX, &jti, err));
