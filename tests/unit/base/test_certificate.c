@@ -1,0 +1,81 @@
+/* The openssl command is the oracle: it verifies the certificate and computes the pin anew. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/certificate.h"
+#include "base/clock.h"
+#include "base/text.h"
+
+static char folder[] = "/tmp/renkei-test-certificate-XXXXXX";
+
+static int make_folder(void **state) {
+    (void)state;
+    return mkdtemp(folder) == NULL || chdir(folder) != 0;
+}
+
+static int remove_folder(void **state) {
+    (void)state;
+    unlink("key.pem");
+    unlink("cert.pem");
+    return chdir("/") != 0 || rmdir(folder) != 0;
+}
+
+static void output_of(const char *command, char *ret_text, size_t size) {
+    FILE *pipe = popen(command, "r");
+    assert_non_null(pipe);
+    size_t got = fread(ret_text, 1, size - 1, pipe);
+    ret_text[got] = '\0';
+    assert_int_equal(pclose(pipe), 0);
+}
+
+static void openssl_agrees_with_certificate_and_pin(void **state) {
+    (void)state;
+    static const char *const addresses[] = {"localhost", "127.0.0.1", "::1"};
+    struct certificate_request request = {.name = "west", .addresses = addresses,
+                                          .address_count = 3, .uri = "renkei://west",
+                                          .days = 30, .wall_ms = clock_wall_ms()};
+    struct error err;
+    assert_int_equal(certificate_create(&request, "key.pem", "cert.pem", &err), ERROR_NONE);
+    struct stat info;
+    assert_int_equal(stat("key.pem", &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+
+    char text[8192];
+    output_of("openssl verify -CAfile cert.pem -verify_hostname localhost cert.pem", text,
+              sizeof text);
+    assert_string_equal(text, "cert.pem: OK\n");
+    output_of("openssl verify -CAfile cert.pem -verify_ip 127.0.0.1 cert.pem", text, sizeof text);
+    assert_string_equal(text, "cert.pem: OK\n");
+    output_of("openssl x509 -in cert.pem -noout -text", text, sizeof text);
+    assert_non_null(strstr(text, "URI:renkei://west"));
+    assert_non_null(strstr(text, "prime256v1"));
+
+    struct hash pin;
+    assert_int_equal(certificate_pin("cert.pem", &pin, &err), ERROR_NONE);
+    char hex[2 * HASH_BYTES + 1];
+    text_hex(pin.byte, HASH_BYTES, hex);
+    output_of("openssl pkey -in key.pem -pubout -outform DER | openssl dgst -sha256 -r", text,
+              sizeof text);
+    assert_memory_equal(text, hex, 64);
+
+    assert_int_equal(certificate_create(&request, "key.pem", "cert.pem", &err), ERROR_EXISTS);
+    assert_string_equal(err.message, "key.pem exists already");
+    assert_int_equal(certificate_pin("key.pem", &pin, &err), ERROR_CRYPTO);
+    assert_string_equal(err.message, "key.pem: cannot read a PEM certificate");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(openssl_agrees_with_certificate_and_pin),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
