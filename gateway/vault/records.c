@@ -1,0 +1,336 @@
+/*
+ * Look-ups of records, and the index by patient.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "gateway/vault/vault_internal.h"
+
+enum error_code vault_view_open(struct vault *vault, struct vault_view **ret_view,
+                                struct error *err) {
+    struct vault_view *view = calloc(1, sizeof *view);
+    if (view == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
+    view->vault = vault;
+    enum error_code code = vault__begin(vault, MDB_RDONLY, &view->txn, err);
+    if (code != ERROR_NONE)
+        free(view);
+    else
+        *ret_view = view;
+    return code;
+}
+
+enum error_code vault_view_renew(struct vault_view *view, struct error *err) {
+    mdb_txn_reset(view->txn);
+    int rc = mdb_txn_renew(view->txn);
+    return rc == 0 ? ERROR_NONE : vault__error(err, rc, "renewing a view");
+}
+
+void vault_view_close(struct vault_view *view) {
+    if (view == NULL)
+        return;
+    mdb_txn_abort(view->txn);
+    free(view);
+}
+
+/* The number of a row's record, 0 where there is none. */
+static enum error_code row_number(MDB_txn *txn, const struct vault *vault, uint32_t table,
+                                  struct bytes key, uint64_t *ret_id, struct error *err) {
+    struct vault__row_key row;
+    TRY(vault__row_key(table, key, &row, err));
+    struct bytes value;
+    bool found;
+    TRY(vault__get(txn, vault->dbi[VAULT__ROW], bytes_of(row.byte, row.len), &value, &found, err));
+    if (found && value.len != 8)
+        return vault__corrupt(err, "row");
+    *ret_id = found ? wire_load_u64(value.data) : 0;
+    return ERROR_NONE;
+}
+
+enum error_code vault_record_find(struct vault_view *view, uint32_t table, struct bytes key,
+                                  bool *ret_found, struct vault_record *ret_record,
+                                  struct error *err) {
+    uint64_t id;
+    TRY(row_number(view->txn, view->vault, table, key, &id, err));
+    if (id == 0) {
+        *ret_found = false;
+        return ERROR_NONE;
+    }
+    bool committed;
+    TRY(vault__record_get(view->txn, view->vault, id, &committed, ret_record, err));
+    if (!committed) {
+        memset(ret_record, 0, sizeof *ret_record);
+        ret_record->id = id;
+        ret_record->table = table;
+        ret_record->key_len = key.len;
+        memcpy(ret_record->key, key.data, key.len);
+    }
+    *ret_found = true;
+    return ERROR_NONE;
+}
+
+enum error_code vault_record_read(struct vault_view *view, uint64_t id,
+                                  struct vault_record *ret_record, struct error *err) {
+    bool found;
+    TRY(vault__record_get(view->txn, view->vault, id, &found, ret_record, err));
+    return found ? ERROR_NONE
+                 : error_set(err, ERROR_NOT_FOUND, "the vault has no record %llu",
+                             (unsigned long long)id);
+}
+
+enum error_code vault_version_read(struct vault_view *view, const struct vault_record *record,
+                                   uint32_t version, struct vault_version *ret_version,
+                                   struct error *err) {
+    if (version == record->latest.version && version > 0) {
+        *ret_version = record->latest;
+        return ERROR_NONE;
+    }
+    uint8_t key[12];
+    wire_store_u64(key, record->id);
+    wire_store_u32(key + 8, version);
+    struct bytes value;
+    bool found;
+    TRY(vault__get(view->txn, view->vault->dbi[VAULT__VERSION], bytes_of(key, sizeof key), &value,
+                   &found, err));
+    if (!found)
+        return error_set(err, ERROR_NOT_FOUND, "the vault has no version %u of record %llu",
+                         version, (unsigned long long)record->id);
+    return vault__version_decode(value, ret_version, err);
+}
+
+enum error_code vault_record_last(struct vault_view *view, uint64_t *ret_id, struct error *err) {
+    return vault__number(view->txn, view->vault, "record", ret_id, err);
+}
+
+enum error_code vault_rows_visit(struct vault_view *view, uint32_t table,
+                                 vault_row_visitor *visit, void *context, struct error *err) {
+    SCOPED_CURSOR MDB_cursor *cursor = NULL;
+    int rc = mdb_cursor_open(view->txn, view->vault->dbi[VAULT__ROW], &cursor);
+    if (rc != 0)
+        return vault__error(err, rc, "reading rows");
+    uint8_t prefix[4];
+    wire_store_u32(prefix, table);
+    MDB_val k = vault__val(bytes_of(prefix, sizeof prefix));
+    MDB_val v;
+    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); rc == 0;
+         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        if (k.mv_size < 4 || memcmp(k.mv_data, prefix, 4) != 0)
+            return ERROR_NONE;
+        if (v.mv_size != 8)
+            return vault__corrupt(err, "row");
+        struct bytes key = bytes_of((const uint8_t *)k.mv_data + 4, k.mv_size - 4);
+        TRY(visit(context, wire_load_u64(v.mv_data), key, err));
+    }
+    return rc == MDB_NOTFOUND ? ERROR_NONE : vault__error(err, rc, "reading rows");
+}
+
+enum error_code vault_anchor_read(struct vault_view *view, uint64_t sequence,
+                                  struct vault_anchor *ret_anchor, struct error *err) {
+    uint8_t key[8];
+    wire_store_u64(key, sequence);
+    struct bytes value;
+    bool found;
+    TRY(vault__get(view->txn, view->vault->dbi[VAULT__ANCHOR], bytes_of(key, 8), &value, &found,
+                   err));
+    if (!found)
+        return error_set(err, ERROR_NOT_FOUND, "the vault has no anchor %llu",
+                         (unsigned long long)sequence);
+    struct wire_reader r = wire_reader(value);
+    struct vault_anchor a = {.sequence = sequence};
+    uint8_t format = wire_read_u8(&r);
+    wire_read_fixed(&r, a.transaction.byte, HASH_BYTES);
+    a.table = wire_read_u32(&r);
+    a.batch = wire_read_u64(&r);
+    a.height = wire_read_u64(&r);
+    a.transaction_index = wire_read_u32(&r);
+    a.log_index = wire_read_u64(&r);
+    a.block_time_ms = wire_read_u64(&r);
+    a.leaf_count = wire_read_u32(&r);
+    if (format != 1 || !wire_read_end(&r))
+        return vault__corrupt(err, "anchor");
+    *ret_anchor = a;
+    return ERROR_NONE;
+}
+
+/* ------------------------------------------------------------------------------ patients ---- */
+
+enum error_code vault__patient(MDB_txn *txn, const struct vault *vault, struct bytes patient,
+                               bool make, uint64_t *ret_number, struct error *err) {
+    if (patient.len > VAULT_PATIENT_BYTES_MAX)
+        return error_set(err, ERROR_LIMIT, "a patient id has %zu bytes, at most %d are possible",
+                         patient.len, VAULT_PATIENT_BYTES_MAX);
+    struct hash tag =
+        hmac_sha256(bytes_of(vault->secret, sizeof vault->secret), patient);
+    struct bytes value;
+    bool found;
+    TRY(vault__get(txn, vault->dbi[VAULT__PATIENT], hash_bytes(&tag), &value, &found, err));
+    if (found && value.len != 8)
+        return vault__corrupt(err, "patient");
+    if (found || !make) {
+        *ret_number = found ? wire_load_u64(value.data) : 0;
+        return ERROR_NONE;
+    }
+    uint64_t last;
+    TRY(vault__number(txn, vault, "patient", &last, err));
+    TRY(vault__number_set(txn, vault, "patient", last + 1, err));
+    uint8_t number[8];
+    wire_store_u64(number, last + 1);
+    TRY(vault__put(txn, vault->dbi[VAULT__PATIENT], hash_bytes(&tag), bytes_of(number, 8), 0,
+                   err));
+    *ret_number = last + 1;
+    return ERROR_NONE;
+}
+
+static void patient_record_key(uint64_t patient, uint64_t record, uint8_t ret_key[16]) {
+    wire_store_u64(ret_key, patient);
+    wire_store_u64(ret_key + 8, record);
+}
+
+enum error_code vault__patient_move(MDB_txn *txn, const struct vault *vault, uint64_t record,
+                                    uint64_t from, uint64_t to, uint64_t indexed,
+                                    struct error *err) {
+    if (record > indexed || from == to)
+        return ERROR_NONE; /* the record itself says whose it is, until it is put into the index */
+    uint8_t key[16];
+    if (from != 0) {
+        patient_record_key(from, record, key);
+        TRY(vault__delete(txn, vault->dbi[VAULT__PATIENT_RECORD], bytes_of(key, 16), err));
+    }
+    if (to == 0)
+        return ERROR_NONE;
+    patient_record_key(to, record, key);
+    return vault__put(txn, vault->dbi[VAULT__PATIENT_RECORD], bytes_of(key, 16),
+                      bytes_of("", 0), 0, err);
+}
+
+struct patient_pair {
+    uint8_t key[16];
+};
+
+static int compare_pairs(const void *a, const void *b) {
+    return memcmp(a, b, sizeof(struct patient_pair));
+}
+
+/* The pairs of the records in (mark, last]. */
+static enum error_code collect_pairs(MDB_txn *txn, const struct vault *vault, uint64_t mark,
+                                     struct patient_pair *pairs, size_t pairs_max,
+                                     size_t *ret_count, uint64_t *ret_last, struct error *err) {
+    SCOPED_CURSOR MDB_cursor *cursor = NULL;
+    int rc = mdb_cursor_open(txn, vault->dbi[VAULT__RECORD], &cursor);
+    if (rc != 0)
+        return vault__error(err, rc, "reading records");
+    uint8_t from[8];
+    wire_store_u64(from, mark + 1);
+    MDB_val k = vault__val(bytes_of(from, 8));
+    MDB_val v;
+    size_t count = 0;
+    uint64_t last = mark;
+    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); rc == 0 && count < pairs_max;
+         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        struct vault_record record;
+        last = wire_load_u64(k.mv_data);
+        TRY(vault__record_decode(last, vault__bytes(v), &record, err));
+        if (record.patient != 0)
+            patient_record_key(record.patient, last, pairs[count++].key);
+    }
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return vault__error(err, rc, "reading records");
+    *ret_count = count;
+    *ret_last = last;
+    return ERROR_NONE;
+}
+
+enum error_code vault__patient_index(MDB_txn *txn, const struct vault *vault, uint64_t least,
+                                     struct error *err) {
+    uint64_t last;
+    uint64_t mark;
+    TRY(vault__number(txn, vault, "record", &last, err));
+    TRY(vault__number(txn, vault, "indexed", &mark, err));
+    if (last - mark <= least)
+        return ERROR_NONE;
+    size_t room = VAULT__UNINDEXED_MAX;
+    SCOPED_FREE struct patient_pair *pairs = malloc(room * sizeof *pairs);
+    if (pairs == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
+    size_t count = 0;
+    do {
+        TRY(collect_pairs(txn, vault, mark, pairs, room, &count, &mark, err));
+        qsort(pairs, count, sizeof *pairs, compare_pairs);
+        for (size_t i = 0; i < count; i++)
+            TRY(vault__put(txn, vault->dbi[VAULT__PATIENT_RECORD],
+                           bytes_of(pairs[i].key, sizeof pairs[i].key), bytes_of("", 0), 0, err));
+    } while (count == room);
+    /* Records whose transaction is still pending are below the mark too: applying it puts them
+     * into the index, as vault__patient_move does for all below the mark. */
+    return vault__number_set(txn, vault, "indexed", last, err);
+}
+
+/* Records of the patient in the index, after `after`. */
+static enum error_code indexed_records(struct vault_view *view, uint64_t patient, uint64_t after,
+                                       uint64_t *ret_ids, size_t ids_max, size_t *ret_count,
+                                       struct error *err) {
+    SCOPED_CURSOR MDB_cursor *cursor = NULL;
+    int rc = mdb_cursor_open(view->txn, view->vault->dbi[VAULT__PATIENT_RECORD], &cursor);
+    if (rc != 0)
+        return vault__error(err, rc, "reading the index by patient");
+    uint8_t from[16];
+    patient_record_key(patient, after + 1, from);
+    MDB_val k = vault__val(bytes_of(from, sizeof from));
+    MDB_val v;
+    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); rc == 0 && *ret_count < ids_max;
+         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        if (k.mv_size != 16 || wire_load_u64(k.mv_data) != patient)
+            break;
+        ret_ids[(*ret_count)++] = wire_load_u64((const uint8_t *)k.mv_data + 8);
+    }
+    return rc == 0 || rc == MDB_NOTFOUND ? ERROR_NONE
+                                         : vault__error(err, rc, "reading the index by patient");
+}
+
+/* Records of the patient that are not in the index yet. */
+static enum error_code newest_records(struct vault_view *view, uint64_t patient, uint64_t after,
+                                      uint64_t *ret_ids, size_t ids_max, size_t *ret_count,
+                                      struct error *err) {
+    SCOPED_CURSOR MDB_cursor *cursor = NULL;
+    int rc = mdb_cursor_open(view->txn, view->vault->dbi[VAULT__RECORD], &cursor);
+    if (rc != 0)
+        return vault__error(err, rc, "reading records");
+    uint8_t from[8];
+    wire_store_u64(from, after + 1);
+    MDB_val k = vault__val(bytes_of(from, sizeof from));
+    MDB_val v;
+    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); rc == 0 && *ret_count < ids_max;
+         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        struct vault_record record;
+        uint64_t id = wire_load_u64(k.mv_data);
+        TRY(vault__record_decode(id, vault__bytes(v), &record, err));
+        if (record.patient == patient)
+            ret_ids[(*ret_count)++] = id;
+    }
+    return rc == 0 || rc == MDB_NOTFOUND ? ERROR_NONE : vault__error(err, rc, "reading records");
+}
+
+enum error_code vault_records_of_patient(struct vault_view *view, struct bytes patient,
+                                         uint64_t after, uint64_t *ret_ids, size_t ids_max,
+                                         size_t *ret_count, struct error *err) {
+    uint64_t number;
+    uint64_t mark;
+    TRY(vault__patient(view->txn, view->vault, patient, false, &number, err));
+    TRY(vault__number(view->txn, view->vault, "indexed", &mark, err));
+    size_t count = 0;
+    if (number != 0) {
+        TRY(indexed_records(view, number, after, ret_ids, ids_max, &count, err));
+        TRY(newest_records(view, number, after > mark ? after : mark, ret_ids, ids_max, &count,
+                           err));
+    }
+    *ret_count = count;
+    return ERROR_NONE;
+}
+
+enum error_code vault_record_is_of(struct vault_view *view, const struct vault_record *record,
+                                   struct bytes patient, bool *ret_is, struct error *err) {
+    uint64_t number;
+    TRY(vault__patient(view->txn, view->vault, patient, false, &number, err));
+    *ret_is = number != 0 && number == record->patient;
+    return ERROR_NONE;
+}
