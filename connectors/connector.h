@@ -195,6 +195,10 @@ struct renkei_query {
     const struct renkei_value *keys;
     uint32_t key_row_count;
 
+    /* Rows whose column equals a value (a patient's rows); NULL: no such condition. */
+    const char *equals_column;
+    struct renkei_value equals_value;
+
     /* Rows whose key is greater than this, in the source's own order (needs order_by_key). NULL:
      * from the start. */
     const struct renkei_value *after;

@@ -264,4 +264,13 @@ MUST_CHECK enum error_code worker_fetch(struct worker *w, const char *table,
                                         const struct worker_fetched **ret_fetched,
                                         struct error *err);
 
+/* The live rows whose patient column holds this id, without digests (the caller does not know
+ * their r yet): for rows that are not anchored. At most rows_max rows; more is ERROR_LIMIT.
+ * patient: UTF-8. An id that is not ASCII is compared in the column's charset only where that is
+ * UTF-8, else ERROR_BAD_REQUEST. */
+MUST_CHECK enum error_code worker_fetch_patient(struct worker *w, const char *table,
+                                                const char *patient, uint32_t rows_max,
+                                                const struct worker_fetched **ret_fetched,
+                                                struct error *err);
+
 #endif

@@ -1,0 +1,581 @@
+#include "connectors/support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+enum renkei_status support_fault(struct renkei_fault *fault, enum renkei_status status,
+                                 int64_t server_code, const char *sqlstate, const char *format,
+                                 ...) {
+    fault->status = status;
+    fault->server_code = server_code;
+    memset(fault->sqlstate, 0, sizeof fault->sqlstate);
+    if (sqlstate != NULL)
+        memcpy(fault->sqlstate, sqlstate, strnlen(sqlstate, sizeof fault->sqlstate - 1));
+    va_list args;
+    va_start(args, format);
+    vsnprintf(fault->message, sizeof fault->message, format, args);
+    va_end(args);
+    /* A server's text often ends with a line end. */
+    size_t len = strlen(fault->message);
+    while (len > 0 && (fault->message[len - 1] == '\n' || fault->message[len - 1] == ' '))
+        fault->message[--len] = '\0';
+    return status;
+}
+
+/* --- options --- */
+
+static bool is_number(const char *text) {
+    size_t len = strlen(text);
+    return len > 0 && len <= 10 && strspn(text, "0123456789") == len &&
+           strtoul(text, NULL, 10) <= SUPPORT_OPTION_NUMBER_MAX;
+}
+
+static bool is_bool(const char *text) {
+    return strcmp(text, "true") == 0 || strcmp(text, "false") == 0;
+}
+
+static const struct renkei_option *find_option(const struct support_options *o,
+                                               const char *name) {
+    for (uint32_t i = 0; i < o->count; i++)
+        if (strcmp(o->options[i].name, name) == 0)
+            return &o->options[i];
+    return NULL;
+}
+
+enum renkei_status support_options_check(const struct support_options *o,
+                                         struct renkei_fault *fault) {
+    for (uint32_t i = 0; i < o->count; i++) {
+        const struct renkei_option_spec *spec = o->specs;
+        while (spec->name != NULL && strcmp(spec->name, o->options[i].name) != 0)
+            spec++;
+        if (spec->name == NULL)
+            return support_fault(fault, RENKEI_OPTION, 0, NULL,
+                                 "option '%s' is not one of this connector", o->options[i].name);
+        if (spec->kind == RENKEI_OPTION_NUMBER && !is_number(o->options[i].value))
+            return support_fault(fault, RENKEI_OPTION, 0, NULL,
+                                 "option '%s': expected a number up to %d", spec->name,
+                                 (int)SUPPORT_OPTION_NUMBER_MAX);
+        if (spec->kind == RENKEI_OPTION_BOOL && !is_bool(o->options[i].value))
+            return support_fault(fault, RENKEI_OPTION, 0, NULL,
+                                 "option '%s': expected true or false", spec->name);
+    }
+    for (const struct renkei_option_spec *spec = o->specs; spec->name != NULL; spec++)
+        if (spec->required && find_option(o, spec->name) == NULL)
+            return support_fault(fault, RENKEI_OPTION, 0, NULL, "option '%s' is missing",
+                                 spec->name);
+    return RENKEI_OK;
+}
+
+const char *support_option(const struct support_options *o, const char *name) {
+    const struct renkei_option *option = find_option(o, name);
+    if (option != NULL)
+        return option->value;
+    for (const struct renkei_option_spec *spec = o->specs; spec->name != NULL; spec++)
+        if (strcmp(spec->name, name) == 0)
+            return spec->default_value;
+    return NULL;
+}
+
+uint32_t support_option_number(const struct support_options *o, const char *name) {
+    const char *value = support_option(o, name);
+    return value == NULL ? 0 : (uint32_t)strtoul(value, NULL, 10);
+}
+
+bool support_option_bool(const struct support_options *o, const char *name) {
+    const char *value = support_option(o, name);
+    return value != NULL && strcmp(value, "true") == 0;
+}
+
+enum renkei_status support_secret(const struct support_options *o, const char *name,
+                                  char ret_secret[SUPPORT_SECRET_BYTES_MAX],
+                                  struct renkei_fault *fault) {
+    const char *path = support_option(o, name);
+    char secret[SUPPORT_SECRET_BYTES_MAX] = "";
+    if (path != NULL) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            return support_fault(fault, RENKEI_OPTION, errno, NULL, "option '%s': %s: %s", name,
+                                 path, strerror(errno));
+        ssize_t got = read(fd, secret, sizeof secret);
+        int number = errno;
+        close(fd);
+        if (got < 0)
+            return support_fault(fault, RENKEI_OPTION, number, NULL, "option '%s': %s: %s", name,
+                                 path, strerror(number));
+        size_t len = 0;
+        while (len < (size_t)got && secret[len] != '\n' && secret[len] != '\r')
+            len++;
+        if (len == sizeof secret) {
+            support_wipe(secret, sizeof secret);
+            return support_fault(fault, RENKEI_OPTION, 0, NULL,
+                                 "option '%s': the first line of %s is longer than %d bytes", name,
+                                 path, SUPPORT_SECRET_BYTES_MAX - 1);
+        }
+        memset(secret + len, 0, sizeof secret - len);
+    }
+    memcpy(ret_secret, secret, sizeof secret);
+    support_wipe(secret, sizeof secret);
+    return RENKEI_OK;
+}
+
+void support_wipe(void *data, size_t len) {
+    explicit_bzero(data, len);
+}
+
+/* --- batches --- */
+
+enum renkei_status support_batch_init(struct support_batch *b, uint32_t column_count,
+                                      struct renkei_fault *fault) {
+    memset(b, 0, sizeof *b);
+    if (column_count == 0 || column_count > RENKEI_COLUMNS_MAX)
+        return support_fault(fault, RENKEI_LIMIT, 0, NULL, "%u columns: 1 to %d are possible",
+                             column_count, RENKEI_COLUMNS_MAX);
+    b->column_count = column_count;
+    b->capacity = SUPPORT_BATCH_BYTES;
+    b->data = malloc(b->capacity);
+    b->offsets = calloc((size_t)column_count * SUPPORT_BATCH_ROWS, sizeof *b->offsets);
+    b->lengths = calloc((size_t)column_count * SUPPORT_BATCH_ROWS, sizeof *b->lengths);
+    b->columns = calloc(column_count, sizeof *b->columns);
+    if (b->data == NULL || b->offsets == NULL || b->lengths == NULL || b->columns == NULL) {
+        support_batch_done(b);
+        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a batch");
+    }
+    return RENKEI_OK;
+}
+
+void support_batch_done(struct support_batch *b) {
+    free(b->data);
+    free(b->offsets);
+    free(b->lengths);
+    free(b->columns);
+    memset(b, 0, sizeof *b);
+}
+
+void support_batch_clear(struct support_batch *b) {
+    b->used = 0;
+    b->rows = 0;
+}
+
+enum renkei_status support_batch_reserve(struct support_batch *b, size_t len,
+                                         struct renkei_fault *fault) {
+    if (len <= b->capacity - b->used)
+        return RENKEI_OK;
+    if (len > RENKEI_BATCH_BYTES_MAX || b->used + len > RENKEI_BATCH_BYTES_MAX)
+        return support_fault(fault, RENKEI_LIMIT, 0, NULL,
+                             "a row of more than %d bytes (RENKEI_BATCH_BYTES_MAX)",
+                             RENKEI_BATCH_BYTES_MAX);
+    size_t capacity = b->capacity;
+    while (capacity < b->used + len)
+        capacity *= 2;
+    uint8_t *data = realloc(b->data, capacity);
+    if (data == NULL)
+        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for %zu bytes of rows",
+                             capacity);
+    b->data = data;
+    b->capacity = capacity;
+    return RENKEI_OK;
+}
+
+enum renkei_status support_cell_too_long(const char *column, size_t len,
+                                         struct renkei_fault *fault) {
+    return support_fault(fault, RENKEI_LIMIT, 0, NULL,
+                         "column %s: a cell of %zu bytes, at most %d are possible "
+                         "(RENKEI_CELL_BYTES_MAX); leave the column out of the mapping",
+                         column, len, RENKEI_CELL_BYTES_MAX);
+}
+
+void support_batch_view(struct support_batch *b, struct renkei_batch *ret_batch) {
+    for (uint32_t i = 0; i < b->column_count; i++)
+        b->columns[i] = (struct renkei_batch_column){
+            .data = b->data,
+            .offset = b->offsets + (size_t)i * SUPPORT_BATCH_ROWS,
+            .length = b->lengths + (size_t)i * SUPPORT_BATCH_ROWS,
+        };
+    *ret_batch = (struct renkei_batch){b->rows, b->column_count, b->columns};
+}
+
+/* --- SQL text --- */
+
+void support_sql_done(struct support_sql *s) {
+    free(s->text);
+    memset(s, 0, sizeof *s);
+}
+
+static char *sql_room(struct support_sql *s, size_t len) {
+    if (s->failed || len > SUPPORT_SQL_BYTES_MAX || s->len + len + 1 > SUPPORT_SQL_BYTES_MAX) {
+        s->failed = true;
+        return NULL;
+    }
+    if (s->len + len + 1 > s->capacity) {
+        size_t capacity = s->capacity == 0 ? 1024 : s->capacity;
+        while (capacity < s->len + len + 1)
+            capacity *= 2;
+        char *text = realloc(s->text, capacity);
+        if (text == NULL) {
+            s->failed = true;
+            return NULL;
+        }
+        s->text = text;
+        s->capacity = capacity;
+    }
+    char *at = s->text + s->len;
+    s->len += len;
+    s->text[s->len] = '\0';
+    return at;
+}
+
+void support_sql_bytes(struct support_sql *s, const void *data, size_t len) {
+    char *at = sql_room(s, len);
+    if (at != NULL && len > 0)
+        memcpy(at, data, len);
+}
+
+void support_sql_add(struct support_sql *s, const char *text) {
+    support_sql_bytes(s, text, strlen(text));
+}
+
+void support_sql_number(struct support_sql *s, uint64_t number) {
+    char text[24];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+    support_sql_add(s, text);
+}
+
+void support_sql_hex(struct support_sql *s, const void *data, size_t len) {
+    static const char digits[] = "0123456789ABCDEF";
+    if (len > SUPPORT_SQL_BYTES_MAX / 2) {
+        s->failed = true;
+        return;
+    }
+    char *at = sql_room(s, 2 * len);
+    for (size_t i = 0; at != NULL && i < len; i++) {
+        uint8_t byte = ((const uint8_t *)data)[i];
+        at[2 * i] = digits[byte >> 4];
+        at[2 * i + 1] = digits[byte & 15];
+    }
+}
+
+void support_sql_name(struct support_sql *s, char quote, const char *name) {
+    support_sql_bytes(s, &quote, 1);
+    for (const char *at = name; *at != '\0';) {
+        const char *next = strchr(at, quote);
+        size_t len = next == NULL ? strlen(at) : (size_t)(next - at) + 1;
+        support_sql_bytes(s, at, len);
+        if (next != NULL)
+            support_sql_bytes(s, &quote, 1);
+        at += len;
+    }
+    support_sql_bytes(s, &quote, 1);
+}
+
+enum renkei_status support_sql_check(const struct support_sql *s, struct renkei_fault *fault) {
+    if (s->failed)
+        return support_fault(fault, RENKEI_LIMIT, 0, NULL,
+                             "a statement of more than %d bytes, or no memory for it",
+                             SUPPORT_SQL_BYTES_MAX);
+    return RENKEI_OK;
+}
+
+/* --- SELECT --- */
+
+static void add_list(const struct support_dialect *d, struct support_sql *sql,
+                     const char *const *names, uint32_t count) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0)
+            support_sql_add(sql, ", ");
+        support_sql_name(sql, d->quote, names[i]);
+    }
+}
+
+static void add_values(const struct support_dialect *d, struct support_sql *sql,
+                       const char *const *names, uint32_t count,
+                       const struct renkei_value *values) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0)
+            support_sql_add(sql, ", ");
+        d->literal(d->context, sql, names[i], &values[i]);
+    }
+}
+
+/* a = x AND b = y */
+static void add_equal(const struct support_dialect *d, struct support_sql *sql,
+                      const char *const *names, uint32_t count,
+                      const struct renkei_value *values) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (i > 0)
+            support_sql_add(sql, " AND ");
+        support_sql_name(sql, d->quote, names[i]);
+        support_sql_add(sql, " = ");
+        d->literal(d->context, sql, names[i], &values[i]);
+    }
+}
+
+static void add_keys(const struct support_dialect *d, struct support_sql *sql,
+                     const struct renkei_query *q) {
+    uint32_t n = q->key_column_count;
+    if (n == 1 || d->row_values) {
+        support_sql_add(sql, n == 1 ? "" : "(");
+        add_list(d, sql, q->key_columns, n);
+        support_sql_add(sql, n == 1 ? " IN (" : ") IN (");
+        for (uint32_t i = 0; i < q->key_row_count; i++) {
+            support_sql_add(sql, i > 0 ? ", " : "");
+            support_sql_add(sql, n == 1 ? "" : "(");
+            add_values(d, sql, q->key_columns, n, q->keys + (size_t)i * n);
+            support_sql_add(sql, n == 1 ? "" : ")");
+        }
+        support_sql_add(sql, ")");
+        return;
+    }
+    for (uint32_t i = 0; i < q->key_row_count; i++) {
+        support_sql_add(sql, i > 0 ? " OR (" : "(");
+        add_equal(d, sql, q->key_columns, n, q->keys + (size_t)i * n);
+        support_sql_add(sql, ")");
+    }
+}
+
+/* a > x OR (a = x AND b > y) OR ...: the row comparison that every database can write. The first
+ * condition a >= x lets the others' planners use an index on a. */
+static void add_after(const struct support_dialect *d, struct support_sql *sql,
+                      const struct renkei_query *q) {
+    uint32_t n = q->key_column_count;
+    if (n > 1 && d->row_values) {
+        support_sql_add(sql, "(");
+        add_list(d, sql, q->key_columns, n);
+        support_sql_add(sql, ") > (");
+        add_values(d, sql, q->key_columns, n, q->after);
+        support_sql_add(sql, ")");
+        return;
+    }
+    if (n > 1) {
+        support_sql_name(sql, d->quote, q->key_columns[0]);
+        support_sql_add(sql, " >= ");
+        d->literal(d->context, sql, q->key_columns[0], &q->after[0]);
+        support_sql_add(sql, " AND (");
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        support_sql_add(sql, i > 0 ? " OR (" : "(");
+        add_equal(d, sql, q->key_columns, i, q->after);
+        support_sql_add(sql, i > 0 ? " AND " : "");
+        support_sql_name(sql, d->quote, q->key_columns[i]);
+        support_sql_add(sql, " > ");
+        d->literal(d->context, sql, q->key_columns[i], &q->after[i]);
+        support_sql_add(sql, ")");
+    }
+    if (n > 1)
+        support_sql_add(sql, ")");
+}
+
+static const char *start_condition(struct support_sql *sql, const char *word) {
+    support_sql_add(sql, word);
+    return " AND ";
+}
+
+static enum renkei_status check_query(const struct renkei_query *q, struct renkei_fault *fault) {
+    if (q->table == NULL || q->table[0] == '\0' || q->column_count == 0 ||
+        q->column_count > RENKEI_COLUMNS_MAX || q->key_column_count > RENKEI_KEY_COLUMNS_MAX ||
+        q->key_row_count > RENKEI_BATCH_ROWS_MAX)
+        return support_fault(fault, RENKEI_INTERNAL, 0, NULL,
+                             "a query without table or columns, or past a limit");
+    bool needs_key = q->key_row_count > 0 || q->after != NULL || q->order_by_key;
+    if (needs_key && q->key_column_count == 0)
+        return support_fault(fault, RENKEI_INTERNAL, 0, NULL, "table %s: a query by no key",
+                             q->table);
+    return RENKEI_OK;
+}
+
+enum renkei_status support_select(const struct support_dialect *d, const struct renkei_query *q,
+                                  struct support_sql *sql, struct renkei_fault *fault) {
+    enum renkei_status status = check_query(q, fault);
+    if (status != RENKEI_OK)
+        return status;
+    support_sql_add(sql, "SELECT ");
+    add_list(d, sql, q->columns, q->column_count);
+    support_sql_add(sql, " FROM ");
+    if (q->schema != NULL && q->schema[0] != '\0') {
+        support_sql_name(sql, d->quote, q->schema);
+        support_sql_add(sql, ".");
+    }
+    support_sql_name(sql, d->quote, q->table);
+    const char *word = " WHERE ";
+    if (q->key_row_count > 0) {
+        word = start_condition(sql, word);
+        support_sql_add(sql, "(");
+        add_keys(d, sql, q);
+        support_sql_add(sql, ")");
+    }
+    if (q->equals_column != NULL) {
+        word = start_condition(sql, word);
+        add_equal(d, sql, &q->equals_column, 1, &q->equals_value);
+    }
+    if (q->after != NULL) {
+        word = start_condition(sql, word);
+        support_sql_add(sql, "(");
+        add_after(d, sql, q);
+        support_sql_add(sql, ")");
+    }
+    if (q->watermark_column != NULL && q->watermark_from.data != NULL) {
+        word = start_condition(sql, word);
+        support_sql_name(sql, d->quote, q->watermark_column);
+        support_sql_add(sql, " >= ");
+        d->literal(d->context, sql, q->watermark_column, &q->watermark_from);
+    }
+    if (q->order_by_key) {
+        support_sql_add(sql, " ORDER BY ");
+        add_list(d, sql, q->key_columns, q->key_column_count);
+    }
+    if (q->rows_max > 0) {
+        support_sql_add(sql, " LIMIT ");
+        support_sql_number(sql, q->rows_max);
+    }
+    return support_sql_check(sql, fault);
+}
+
+/* --- descriptions --- */
+
+struct pool_block {
+    struct pool_block *before;
+    max_align_t data[];
+};
+
+void *support_pool_alloc(struct support_pool *pool, size_t size) {
+    struct pool_block *block = calloc(1, sizeof *block + size);
+    if (block == NULL)
+        return NULL;
+    block->before = pool->last;
+    pool->last = block;
+    return block->data;
+}
+
+const char *support_pool_text(struct support_pool *pool, const char *data, size_t len) {
+    char *copy = data == NULL ? NULL : support_pool_alloc(pool, len + 1);
+    if (copy == NULL)
+        return "";
+    memcpy(copy, data, len);
+    return copy;
+}
+
+void support_pool_done(struct support_pool *pool) {
+    struct pool_block *block = pool->last;
+    while (block != NULL) {
+        struct pool_block *before = block->before;
+        free(block);
+        block = before;
+    }
+    pool->last = NULL;
+}
+
+struct support_table *support_table_new(const char *schema, const char *table) {
+    struct support_table *t = calloc(1, sizeof *t);
+    if (t == NULL)
+        return NULL;
+    if (schema == NULL)
+        schema = "";
+    t->schema = support_pool_text(&t->pool, schema, strlen(schema));
+    t->table = support_pool_text(&t->pool, table, strlen(table));
+    return t;
+}
+
+void support_table_free(struct support_table *table) {
+    if (table == NULL)
+        return;
+    free(table->columns);
+    support_pool_done(&table->pool);
+    free(table);
+}
+
+struct support_table *support_table_find(struct support_table *first, const char *schema,
+                                         const char *table) {
+    for (struct support_table *t = first; t != NULL; t = t->next)
+        if (strcmp(t->table, table) == 0 && strcmp(t->schema, schema == NULL ? "" : schema) == 0)
+            return t;
+    return NULL;
+}
+
+void support_table_keep(struct support_table **first, struct support_table *table) {
+    uint32_t count = 1;
+    struct support_table **at = first;
+    while (*at != NULL) {
+        struct support_table *t = *at;
+        bool same = strcmp(t->table, table->table) == 0 && strcmp(t->schema, table->schema) == 0;
+        if (same || ++count > SUPPORT_TABLES_MAX) {
+            *at = t->next;
+            support_table_free(t);
+        } else {
+            at = &t->next;
+        }
+    }
+    table->next = *first;
+    *first = table;
+}
+
+void support_tables_done(struct support_table **first) {
+    while (*first != NULL) {
+        struct support_table *t = *first;
+        *first = t->next;
+        support_table_free(t);
+    }
+}
+
+struct renkei_column *support_table_column(struct support_table *table) {
+    if (table->column_count == RENKEI_COLUMNS_MAX)
+        return NULL;
+    if ((table->column_count & (table->column_count - 1)) == 0) {
+        size_t capacity = table->column_count == 0 ? 1 : 2 * (size_t)table->column_count;
+        struct renkei_column *columns =
+            realloc(table->columns, capacity * sizeof *table->columns);
+        if (columns == NULL)
+            return NULL;
+        table->columns = columns;
+    }
+    struct renkei_column *c = &table->columns[table->column_count++];
+    *c = (struct renkei_column){
+        .name = "", .declared_type = "", .charset_name = "", .nullable = -1};
+    return c;
+}
+
+const struct renkei_column *support_table_find_column(const struct support_table *table,
+                                                      const char *name) {
+    for (uint32_t i = 0; table != NULL && i < table->column_count; i++)
+        if (strcmp(table->columns[i].name, name) == 0)
+            return &table->columns[i];
+    return NULL;
+}
+
+bool support_starts(const char *text, const char *prefix) {
+    return strncasecmp(text, prefix, strlen(prefix)) == 0;
+}
+
+enum renkei_charset support_charset(const char *name) {
+    static const struct {
+        const char *name;
+        enum renkei_charset charset;
+    } table[] = {
+        /* MariaDB and MySQL */
+        {"utf8", RENKEI_CHARSET_UTF8},
+        {"utf8mb3", RENKEI_CHARSET_UTF8},
+        {"utf8mb4", RENKEI_CHARSET_UTF8},
+        {"cp932", RENKEI_CHARSET_CP932},
+        {"sjis", RENKEI_CHARSET_SJIS},
+        {"ujis", RENKEI_CHARSET_EUC_JP},
+        {"eucjpms", RENKEI_CHARSET_EUC_JP},
+        {"latin1", RENKEI_CHARSET_LATIN1},
+        {"ascii", RENKEI_CHARSET_ASCII},
+        {"binary", RENKEI_CHARSET_BINARY},
+        {"ucs2", RENKEI_CHARSET_UTF16BE},
+        {"utf16", RENKEI_CHARSET_UTF16BE},
+        {"utf16le", RENKEI_CHARSET_UTF16LE},
+        /* PostgreSQL; its SQL_ASCII says nothing */
+        {"UTF8", RENKEI_CHARSET_UTF8},
+        {"EUC_JP", RENKEI_CHARSET_EUC_JP},
+        {"LATIN1", RENKEI_CHARSET_LATIN1},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (strcasecmp(name, table[i].name) == 0)
+            return table[i].charset;
+    return RENKEI_CHARSET_UNKNOWN;
+}

@@ -1,0 +1,185 @@
+/*
+ * What the connectors of this folder share: options, faults, batches and SQL text. It is linked
+ * into each plugin; a plugin of another's making may use it or not.
+ *
+ * Uses connector.h and the C library, nothing else. Refuses to transcode, and to put a value into
+ * a message.
+ */
+#ifndef CONNECTORS_SUPPORT_H
+#define CONNECTORS_SUPPORT_H
+
+#include <stdbool.h>
+
+#include "connectors/connector.h"
+
+enum {
+    SUPPORT_BATCH_ROWS = 1024,          /* rows that a batch aims at */
+    SUPPORT_BATCH_BYTES = 1 << 20,      /* bytes after which a batch is handed over */
+    SUPPORT_SECRET_BYTES_MAX = 1024,    /* a password with its NUL */
+    SUPPORT_SQL_BYTES_MAX = 16 << 20,   /* one statement */
+    SUPPORT_OPTION_NUMBER_MAX = 1 << 30,
+};
+
+#define SUPPORT_PRINTF(f, a) __attribute__((format(printf, f, a)))
+
+/* Fills fault (never NULL) and returns status. sqlstate may be NULL. */
+enum renkei_status support_fault(struct renkei_fault *fault, enum renkei_status status,
+                                 int64_t server_code, const char *sqlstate, const char *format,
+                                 ...) SUPPORT_PRINTF(5, 6);
+
+/* --- options --- */
+
+struct support_options {
+    const struct renkei_option_spec *specs;
+    const struct renkei_option *options;
+    uint32_t count;
+};
+
+/* Every option is known, every required one is there, numbers and booleans are such. */
+enum renkei_status support_options_check(const struct support_options *o,
+                                         struct renkei_fault *fault);
+/* The option's value, its default, or NULL. */
+const char *support_option(const struct support_options *o, const char *name);
+uint32_t support_option_number(const struct support_options *o, const char *name);
+bool support_option_bool(const struct support_options *o, const char *name);
+/* The first line of the file that the SECRET option names; "" where the option is not given. The
+ * caller wipes it with support_wipe. */
+enum renkei_status support_secret(const struct support_options *o, const char *name,
+                                  char ret_secret[SUPPORT_SECRET_BYTES_MAX],
+                                  struct renkei_fault *fault);
+void support_wipe(void *data, size_t len);
+
+/* --- a batch being filled: cells are copied once, row by row, into one block --- */
+
+struct support_batch {
+    uint8_t *data;
+    size_t used;
+    size_t capacity;
+    uint32_t *offsets; /* column by column, SUPPORT_BATCH_ROWS each */
+    uint32_t *lengths;
+    struct renkei_batch_column *columns;
+    uint32_t column_count;
+    uint32_t rows;
+};
+
+enum renkei_status support_batch_init(struct support_batch *b, uint32_t column_count,
+                                      struct renkei_fault *fault);
+void support_batch_done(struct support_batch *b);
+void support_batch_clear(struct support_batch *b);
+
+/* Room for the rest of a row. RENKEI_LIMIT past RENKEI_BATCH_BYTES_MAX. */
+enum renkei_status support_batch_reserve(struct support_batch *b, size_t len,
+                                         struct renkei_fault *fault);
+enum renkei_status support_cell_too_long(const char *column, size_t len,
+                                         struct renkei_fault *fault);
+
+static inline bool support_batch_full(const struct support_batch *b) {
+    return b->rows == SUPPORT_BATCH_ROWS || b->used >= SUPPORT_BATCH_BYTES;
+}
+
+/* Where the next cell's bytes go; reserved before. */
+static inline uint8_t *support_batch_at(struct support_batch *b) {
+    return b->data + b->used;
+}
+
+/* The next `len` bytes are the current row's cell of `column`. */
+static inline void support_batch_cell(struct support_batch *b, uint32_t column, uint32_t len) {
+    size_t i = (size_t)column * SUPPORT_BATCH_ROWS + b->rows;
+    b->offsets[i] = (uint32_t)b->used;
+    b->lengths[i] = len;
+    b->used += len;
+}
+
+static inline void support_batch_null(struct support_batch *b, uint32_t column) {
+    size_t i = (size_t)column * SUPPORT_BATCH_ROWS + b->rows;
+    b->offsets[i] = (uint32_t)b->used;
+    b->lengths[i] = RENKEI_NULL;
+}
+
+static inline void support_batch_row_end(struct support_batch *b) {
+    b->rows++;
+}
+
+void support_batch_view(struct support_batch *b, struct renkei_batch *ret_batch);
+
+/* --- SQL text --- */
+
+struct support_sql {
+    char *text;
+    size_t len;
+    size_t capacity;
+    bool failed;
+};
+
+void support_sql_done(struct support_sql *s);
+void support_sql_add(struct support_sql *s, const char *text);
+void support_sql_bytes(struct support_sql *s, const void *data, size_t len);
+void support_sql_number(struct support_sql *s, uint64_t number);
+void support_sql_hex(struct support_sql *s, const void *data, size_t len);
+/* The name between two quotes, a quote in it doubled. Names come in UTF-8 or in a single-byte
+ * view of the server, where no trail byte can be a quote. */
+void support_sql_name(struct support_sql *s, char quote, const char *name);
+/* RENKEI_LIMIT where the statement grew past SUPPORT_SQL_BYTES_MAX or memory ran out. */
+enum renkei_status support_sql_check(const struct support_sql *s, struct renkei_fault *fault);
+
+/* --- the WHERE and ORDER BY of a renkei_query --- */
+
+/* Writes one value as a literal of the database, in a form that compares with the column. */
+typedef void support_literal(void *context, struct support_sql *sql, const char *column,
+                             const struct renkei_value *value);
+
+struct support_dialect {
+    char quote;
+    bool row_values; /* (a, b) > (x, y) and (a, b) IN ((x, y)) are written and well planned */
+    support_literal *literal;
+    void *context;
+};
+
+/* "SELECT a, b FROM t WHERE ... ORDER BY ... LIMIT n". */
+enum renkei_status support_select(const struct support_dialect *dialect,
+                                  const struct renkei_query *query, struct support_sql *sql,
+                                  struct renkei_fault *fault);
+
+/* --- small texts that live as long as a description --- */
+
+struct support_pool {
+    void *last;
+};
+
+void *support_pool_alloc(struct support_pool *pool, size_t size); /* zeroed; NULL: no memory */
+/* A copy, NUL-terminated. NULL data or no memory: "". */
+const char *support_pool_text(struct support_pool *pool, const char *data, size_t len);
+void support_pool_done(struct support_pool *pool);
+
+/* The columns of a table as a plugin keeps them, most recent first; the owner of their pool. */
+struct support_table {
+    struct support_table *next;
+    struct support_pool pool;
+    const char *schema;
+    const char *table;
+    struct renkei_column *columns;
+    uint32_t column_count;
+};
+
+enum { SUPPORT_TABLES_MAX = 64 };
+
+struct support_table *support_table_new(const char *schema, const char *table);
+void support_table_free(struct support_table *table);
+struct support_table *support_table_find(struct support_table *first, const char *schema,
+                                         const char *table);
+/* Puts a table in front, in place of an older description of the same; drops what is beyond
+ * SUPPORT_TABLES_MAX. */
+void support_table_keep(struct support_table **first, struct support_table *table);
+void support_tables_done(struct support_table **first);
+/* Room for one more column, zeroed, with empty texts; NULL: no memory or RENKEI_COLUMNS_MAX. */
+struct renkei_column *support_table_column(struct support_table *table);
+const struct renkei_column *support_table_find_column(const struct support_table *table,
+                                                      const char *name);
+
+/* True where the text begins with the prefix, ASCII letters of either case. */
+bool support_starts(const char *text, const char *prefix);
+
+/* The charset that a name of a database's own means; UNKNOWN where there is no telling. */
+enum renkei_charset support_charset(const char *name);
+
+#endif
