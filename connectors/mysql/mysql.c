@@ -378,7 +378,7 @@ static int64_t number_or(const char *text, int64_t otherwise) {
 static enum renkei_status mysql_connector_tables(struct renkei_session *s,
                                                  renkei_table_visitor *visitor, void *context,
                                                  struct renkei_fault *fault) {
-    MYSQL_RES *result;
+    MYSQL_RES *result = NULL;
     enum renkei_status status = catalog(
         s,
         "SELECT t.TABLE_NAME, t.TABLE_TYPE, IFNULL(t.ENGINE, ''), t.TABLE_ROWS, e.TRANSACTIONS"
@@ -529,7 +529,7 @@ static enum renkei_status mysql_connector_columns(struct renkei_session *s, cons
                                                   const struct renkei_column **ret_columns,
                                                   uint32_t *ret_count,
                                                   struct renkei_fault *fault) {
-    struct support_table *t;
+    struct support_table *t = NULL;
     enum renkei_status status = describe(s, schema, table, &t, fault);
     if (status != RENKEI_OK)
         return status;
@@ -570,7 +570,7 @@ static int right_writes(const char *line) {
 static enum renkei_status mysql_connector_rights(struct renkei_session *s,
                                                  renkei_right_visitor *visitor, void *context,
                                                  struct renkei_fault *fault) {
-    MYSQL_RES *result;
+    MYSQL_RES *result = NULL;
     enum renkei_status status = catalog(s, "SHOW GRANTS", "rights of the account", &result, fault);
     if (status != RENKEI_OK)
         return status;
