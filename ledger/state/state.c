@@ -1,0 +1,399 @@
+#include "ledger/state/state.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/wire.h"
+
+enum {
+    RECORD_BYTES = 4 + 1 + 4 + HASH_BYTES + 8,
+    PLACE_BYTES = 8 + 4 + 1 + 8,
+    SEQUENCE_BYTES = 8,
+};
+_Static_assert((int)RECORD_BYTES <= (int)STATE_VALUE_BYTES_MAX, "a record fits a value");
+
+struct layer {
+    uint64_t height;
+    struct state_table *entries;
+    struct merkle_frontier frontier;
+    uint64_t places_first;
+    size_t place_count;
+    size_t place_capacity;
+    struct leaf_place *places;
+    struct state_nodes levels[MERKLE_LEVELS_MAX];
+};
+
+struct undo {
+    struct state_key key;
+    struct state_value before;
+};
+
+struct state {
+    const struct genesis *genesis;
+    struct state_base base;
+    uint64_t committed;
+    struct merkle_frontier frontier;
+    uint64_t seed;
+    uint32_t layer_count;
+    struct layer *layers[STATE_LAYERS_MAX]; /* the lowest first */
+    struct undo *undo;                      /* of the transaction under way */
+    struct state_record *records;           /* what an anchor's leaves become */
+};
+
+static void *grown(void *memory, size_t count, size_t *capacity, size_t size) {
+    if (count < *capacity)
+        return memory;
+    *capacity = *capacity < 16 ? 16 : *capacity * 2;
+    memory = realloc(memory, *capacity * size);
+    if (memory == NULL)
+        abort();
+    return memory;
+}
+
+void state_record_encode(const struct state_record *record, struct state_value *ret_value) {
+    uint8_t *at = ret_value->byte;
+    ret_value->len = RECORD_BYTES;
+    wire_store_u32(at, record->version);
+    at[4] = (uint8_t)record->operation;
+    wire_store_u32(at + 5, record->owner);
+    memcpy(at + 9, record->leaf.byte, HASH_BYTES);
+    wire_store_u64(at + 41, record->log_index);
+}
+
+void state_record_decode(const struct state_value *value, struct state_record *ret_record) {
+    const uint8_t *at = value->byte;
+    assert(value->len == RECORD_BYTES);
+    ret_record->version = wire_load_u32(at);
+    ret_record->operation = (enum leaf_operation)at[4];
+    ret_record->owner = wire_load_u32(at + 5);
+    memcpy(ret_record->leaf.byte, at + 9, HASH_BYTES);
+    ret_record->log_index = wire_load_u64(at + 41);
+}
+
+static void place_encode(const struct state_place *place, struct state_value *ret_value) {
+    uint8_t *at = ret_value->byte;
+    ret_value->len = PLACE_BYTES;
+    wire_store_u64(at, place->height);
+    wire_store_u32(at + 8, place->index);
+    at[12] = (uint8_t)place->status;
+    wire_store_u64(at + 13, place->log_index);
+}
+
+void state_place_decode(const struct state_value *value, struct state_place *ret_place) {
+    const uint8_t *at = value->byte;
+    assert(value->len == PLACE_BYTES);
+    ret_place->height = wire_load_u64(at);
+    ret_place->index = wire_load_u32(at + 8);
+    ret_place->status = (enum transaction_status)at[12];
+    ret_place->log_index = wire_load_u64(at + 13);
+}
+
+static void layer_free(struct layer *layer) {
+    if (layer == NULL)
+        return;
+    state_table_free(layer->entries);
+    free(layer->places);
+    for (int i = 0; i < MERKLE_LEVELS_MAX; i++)
+        free(layer->levels[i].hash);
+    free(layer);
+}
+
+struct state *state_new(const struct genesis *genesis, const struct state_base *base,
+                        uint64_t height, const struct merkle_frontier *frontier, uint64_t seed) {
+    struct state *state = calloc(1, sizeof *state);
+    if (state == NULL)
+        abort();
+    state->genesis = genesis;
+    state->base = *base;
+    state->committed = height;
+    state->frontier = *frontier;
+    state->seed = seed;
+    state->undo = calloc(ANCHOR_LEAVES_MAX, sizeof *state->undo);
+    state->records = calloc(ANCHOR_LEAVES_MAX, sizeof *state->records);
+    if (state->undo == NULL || state->records == NULL)
+        abort();
+    return state;
+}
+
+void state_free(struct state *state) {
+    if (state == NULL)
+        return;
+    for (uint32_t i = 0; i < state->layer_count; i++)
+        layer_free(state->layers[i]);
+    free(state->undo);
+    free(state->records);
+    free(state);
+}
+
+static struct layer *top(const struct state *state) {
+    return state->layer_count > 0 ? state->layers[state->layer_count - 1] : NULL;
+}
+
+uint64_t state_height(const struct state *state) {
+    return state->committed + state->layer_count;
+}
+
+uint64_t state_committed(const struct state *state) {
+    return state->committed;
+}
+
+enum error_code state_begin(struct state *state, struct error *err) {
+    if (state->layer_count == STATE_LAYERS_MAX)
+        return error_set(err, ERROR_LIMIT, "state: more than %d tentative blocks",
+                         STATE_LAYERS_MAX);
+    struct layer *layer = calloc(1, sizeof *layer);
+    if (layer == NULL)
+        abort();
+    layer->height = state_height(state) + 1;
+    layer->entries = state_table_new(state->seed);
+    layer->frontier = top(state) != NULL ? top(state)->frontier : state->frontier;
+    layer->places_first = layer->frontier.size;
+    for (int i = 0; i < MERKLE_LEVELS_MAX; i++)
+        layer->levels[i].first = layer->frontier.size >> i;
+    state->layers[state->layer_count++] = layer;
+    return ERROR_NONE;
+}
+
+enum error_code state_get(struct state *state, const struct state_key *key,
+                          struct state_value *ret_value, bool *ret_found, struct error *err) {
+    for (uint32_t i = state->layer_count; i > 0; i--) {
+        const struct state_value *value = state_table_get(state->layers[i - 1]->entries, key);
+        if (value != NULL) {
+            *ret_value = *value;
+            *ret_found = true;
+            return ERROR_NONE;
+        }
+    }
+    return state->base.get(state->base.self, key, ret_value, ret_found, err);
+}
+
+enum error_code state_next_sequence(struct state *state, const uint8_t *submitter,
+                                    uint64_t *ret_sequence, struct error *err) {
+    struct state_key key = state_key(STATE_SUBMITTER, submitter, TRANSACTION_KEY_BYTES);
+    struct state_value value;
+    bool found = false;
+    TRY(state_get(state, &key, &value, &found, err));
+    *ret_sequence = found ? wire_load_u64(value.byte) : 1;
+    return ERROR_NONE;
+}
+
+/* The rules for one leaf over the latest version of its record. */
+static enum transaction_status judge_leaf(const struct leaf *leaf, const struct state_record *latest,
+                                          uint32_t submitter) {
+    if (latest == NULL)
+        return leaf->version == 1 ? TX_DONE : TX_VERSION;
+    if (latest->owner != submitter)
+        return TX_OWNER;
+    if (leaf->version != latest->version + 1)
+        return TX_VERSION;
+    if (!hash_equal(&leaf->previous, &latest->leaf))
+        return TX_PREVIOUS;
+    bool gone = latest->operation == LEAF_DELETE;
+    if ((leaf->operation == LEAF_CREATE) != gone)
+        return TX_OPERATION;
+    return TX_DONE;
+}
+
+static void append_node(void *self, unsigned level, uint64_t index, const struct hash *hash) {
+    struct layer *layer = self;
+    struct state_nodes *nodes = &layer->levels[level];
+    assert(index == nodes->first + nodes->count);
+    nodes->hash = grown(nodes->hash, nodes->count, &nodes->capacity, sizeof *nodes->hash);
+    nodes->hash[nodes->count++] = *hash;
+}
+
+static void append_place(struct layer *layer, const struct leaf_place *place) {
+    layer->places =
+        grown(layer->places, layer->place_count, &layer->place_capacity, sizeof *layer->places);
+    layer->places[layer->place_count++] = *place;
+}
+
+static void take_back(struct state *state, struct layer *layer, uint32_t count) {
+    while (count > 0) {
+        const struct undo *undo = &state->undo[--count];
+        (void)state_table_put(layer->entries, &undo->key, &undo->before);
+    }
+}
+
+/* Puts every leaf's record, stopping at the first that breaks a rule; then the anchor is without
+ * effect and what was put is taken back. */
+static enum error_code execute_anchor(struct state *state, struct layer *layer,
+                                      const struct checked_transaction *checked, uint32_t index,
+                                      uint32_t at, enum transaction_status *ret_status,
+                                      struct error *err) {
+    struct anchor_cursor cursor = anchor_cursor(&checked->anchor);
+    struct leaf leaf;
+    uint64_t log_index = layer->frontier.size;
+    const uint8_t *leaf_at = cursor.at;
+    size_t places_before = layer->place_count;
+    for (uint32_t i = 0; anchor_next(&cursor, &leaf); i++) {
+        struct state_key key = state_key(STATE_RECORD, leaf.locator.byte, LOCATOR_BYTES);
+        struct state_value value;
+        struct state_record latest;
+        bool found = false;
+        enum error_code code = state_get(state, &key, &value, &found, err);
+        if (code == ERROR_NONE && found)
+            state_record_decode(&value, &latest);
+        enum transaction_status status =
+            code == ERROR_NONE ? judge_leaf(&leaf, found ? &latest : NULL, checked->submitter)
+                               : TX_DONE;
+        if (code != ERROR_NONE || status != TX_DONE) {
+            take_back(state, layer, i);
+            layer->place_count = places_before;
+            *ret_status = status;
+            return code;
+        }
+        struct state_record next = {leaf.version, leaf.operation, checked->submitter,
+                                    checked->leaf_hashes[i], log_index + i};
+        state_record_encode(&next, &value);
+        state->undo[i] = (struct undo){key, state_table_put(layer->entries, &key, &value)};
+        append_place(layer, &(struct leaf_place){
+                                .height = layer->height,
+                                .transaction = index,
+                                .leaf = i,
+                                .transaction_at = at,
+                                .leaf_at = at + (uint32_t)(leaf_at - checked->bytes),
+                                .previous = found ? latest.log_index + 1 : 0,
+                            });
+        leaf_at = cursor.at;
+    }
+    struct merkle_sink sink = {append_node, layer};
+    for (uint32_t i = 0; i < checked->anchor.leaf_count; i++)
+        merkle_append(&layer->frontier, &checked->leaf_hashes[i], &sink);
+    *ret_status = TX_DONE;
+    return ERROR_NONE;
+}
+
+/* An incident may be told by anybody who submits; it must speak of a version that there is. */
+static enum error_code execute_incident(struct state *state,
+                                        const struct checked_transaction *checked,
+                                        enum transaction_status *ret_status, struct error *err) {
+    struct incident incident;
+    TRY(incident_decode(checked->tx.body, &incident, err));
+    struct state_key key = state_key(STATE_RECORD, incident.locator.byte, LOCATOR_BYTES);
+    struct state_value value;
+    bool found = false;
+    TRY(state_get(state, &key, &value, &found, err));
+    struct state_record latest = {0};
+    if (found)
+        state_record_decode(&value, &latest);
+    *ret_status = found && incident.version <= latest.version ? TX_DONE : TX_UNKNOWN;
+    return ERROR_NONE;
+}
+
+enum error_code state_execute(struct state *state, const struct checked_transaction *checked,
+                              uint32_t index, uint32_t at, enum transaction_status *ret_status,
+                              struct error *err) {
+    struct layer *layer = top(state);
+    const struct transaction *tx = &checked->tx;
+    assert(layer != NULL);
+    uint64_t next = 0;
+    TRY(state_next_sequence(state, tx->submitter, &next, err));
+    if (tx->sequence != next)
+        return error_set(err, ERROR_TX_REJECTED,
+                         "transaction: sequence %llu, the submitter's next one is %llu",
+                         (unsigned long long)tx->sequence, (unsigned long long)next);
+    struct state_place place = {
+        .height = layer->height, .index = index, .log_index = layer->frontier.size};
+    if (tx->type == TRANSACTION_ANCHOR)
+        TRY(execute_anchor(state, layer, checked, index, at, &place.status, err));
+    else if (tx->type == TRANSACTION_INCIDENT)
+        TRY(execute_incident(state, checked, &place.status, err));
+    struct state_value value = {.len = SEQUENCE_BYTES};
+    wire_store_u64(value.byte, next + 1);
+    struct state_key key = state_key(STATE_SUBMITTER, tx->submitter, TRANSACTION_KEY_BYTES);
+    (void)state_table_put(layer->entries, &key, &value);
+    place_encode(&place, &value);
+    key = state_key(STATE_TRANSACTION, tx->id.byte, HASH_BYTES);
+    (void)state_table_put(layer->entries, &key, &value);
+    *ret_status = place.status;
+    return ERROR_NONE;
+}
+
+static const struct merkle_frontier *top_frontier(const struct state *state) {
+    return top(state) != NULL ? &top(state)->frontier : &state->frontier;
+}
+
+uint64_t state_log_size(const struct state *state) {
+    return top_frontier(state)->size;
+}
+
+struct hash state_log_root(const struct state *state) {
+    return merkle_root(top_frontier(state));
+}
+
+void state_undo(struct state *state, uint64_t height) {
+    assert(height > state->committed);
+    while (state_height(state) >= height && state->layer_count > 0)
+        layer_free(state->layers[--state->layer_count]);
+}
+
+bool state_lowest(const struct state *state, struct state_change *ret_change) {
+    if (state->layer_count == 0)
+        return false;
+    const struct layer *layer = state->layers[0];
+    *ret_change = (struct state_change){
+        .height = layer->height,
+        .entries = layer->entries,
+        .frontier = &layer->frontier,
+        .places_first = layer->places_first,
+        .place_count = layer->place_count,
+        .places = layer->places,
+        .levels = layer->levels,
+    };
+    return true;
+}
+
+void state_settle(struct state *state) {
+    assert(state->layer_count > 0);
+    state->frontier = state->layers[0]->frontier;
+    state->committed++;
+    layer_free(state->layers[0]);
+    state->layer_count--;
+    memmove(state->layers, state->layers + 1, state->layer_count * sizeof state->layers[0]);
+}
+
+enum error_code transaction_check(const struct genesis *genesis, struct bytes input,
+                                  struct checked_transaction **ret_checked, struct error *err) {
+    struct transaction tx;
+    TRY(transaction_decode(input, &tx, err)); /* caps the length before anything is allocated */
+    if (!hash_equal(&tx.chain, &genesis->chain))
+        return error_set(err, ERROR_TX_REJECTED, "transaction: it is for another chain");
+    int submitter = genesis_submitter_by_key(genesis, tx.submitter);
+    if (submitter < 0)
+        return error_set(err, ERROR_TX_REJECTED,
+                         "transaction: its submitter is not registered in the genesis");
+    TRY(transaction_verify(&tx, err));
+    struct checked_transaction *checked = malloc(sizeof *checked + input.len);
+    if (checked == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "transaction: no memory");
+    memset(checked, 0, sizeof *checked);
+    checked->len = input.len;
+    memcpy(checked->bytes, input.data, input.len);
+    checked->submitter = (uint32_t)submitter;
+    enum error_code code = transaction_decode(bytes_of(checked->bytes, input.len), &tx, err);
+    checked->tx = tx;
+    if (code == ERROR_NONE && tx.type == TRANSACTION_ANCHOR) {
+        code = anchor_decode(tx.body, &checked->anchor, err);
+        if (code == ERROR_NONE) {
+            checked->leaf_hashes = calloc(checked->anchor.leaf_count, sizeof(struct hash));
+            code = checked->leaf_hashes == NULL
+                       ? error_set(err, ERROR_NO_MEMORY, "transaction: no memory")
+                       : anchor_hashes(&checked->anchor, checked->leaf_hashes, err);
+        }
+    }
+    if (code != ERROR_NONE) {
+        checked_transaction_free(checked);
+        return code;
+    }
+    *ret_checked = checked;
+    return ERROR_NONE;
+}
+
+void checked_transaction_free(struct checked_transaction *checked) {
+    if (checked == NULL)
+        return;
+    free(checked->leaf_hashes);
+    free(checked);
+}

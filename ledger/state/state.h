@@ -1,0 +1,128 @@
+/*
+ * What transactions do: deterministic execution of blocks over the committed state.
+ *
+ * Owns: the rules (exactly once by submitter and sequence, registered submitters, a record's
+ * versions and owner), the log's tree, layers of tentative blocks that can be dropped. May use:
+ * base, the ledger's formats, merkle. Refuses: files, clocks, randomness; what lies below the
+ * tentative layers is asked through struct state_base, which the store implements.
+ */
+#ifndef LEDGER_STATE_H
+#define LEDGER_STATE_H
+
+#include "ledger/anchor.h"
+#include "ledger/block.h"
+#include "ledger/genesis.h"
+#include "ledger/merkle/merkle.h"
+#include "ledger/state/table.h"
+#include "ledger/transaction.h"
+
+enum { STATE_LAYERS_MAX = 16 };
+
+/* The committed state. */
+struct state_base {
+    MUST_CHECK enum error_code (*get)(void *self, const struct state_key *key,
+                                      struct state_value *ret_value, bool *ret_found,
+                                      struct error *err);
+    void *self;
+};
+
+/* A transaction whose every check that needs no state was made: layout, chain, submitter,
+ * signature, leaf hashes, root. Owns its bytes. */
+struct checked_transaction {
+    struct transaction tx;
+    uint32_t submitter; /* index in the genesis */
+    struct anchor anchor;
+    struct hash *leaf_hashes; /* of an anchor, else NULL */
+    size_t len;
+    uint8_t bytes[];
+};
+/* ERROR_TX_REJECTED or ERROR_PROTOCOL: no node will ever take these bytes. */
+MUST_CHECK enum error_code transaction_check(const struct genesis *genesis, struct bytes input,
+                                             struct checked_transaction **ret_checked,
+                                             struct error *err);
+void checked_transaction_free(struct checked_transaction *checked);
+
+/* The latest version of a record, as it stands under its locator. */
+struct state_record {
+    uint32_t version;
+    enum leaf_operation operation;
+    uint32_t owner; /* submitter's index in the genesis */
+    struct hash leaf;
+    uint64_t log_index;
+};
+void state_record_encode(const struct state_record *record, struct state_value *ret_value);
+void state_record_decode(const struct state_value *value, struct state_record *ret_record);
+
+/* Where a transaction stands. */
+struct state_place {
+    uint64_t height;
+    uint32_t index;
+    enum transaction_status status;
+    uint64_t log_index; /* of its first leaf, where it has any */
+};
+void state_place_decode(const struct state_value *value, struct state_place *ret_place);
+
+/* Where a leaf stands, by its number in the log. */
+struct leaf_place {
+    uint64_t height;
+    uint32_t transaction; /* index in the block */
+    uint32_t leaf;        /* index in the anchor */
+    uint32_t transaction_at; /* byte offset of the transaction in the block */
+    uint32_t leaf_at;        /* byte offset of the compact leaf in the block */
+    uint64_t previous; /* log number of the version before plus one, 0 for version 1 */
+};
+
+struct state;
+/* frontier: the log's, at the committed height. seed: of the tables, any number. Ends the process
+ * where memory runs out. */
+struct state *state_new(const struct genesis *genesis, const struct state_base *base,
+                        uint64_t height, const struct merkle_frontier *frontier, uint64_t seed);
+void state_free(struct state *state);
+
+/* The height of the top layer. */
+uint64_t state_height(const struct state *state);
+uint64_t state_committed(const struct state *state);
+
+/* A new layer on the top one. */
+MUST_CHECK enum error_code state_begin(struct state *state, struct error *err);
+/* Executes on the top layer. ERROR_TX_REJECTED where the sequence is not the submitter's next one:
+ * such a transaction may not stand in a block. at: its byte offset in the block. */
+MUST_CHECK enum error_code state_execute(struct state *state,
+                                         const struct checked_transaction *checked, uint32_t index,
+                                         uint32_t at, enum transaction_status *ret_status,
+                                         struct error *err);
+uint64_t state_log_size(const struct state *state);
+struct hash state_log_root(const struct state *state);
+/* Drops the layers of this height and above. */
+void state_undo(struct state *state, uint64_t height);
+
+/* Reads through all layers. */
+MUST_CHECK enum error_code state_get(struct state *state, const struct state_key *key,
+                                     struct state_value *ret_value, bool *ret_found,
+                                     struct error *err);
+/* The sequence that the submitter's next transaction must have, as of the top layer. */
+MUST_CHECK enum error_code state_next_sequence(struct state *state, const uint8_t *submitter,
+                                               uint64_t *ret_sequence, struct error *err);
+
+/* What one block changed. Borrowed from the state. */
+struct state_nodes {
+    uint64_t first; /* number of the first of these subtrees in its level */
+    size_t count;
+    size_t capacity;
+    struct hash *hash;
+};
+struct state_change {
+    uint64_t height;
+    const struct state_table *entries;
+    const struct merkle_frontier *frontier; /* after it */
+    uint64_t places_first;
+    size_t place_count;
+    const struct leaf_place *places;
+    const struct state_nodes *levels; /* MERKLE_LEVELS_MAX */
+};
+/* The lowest tentative layer; false where there is none. */
+bool state_lowest(const struct state *state, struct state_change *ret_change);
+/* Its entries are in the base now: the layer goes. */
+void state_settle(struct state *state);
+
+#endif

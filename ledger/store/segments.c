@@ -1,0 +1,416 @@
+#include "ledger/store/segments.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/wire.h"
+#include "ledger/block.h"
+#include "ledger/store/crc.h"
+#include "ledger/store/store.h"
+
+enum {
+    RECORD_MAGIC = 0x52424c4b, /* "RBLK" */
+    RECORD_HEAD_BYTES = 24,
+    RECORD_CRC_AT = 20,
+    HEIGHT_BYTES = 16,
+    RECORD_BYTES_MAX = RECORD_HEAD_BYTES + BLOCK_BYTES_MAX + STORE_CERTIFICATE_BYTES_MAX,
+    TAIL_CHUNK_BYTES = 64 << 10,
+    OPEN_MAX = 16, /* older segments that are kept open for reading */
+};
+
+struct segments {
+    char folder[PATH_MAX];
+    int heights_fd;
+    int fd; /* of the segment that is written */
+    uint32_t segment;
+    uint64_t offset; /* where the next record goes */
+    uint64_t height;
+    uint64_t earlier_bytes; /* in closed segments */
+    pthread_mutex_t sync_lock; /* guards fd against being replaced while another thread syncs it */
+    struct {
+        uint32_t segment; /* 0: none */
+        int fd;
+    } open[OPEN_MAX];
+    unsigned open_next;
+};
+
+struct record {
+    uint32_t block_len;
+    uint32_t certificate_len;
+    uint64_t height;
+    uint32_t crc;
+};
+
+static bool record_head(const uint8_t raw[RECORD_HEAD_BYTES], struct record *ret_record) {
+    if (wire_load_u32(raw) != RECORD_MAGIC)
+        return false;
+    *ret_record = (struct record){wire_load_u32(raw + 4), wire_load_u32(raw + 8),
+                                  wire_load_u64(raw + 12), wire_load_u32(raw + RECORD_CRC_AT)};
+    return ret_record->block_len <= BLOCK_BYTES_MAX &&
+           ret_record->certificate_len <= STORE_CERTIFICATE_BYTES_MAX;
+}
+
+static enum error_code segment_path(const struct segments *s, uint32_t segment, char *ret_path,
+                                    struct error *err) {
+    int len = snprintf(ret_path, PATH_MAX, "%s/blocks/%08u", s->folder, segment);
+    if (len < 0 || len >= PATH_MAX)
+        return error_set(err, ERROR_LIMIT, "%s: the path is too long", s->folder);
+    return ERROR_NONE;
+}
+
+static enum error_code pread_some(int fd, uint64_t at, uint8_t *data, size_t len, size_t *ret_len,
+                                  struct error *err) {
+    size_t done = 0;
+    while (done < len) {
+        ssize_t got = pread(fd, data + done, len - done, (off_t)(at + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return file_error(err, errno, "cannot read", "blocks");
+        if (got == 0)
+            break;
+        done += (size_t)got;
+    }
+    *ret_len = done;
+    return ERROR_NONE;
+}
+
+static enum error_code read_fd(struct segments *s, uint32_t segment, int *ret_fd,
+                               struct error *err) {
+    if (segment == s->segment) {
+        *ret_fd = s->fd;
+        return ERROR_NONE;
+    }
+    for (unsigned i = 0; i < OPEN_MAX; i++)
+        if (s->open[i].segment == segment) {
+            *ret_fd = s->open[i].fd;
+            return ERROR_NONE;
+        }
+    char path[PATH_MAX];
+    TRY(segment_path(s, segment, path, err));
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return file_error(err, errno, "cannot open", path);
+    unsigned slot = s->open_next++ % OPEN_MAX;
+    if (s->open[slot].segment != 0)
+        (void)close(s->open[slot].fd);
+    s->open[slot].segment = segment;
+    s->open[slot].fd = fd;
+    *ret_fd = fd;
+    return ERROR_NONE;
+}
+
+static enum error_code write_height(struct segments *s, uint64_t height, uint32_t segment,
+                                    uint64_t offset, struct error *err) {
+    uint8_t raw[HEIGHT_BYTES] = {0};
+    wire_store_u32(raw, segment);
+    wire_store_u64(raw + 4, offset);
+    ssize_t written =
+        pwrite(s->heights_fd, raw, sizeof raw, (off_t)((height - 1) * HEIGHT_BYTES));
+    if (written != (ssize_t)sizeof raw)
+        return file_error(err, written < 0 ? errno : ENOSPC, "cannot write", "heights");
+    return ERROR_NONE;
+}
+
+static enum error_code find_height(struct segments *s, uint64_t height, uint32_t *ret_segment,
+                                   uint64_t *ret_offset, struct error *err) {
+    if (height == 0 || height > s->height)
+        return error_set(err, ERROR_NOT_FOUND, "block %llu: the chain has %llu",
+                         (unsigned long long)height, (unsigned long long)s->height);
+    uint8_t raw[HEIGHT_BYTES];
+    size_t len = 0;
+    TRY(pread_some(s->heights_fd, (height - 1) * HEIGHT_BYTES, raw, sizeof raw, &len, err));
+    if (len != sizeof raw || wire_load_u32(raw) == 0)
+        return error_set(err, ERROR_CORRUPT, "heights: no entry for block %llu",
+                         (unsigned long long)height);
+    *ret_segment = wire_load_u32(raw);
+    *ret_offset = wire_load_u64(raw + 4);
+    return ERROR_NONE;
+}
+
+/* Reads and checks the whole record at an offset. found is false where there is no valid one. */
+static enum error_code check_record(int fd, uint64_t at, uint8_t *scratch, bool *ret_found,
+                                    struct record *ret_record, struct error *err) {
+    size_t len = 0;
+    TRY(pread_some(fd, at, scratch, RECORD_HEAD_BYTES, &len, err));
+    *ret_found = false;
+    if (len != RECORD_HEAD_BYTES || !record_head(scratch, ret_record))
+        return ERROR_NONE;
+    size_t body = (size_t)ret_record->block_len + ret_record->certificate_len;
+    TRY(pread_some(fd, at + RECORD_HEAD_BYTES, scratch + RECORD_HEAD_BYTES, body, &len, err));
+    uint32_t crc = crc32c(0, bytes_of(scratch, RECORD_CRC_AT));
+    crc = crc32c(crc, bytes_of(scratch + RECORD_HEAD_BYTES, body));
+    *ret_found = len == body && crc == ret_record->crc;
+    return ERROR_NONE;
+}
+
+/* What stands after the last valid record is a torn write if nothing valid follows it. */
+static enum error_code check_tail(int fd, uint64_t from, uint64_t size, uint8_t *scratch,
+                                  struct error *err) {
+    uint8_t chunk[TAIL_CHUNK_BYTES];
+    uint8_t magic[4];
+    wire_store_u32(magic, RECORD_MAGIC);
+    for (uint64_t at = from + 1; at + RECORD_HEAD_BYTES <= size;) {
+        size_t len = 0;
+        TRY(pread_some(fd, at, chunk, sizeof chunk, &len, err));
+        const uint8_t *hit = memmem(chunk, len, magic, sizeof magic);
+        if (hit == NULL) {
+            at += len < sizeof chunk ? len : len - sizeof magic + 1;
+            continue;
+        }
+        bool found = false;
+        struct record record;
+        at += (uint64_t)(hit - chunk);
+        TRY(check_record(fd, at, scratch, &found, &record, err));
+        if (found)
+            return error_set(err, ERROR_CORRUPT,
+                             "blocks: damaged at byte %llu, before block %llu which is whole",
+                             (unsigned long long)from, (unsigned long long)record.height);
+        at++;
+    }
+    return ERROR_NONE;
+}
+
+/* Reads one segment from an offset on, to its last whole record. */
+static enum error_code scan_segment(struct segments *s, uint8_t *scratch, struct error *err) {
+    for (;;) {
+        struct record record;
+        bool found = false;
+        TRY(check_record(s->fd, s->offset, scratch, &found, &record, err));
+        if (!found)
+            return ERROR_NONE;
+        if (record.height != s->height + 1)
+            return error_set(err, ERROR_CORRUPT, "blocks: found block %llu after block %llu",
+                             (unsigned long long)record.height, (unsigned long long)s->height);
+        TRY(write_height(s, record.height, s->segment, s->offset, err));
+        s->offset += RECORD_HEAD_BYTES + record.block_len + record.certificate_len;
+        s->height = record.height;
+    }
+}
+
+static enum error_code open_segment(struct segments *s, uint32_t segment, bool create,
+                                    bool *ret_there, struct error *err) {
+    char path[PATH_MAX];
+    TRY(segment_path(s, segment, path, err));
+    int fd = open(path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600);
+    if (fd < 0 && errno == ENOENT && !create) {
+        *ret_there = false;
+        return ERROR_NONE;
+    }
+    if (fd < 0)
+        return file_error(err, errno, "cannot open", path);
+    pthread_mutex_lock(&s->sync_lock);
+    int old = s->fd;
+    s->fd = fd;
+    s->segment = segment;
+    s->offset = 0;
+    pthread_mutex_unlock(&s->sync_lock);
+    if (old >= 0)
+        (void)close(old);
+    *ret_there = true;
+    return ERROR_NONE;
+}
+
+static enum error_code recover(struct segments *s, uint8_t *scratch, struct error *err) {
+    uint32_t segment = 1;
+    uint64_t offset = 0;
+    bool there = false;
+    if (s->height > 0)
+        TRY(find_height(s, s->height, &segment, &offset, err));
+    TRY(open_segment(s, segment, s->height == 0, &there, err));
+    if (!there)
+        return error_set(err, ERROR_CORRUPT, "blocks: segment %u is missing", segment);
+    s->offset = offset;
+    uint64_t wanted = s->height;
+    if (s->height > 0)
+        s->height--; /* the block at this height is read once more: it must be whole */
+    for (;;) {
+        struct stat stat;
+        TRY(scan_segment(s, scratch, err));
+        if (s->height < wanted)
+            return error_set(err, ERROR_CORRUPT, "blocks: block %llu is damaged",
+                             (unsigned long long)wanted);
+        if (fstat(s->fd, &stat) != 0)
+            return file_error(err, errno, "cannot look at", "blocks");
+        uint64_t size = (uint64_t)stat.st_size;
+        uint64_t end = s->offset;
+        if (size > end)
+            TRY(check_tail(s->fd, end, size, scratch, err));
+        TRY(open_segment(s, s->segment + 1, false, &there, err));
+        if (there && size > end)
+            return error_set(err, ERROR_CORRUPT, "blocks: segment %u is damaged at byte %llu",
+                             s->segment - 1, (unsigned long long)end);
+        if (!there) {
+            if (size > end && ftruncate(s->fd, (off_t)end) != 0)
+                return file_error(err, errno, "cannot cut", "blocks");
+            return ERROR_NONE;
+        }
+        s->earlier_bytes += size;
+    }
+}
+
+enum error_code segments_open(const char *folder, uint64_t first, struct segments **ret_segments,
+                              struct error *err) {
+    struct segments *s = calloc(1, sizeof *s);
+    uint8_t *scratch = malloc(RECORD_BYTES_MAX);
+    enum error_code code = ERROR_NONE;
+    if (s == NULL || scratch == NULL) {
+        free(s);
+        free(scratch);
+        return error_set(err, ERROR_NO_MEMORY, "blocks: no memory");
+    }
+    s->fd = s->heights_fd = -1;
+    (void)pthread_mutex_init(&s->sync_lock, NULL);
+    char path[PATH_MAX];
+    (void)snprintf(s->folder, sizeof s->folder, "%s", folder);
+    if (snprintf(path, sizeof path, "%s/blocks", folder) >= (int)sizeof path)
+        code = error_set(err, ERROR_LIMIT, "%s: the path is too long", folder);
+    if (code == ERROR_NONE)
+        code = file_make_folder(path, 0700, err);
+    if (code == ERROR_NONE && snprintf(path, sizeof path, "%s/heights", folder) > 0) {
+        s->heights_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+        if (s->heights_fd < 0)
+            code = file_error(err, errno, "cannot open", path);
+    }
+    s->height = first;
+    if (code == ERROR_NONE)
+        code = recover(s, scratch, err);
+    free(scratch);
+    if (code != ERROR_NONE) {
+        segments_close(s);
+        return code;
+    }
+    *ret_segments = s;
+    return ERROR_NONE;
+}
+
+void segments_close(struct segments *segments) {
+    if (segments == NULL)
+        return;
+    if (segments->fd >= 0)
+        (void)close(segments->fd);
+    if (segments->heights_fd >= 0)
+        (void)close(segments->heights_fd);
+    for (unsigned i = 0; i < OPEN_MAX; i++)
+        if (segments->open[i].segment != 0)
+            (void)close(segments->open[i].fd);
+    (void)pthread_mutex_destroy(&segments->sync_lock);
+    free(segments);
+}
+
+uint64_t segments_height(const struct segments *segments) {
+    return segments->height;
+}
+
+uint64_t segments_bytes(const struct segments *segments) {
+    return segments->earlier_bytes + segments->offset;
+}
+
+static enum error_code next_segment(struct segments *s, struct error *err) {
+    bool there = false;
+    TRY(segments_sync(s, err));
+    s->earlier_bytes += s->offset;
+    TRY(open_segment(s, s->segment + 1, true, &there, err));
+    char path[PATH_MAX];
+    if (snprintf(path, sizeof path, "%s/blocks", s->folder) >= (int)sizeof path)
+        return error_set(err, ERROR_LIMIT, "%s: the path is too long", s->folder);
+    return file_sync_folder(path, err);
+}
+
+enum error_code segments_append(struct segments *s, uint64_t height, struct bytes block,
+                                struct bytes certificate, struct error *err) {
+    if (height != s->height + 1)
+        return error_set(err, ERROR_INTERNAL, "blocks: block %llu cannot follow block %llu",
+                         (unsigned long long)height, (unsigned long long)s->height);
+    if (block.len > BLOCK_BYTES_MAX || certificate.len > STORE_CERTIFICATE_BYTES_MAX)
+        return error_set(err, ERROR_LIMIT, "blocks: block %llu of %zu bytes, certificate of %zu",
+                         (unsigned long long)height, block.len, certificate.len);
+    if (s->offset >= STORE_SEGMENT_BYTES)
+        TRY(next_segment(s, err));
+    uint8_t head[RECORD_HEAD_BYTES];
+    wire_store_u32(head, RECORD_MAGIC);
+    wire_store_u32(head + 4, (uint32_t)block.len);
+    wire_store_u32(head + 8, (uint32_t)certificate.len);
+    wire_store_u64(head + 12, height);
+    uint32_t crc = crc32c(0, bytes_of(head, RECORD_CRC_AT));
+    crc = crc32c(crc, block);
+    wire_store_u32(head + RECORD_CRC_AT, crc32c(crc, certificate));
+    const struct bytes parts[] = {bytes_of(head, sizeof head), block, certificate};
+    uint64_t at = s->offset;
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t done = 0; done < parts[i].len;) {
+            ssize_t written = pwrite(s->fd, parts[i].data + done, parts[i].len - done, (off_t)at);
+            if (written < 0 && errno == EINTR)
+                continue;
+            if (written < 0)
+                return file_error(err, errno, "cannot write", "blocks");
+            done += (size_t)written;
+            at += (uint64_t)written;
+        }
+    }
+    TRY(write_height(s, height, s->segment, s->offset, err));
+    s->offset = at;
+    s->height = height;
+    return ERROR_NONE;
+}
+
+enum error_code segments_sync(struct segments *s, struct error *err) {
+    pthread_mutex_lock(&s->sync_lock);
+    int failed = fdatasync(s->fd) != 0 || fdatasync(s->heights_fd) != 0 ? errno : 0;
+    pthread_mutex_unlock(&s->sync_lock);
+    return failed == 0 ? ERROR_NONE : file_error(err, failed, "cannot sync", "blocks");
+}
+
+enum error_code segments_read(struct segments *s, uint64_t height, struct buffer *ret_block,
+                              struct buffer *ret_certificate, struct error *err) {
+    uint32_t segment = 0;
+    uint64_t offset = 0;
+    int fd = -1;
+    size_t len = 0;
+    uint8_t head[RECORD_HEAD_BYTES];
+    struct record record;
+    TRY(find_height(s, height, &segment, &offset, err));
+    TRY(read_fd(s, segment, &fd, err));
+    TRY(pread_some(fd, offset, head, sizeof head, &len, err));
+    if (len != sizeof head || !record_head(head, &record) || record.height != height)
+        return error_set(err, ERROR_CORRUPT, "block %llu: its record is damaged",
+                         (unsigned long long)height);
+    size_t body = (size_t)record.block_len + record.certificate_len;
+    SCOPED_FREE uint8_t *data = malloc(body + 1);
+    if (data == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "block: no memory");
+    TRY(pread_some(fd, offset + sizeof head, data, body, &len, err));
+    uint32_t crc = crc32c(crc32c(0, bytes_of(head, RECORD_CRC_AT)), bytes_of(data, body));
+    if (len != body || crc != record.crc)
+        return error_set(err, ERROR_CORRUPT, "block %llu: its checksum is wrong",
+                         (unsigned long long)height);
+    if (ret_block != NULL) {
+        buffer_append(ret_block, data, record.block_len);
+        TRY(buffer_check(ret_block, "block", err));
+    }
+    if (ret_certificate != NULL) {
+        buffer_append(ret_certificate, data + record.block_len, record.certificate_len);
+        TRY(buffer_check(ret_certificate, "certificate", err));
+    }
+    return ERROR_NONE;
+}
+
+enum error_code segments_read_some(struct segments *s, uint64_t height, size_t offset,
+                                   uint8_t *ret_bytes, size_t len, size_t *ret_len,
+                                   struct error *err) {
+    uint32_t segment = 0;
+    uint64_t record = 0;
+    int fd = -1;
+    TRY(find_height(s, height, &segment, &record, err));
+    TRY(read_fd(s, segment, &fd, err));
+    return pread_some(fd, record + RECORD_HEAD_BYTES + offset, ret_bytes, len, ret_len, err);
+}

@@ -1,0 +1,32 @@
+/*
+ * The segments of blocks, inside the store: append, read, find the end after a crash.
+ *
+ * A record: magic (4), block length (4), certificate length (4), height (8), CRC-32C over those and
+ * what follows (4), block, certificate.
+ */
+#ifndef LEDGER_STORE_SEGMENTS_H
+#define LEDGER_STORE_SEGMENTS_H
+
+#include "base/bytes.h"
+
+struct segments;
+
+/* first: heights up to it are known to be synced and are not read again. */
+MUST_CHECK enum error_code segments_open(const char *folder, uint64_t first,
+                                         struct segments **ret_segments, struct error *err);
+void segments_close(struct segments *segments);
+uint64_t segments_height(const struct segments *segments);
+uint64_t segments_bytes(const struct segments *segments);
+MUST_CHECK enum error_code segments_append(struct segments *segments, uint64_t height,
+                                           struct bytes block, struct bytes certificate,
+                                           struct error *err);
+/* May be called on another thread than the others, at any time. */
+MUST_CHECK enum error_code segments_sync(struct segments *segments, struct error *err);
+MUST_CHECK enum error_code segments_read(struct segments *segments, uint64_t height,
+                                         struct buffer *ret_block, struct buffer *ret_certificate,
+                                         struct error *err);
+MUST_CHECK enum error_code segments_read_some(struct segments *segments, uint64_t height,
+                                              size_t offset, uint8_t *ret_bytes, size_t len,
+                                              size_t *ret_len, struct error *err);
+
+#endif

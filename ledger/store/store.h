@@ -1,0 +1,78 @@
+/*
+ * What a node keeps on disk: blocks in append-only segments, the committed state, the log's tree.
+ *
+ * Owns: the data folder (but the vote log, ledger/store/votes.h), its lock, recovery after a crash.
+ * May use: base, the ledger's formats and state, LMDB. Refuses: to judge what it stores.
+ *
+ * Blocks are the truth. The state in LMDB, the tree's nodes and the places of leaves are derived
+ * from them and may lag behind: after a crash the caller executes the blocks above
+ * store_state_height() again. Everything that LMDB speaks of is synced before LMDB commits.
+ *
+ *   blocks/00000001 ...  segments: records of block and certificate with their CRC
+ *   heights              16 bytes a height: segment, offset
+ *   places               32 bytes a leaf: height, positions, the version before
+ *   log/00 ...           32 bytes a complete subtree, one file a level
+ *   state/               LMDB: record, submitter and transaction entries, and how far they go
+ *   lock                 one process a folder
+ */
+#ifndef LEDGER_STORE_H
+#define LEDGER_STORE_H
+
+#include "ledger/state/state.h"
+
+enum {
+    STORE_SEGMENT_BYTES = 256 << 20,   /* a segment is closed when it is larger */
+    STORE_FLUSH_ENTRIES = 1 << 17,     /* entries in memory that make a flush due */
+    STORE_FLUSH_ENTRIES_MAX = 1 << 20, /* more are not taken while a flush is under way */
+    STORE_CERTIFICATE_BYTES_MAX = 16 << 10,
+};
+
+struct store;
+
+/* Makes the folder where it is missing. ERROR_LOCKED, ERROR_CORRUPT, ERROR_CONFIG where it belongs
+ * to another chain. A torn last record is cut off; a damaged one before it is refused. */
+MUST_CHECK enum error_code store_open(const char *folder, const struct hash *chain,
+                                      struct store **ret_store, struct error *err);
+void store_close(struct store *store);
+
+uint64_t store_height(const struct store *store);       /* of the last block */
+uint64_t store_state_height(const struct store *store); /* that the state has reached */
+const struct merkle_frontier *store_frontier(const struct store *store); /* ... at that height */
+struct state_base store_base(struct store *store);
+
+/* The block after the last one. Not synced: see store_sync. */
+MUST_CHECK enum error_code store_append(struct store *store, uint64_t height, struct bytes block,
+                                        struct bytes certificate, struct error *err);
+MUST_CHECK enum error_code store_sync(struct store *store, struct error *err);
+
+/* The changes of the block after store_state_height(). */
+MUST_CHECK enum error_code store_apply(struct store *store, const struct state_change *change,
+                                       struct error *err);
+
+/* Moving the changes in memory into LMDB: start takes what there is, run does the work and may be
+ * called on another thread, finish drops it from memory. Reads go on all the time. */
+bool store_flush_due(const struct store *store);
+bool store_flush_busy(const struct store *store);
+void store_flush_start(struct store *store);
+MUST_CHECK enum error_code store_flush_run(struct store *store, struct error *err);
+void store_flush_finish(struct store *store);
+/* Bytes on disk of the blocks. */
+uint64_t store_block_bytes(const struct store *store);
+
+/* Appended to the buffers, of which either may be NULL. ERROR_NOT_FOUND, ERROR_CORRUPT. */
+MUST_CHECK enum error_code store_read(struct store *store, uint64_t height,
+                                      struct buffer *ret_block, struct buffer *ret_certificate,
+                                      struct error *err);
+/* len bytes of a block from offset; a read past its end is ERROR_CORRUPT. */
+MUST_CHECK enum error_code store_read_part(struct store *store, uint64_t height, size_t offset,
+                                           uint8_t *ret_bytes, size_t len, struct error *err);
+/* As much of len bytes as the block has from offset. */
+MUST_CHECK enum error_code store_read_some(struct store *store, uint64_t height, size_t offset,
+                                           uint8_t *ret_bytes, size_t len, size_t *ret_len,
+                                           struct error *err);
+MUST_CHECK enum error_code store_place(struct store *store, uint64_t log_index,
+                                       struct leaf_place *ret_place, struct error *err);
+/* Reads complete subtrees of the log, for proofs. */
+struct merkle_reader store_merkle(struct store *store);
+
+#endif

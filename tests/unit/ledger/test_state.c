@@ -1,0 +1,428 @@
+/* What transactions do, over a base that is a plain table: the rules one by one, exactly once,
+ * failed transactions without effect, dropped blocks; then the same over the real store, with a
+ * crash between append and apply. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "ledger/ledger.h"
+#include "ledger/signer.h"
+#include "ledger/state/state.h"
+#include "ledger/store/store.h"
+#include "ledger/store/votes.h"
+
+static struct hash filled(uint8_t byte) {
+    struct hash h;
+    memset(h.byte, byte, sizeof h.byte);
+    return h;
+}
+
+struct world {
+    struct ledger_signer *signers[2];
+    struct genesis_submitter submitters[2];
+    struct genesis genesis;
+    struct state_table *table;
+    struct state *state;
+    uint64_t sequence[2];
+};
+
+static enum error_code table_get(void *self, const struct state_key *key,
+                                 struct state_value *ret_value, bool *ret_found,
+                                 struct error *err) {
+    (void)err;
+    struct world *w = self;
+    const struct state_value *value = state_table_get(w->table, key);
+    *ret_found = value != NULL;
+    if (value != NULL)
+        *ret_value = *value;
+    return ERROR_NONE;
+}
+
+static int make_world(void **state) {
+    struct world *w = calloc(1, sizeof *w);
+    for (uint8_t i = 0; i < 2; i++) {
+        uint8_t seed[32] = {i};
+        assert_int_equal(ledger_signer_seeded(seed, &w->signers[i], NULL), ERROR_NONE);
+        ledger_signer_public(w->signers[i], w->submitters[i].key);
+        w->sequence[i] = 1;
+    }
+    w->genesis.chain = filled(0xcc);
+    w->genesis.submitters = w->submitters;
+    w->genesis.submitter_count = 2;
+    w->table = state_table_new(1);
+    struct merkle_frontier frontier;
+    merkle_frontier_init(&frontier);
+    struct state_base base = {table_get, w};
+    w->state = state_new(&w->genesis, &base, 0, &frontier, 7);
+    *state = w;
+    return 0;
+}
+
+static int free_world(void **state) {
+    struct world *w = *state;
+    state_free(w->state);
+    state_table_free(w->table);
+    ledger_signer_free(w->signers[0]);
+    ledger_signer_free(w->signers[1]);
+    free(w);
+    return 0;
+}
+
+static struct leaf created(uint8_t name) {
+    struct leaf leaf = {.operation = LEAF_CREATE, .origin = LEAF_DECLARED, .version = 1,
+                        .content = filled(1), .raw = filled(2), .mapping = filled(3)};
+    memset(leaf.locator.byte, name, LOCATOR_BYTES);
+    return leaf;
+}
+
+static struct leaf follows(const struct leaf *before, enum leaf_operation operation) {
+    struct leaf leaf = *before;
+    leaf.operation = operation;
+    leaf.version++;
+    leaf.previous = leaf_hash(before);
+    leaf.content = operation == LEAF_DELETE ? filled(0) : filled(9);
+    leaf.raw = operation == LEAF_DELETE ? filled(0) : filled(8);
+    return leaf;
+}
+
+static struct checked_transaction *anchor_of(struct world *w, int who, const struct leaf *leaves,
+                                             uint32_t count) {
+    struct ledger_anchor anchor = {.batch = 1, .leaves = leaves, .leaf_count = count};
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LEDGER_TRANSACTION_BYTES_MAX);
+    assert_int_equal(ledger_build_anchor(w->signers[who], &w->genesis.chain, w->sequence[who]++,
+                                         1, &anchor, &out, NULL),
+                     ERROR_NONE);
+    struct checked_transaction *checked = NULL;
+    assert_int_equal(transaction_check(&w->genesis, buffer_bytes(&out), &checked, NULL),
+                     ERROR_NONE);
+    return checked;
+}
+
+static enum transaction_status run(struct world *w, int who, const struct leaf *leaves,
+                                   uint32_t count) {
+    struct checked_transaction *checked = anchor_of(w, who, leaves, count);
+    enum transaction_status status = TX_STATUS_COUNT;
+    assert_int_equal(state_execute(w->state, checked, 0, 0, &status, NULL), ERROR_NONE);
+    checked_transaction_free(checked);
+    return status;
+}
+
+static bool record_of(struct state *state, uint8_t name, struct state_record *ret_record) {
+    uint8_t locator[LOCATOR_BYTES];
+    memset(locator, name, sizeof locator);
+    struct state_key key = state_key(STATE_RECORD, locator, LOCATOR_BYTES);
+    struct state_value value;
+    bool found = false;
+    assert_int_equal(state_get(state, &key, &value, &found, NULL), ERROR_NONE);
+    if (found)
+        state_record_decode(&value, ret_record);
+    return found;
+}
+
+static void versions_follow_one_another(void **state) {
+    struct world *w = *state;
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    struct leaf one = created('a');
+    struct leaf two = follows(&one, LEAF_MODIFY);
+    struct leaf gone = follows(&two, LEAF_DELETE);
+    struct leaf back = follows(&gone, LEAF_CREATE);
+    struct leaf all[] = {one, two}; /* two versions in one anchor */
+    assert_int_equal(run(w, 0, all, 2), TX_DONE);
+    struct leaf twice = follows(&two, LEAF_CREATE);
+    assert_int_equal(run(w, 0, &twice, 1), TX_OPERATION);
+    assert_int_equal(run(w, 0, &gone, 1), TX_DONE);
+    struct leaf ghost = follows(&gone, LEAF_MODIFY);
+    assert_int_equal(run(w, 0, &ghost, 1), TX_OPERATION);
+    assert_int_equal(run(w, 0, &back, 1), TX_DONE);
+    struct state_record record;
+    assert_true(record_of(w->state, 'a', &record));
+    assert_int_equal(record.version, 4);
+    assert_int_equal(record.log_index, 3);
+    assert_int_equal(state_log_size(w->state), 4);
+    struct hash hashes[] = {leaf_hash(&one), leaf_hash(&two), leaf_hash(&gone), leaf_hash(&back)};
+    struct hash root = merkle_root_of(hashes, 4);
+    struct hash found = state_log_root(w->state);
+    assert_true(hash_equal(&found, &root));
+}
+
+static void wrong_links_have_no_effect_at_all(void **state) {
+    struct world *w = *state;
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    struct leaf one = created('a');
+    assert_int_equal(run(w, 0, &one, 1), TX_DONE);
+    struct leaf skipped = follows(&one, LEAF_MODIFY);
+    skipped.version = 3;
+    struct leaf unlinked = follows(&one, LEAF_MODIFY);
+    unlinked.previous = filled(5);
+    struct leaf foreign = follows(&one, LEAF_MODIFY);
+    struct leaf good = created('b');
+    struct leaf batches[][2] = {{good, skipped}, {good, unlinked}, {good, one}};
+    static const enum transaction_status expected[] = {TX_VERSION, TX_PREVIOUS, TX_VERSION};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(run(w, 0, batches[i], 2), expected[i]);
+        struct state_record record;
+        assert_false(record_of(w->state, 'b', &record)); /* the good leaf had no effect either */
+        assert_int_equal(state_log_size(w->state), 1);
+    }
+    assert_int_equal(run(w, 1, &foreign, 1), TX_OWNER);
+    uint64_t next = 0;
+    assert_int_equal(state_next_sequence(w->state, w->submitters[0].key, &next, NULL), ERROR_NONE);
+    assert_int_equal(next, 5); /* failed ones count: they stand in the block */
+    assert_int_equal(run(w, 0, &good, 1), TX_DONE);
+}
+
+static void a_sequence_executes_once(void **state) {
+    struct world *w = *state;
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    struct leaf one = created('a');
+    struct checked_transaction *checked = anchor_of(w, 0, &one, 1);
+    struct leaf other = created('b');
+    struct checked_transaction *later = anchor_of(w, 0, &other, 1);
+    enum transaction_status status;
+    assert_int_equal(state_execute(w->state, later, 0, 0, &status, NULL), ERROR_TX_REJECTED);
+    assert_int_equal(state_execute(w->state, checked, 0, 0, &status, NULL), ERROR_NONE);
+    assert_int_equal(state_execute(w->state, checked, 1, 0, &status, NULL), ERROR_TX_REJECTED);
+    assert_int_equal(state_execute(w->state, later, 1, 0, &status, NULL), ERROR_NONE);
+    checked_transaction_free(checked);
+    checked_transaction_free(later);
+}
+
+static void a_dropped_block_leaves_nothing(void **state) {
+    struct world *w = *state;
+    struct leaf one = created('a');
+    struct leaf two = follows(&one, LEAF_MODIFY);
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    assert_int_equal(run(w, 0, &one, 1), TX_DONE);
+    struct hash before = state_log_root(w->state);
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    assert_int_equal(run(w, 0, &two, 1), TX_DONE);
+    assert_int_equal(state_height(w->state), 2);
+    state_undo(w->state, 2);
+    assert_int_equal(state_height(w->state), 1);
+    struct hash after = state_log_root(w->state);
+    assert_true(hash_equal(&before, &after));
+    struct state_record record;
+    assert_true(record_of(w->state, 'a', &record));
+    assert_int_equal(record.version, 1);
+    w->sequence[0] = 2;
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    assert_int_equal(run(w, 0, &two, 1), TX_DONE);
+}
+
+static void strangers_and_other_chains_are_refused(void **state) {
+    struct world *w = *state;
+    uint8_t seed[32] = {99};
+    struct ledger_signer *stranger = NULL;
+    struct checked_transaction *checked = NULL;
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LEDGER_TRANSACTION_BYTES_MAX);
+    assert_int_equal(ledger_signer_seeded(seed, &stranger, NULL), ERROR_NONE);
+    assert_int_equal(ledger_build_note(stranger, &w->genesis.chain, 1, 1, BYTES_LITERAL("x"), &out,
+                                       NULL),
+                     ERROR_NONE);
+    assert_int_equal(transaction_check(&w->genesis, buffer_bytes(&out), &checked, NULL),
+                     ERROR_TX_REJECTED);
+    buffer_clear(&out);
+    struct hash other = filled(1);
+    assert_int_equal(ledger_build_note(w->signers[0], &other, 1, 1, BYTES_LITERAL("x"), &out, NULL),
+                     ERROR_NONE);
+    assert_int_equal(transaction_check(&w->genesis, buffer_bytes(&out), &checked, NULL),
+                     ERROR_TX_REJECTED);
+    ledger_signer_free(stranger);
+}
+
+static void remove_tree(const char *folder) {
+    char command[256];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* One block of one anchor each, appended and, but for the last, applied. */
+static void fill_store(struct world *w, struct store *store, struct state *state, int blocks) {
+    for (int i = 1; i <= blocks; i++) {
+        char text[32];
+        (void)snprintf(text, sizeof text, "block %d", i);
+        struct leaf leaf = created((uint8_t)i);
+        assert_int_equal(state_begin(state, NULL), ERROR_NONE);
+        struct state *kept = w->state;
+        w->state = state;
+        assert_int_equal(run(w, 0, &leaf, 1), TX_DONE);
+        w->state = kept;
+        struct state_change change;
+        assert_true(state_lowest(state, &change));
+        assert_int_equal(store_append(store, (uint64_t)i, bytes_text(text),
+                                      BYTES_LITERAL("certificate"), NULL),
+                         ERROR_NONE);
+        if (i < blocks) {
+            assert_int_equal(store_apply(store, &change, NULL), ERROR_NONE);
+            state_settle(state);
+        }
+        if (i == blocks / 2) {
+            store_flush_start(store);
+            assert_int_equal(store_flush_run(store, NULL), ERROR_NONE);
+            store_flush_finish(store);
+        }
+    }
+}
+
+static void check_block(struct store *store, uint64_t height) {
+    SCOPED_BUFFER struct buffer block;
+    SCOPED_BUFFER struct buffer certificate;
+    buffer_init(&block, 100);
+    buffer_init(&certificate, 100);
+    char text[32];
+    int len = snprintf(text, sizeof text, "block %d", (int)height);
+    assert_int_equal(store_read(store, height, &block, &certificate, NULL), ERROR_NONE);
+    assert_int_equal(block.len, len);
+    assert_memory_equal(block.data, text, block.len);
+    assert_int_equal(certificate.len, 11);
+}
+
+static void the_store_comes_back_after_a_crash(void **state) {
+    struct world *w = *state;
+    enum { BLOCKS = 10 };
+    char folder[] = "/tmp/renkei-store-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    struct store *store = NULL;
+    struct store *second = NULL;
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_NONE);
+    assert_int_equal(store_open(folder, &w->genesis.chain, &second, NULL), ERROR_LOCKED);
+    struct state_base base = store_base(store);
+    struct state *s = state_new(&w->genesis, &base, 0, store_frontier(store), 1);
+    fill_store(w, store, s, BLOCKS);
+    assert_int_equal(store_state_height(store), BLOCKS - 1);
+    struct leaf_place place;
+    assert_int_equal(store_place(store, 3, &place, NULL), ERROR_NONE);
+    assert_int_equal(place.height, 4);
+    struct merkle_reader reader = store_merkle(store);
+    struct merkle_path path;
+    assert_true(merkle_inclusion(&reader, 3, BLOCKS - 1, &path));
+    struct leaf leaf = created(4);
+    struct hash hash = leaf_hash(&leaf);
+    struct hash root = merkle_root(store_frontier(store));
+    assert_true(merkle_verify_inclusion(&hash, 3, BLOCKS - 1, &path, &root));
+    state_free(s);
+    store_close(store); /* what was in memory is lost, as in a crash */
+
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_NONE);
+    assert_int_equal(store_height(store), BLOCKS);
+    assert_int_equal(store_state_height(store), BLOCKS / 2);
+    assert_int_equal(store_frontier(store)->size, BLOCKS / 2);
+    for (uint64_t height = 1; height <= BLOCKS; height++)
+        check_block(store, height);
+    base = store_base(store);
+    s = state_new(&w->genesis, &base, store_state_height(store), store_frontier(store), 1);
+    struct state_record record;
+    assert_true(record_of(s, 2, &record));
+    assert_false(record_of(s, 9, &record)); /* comes by executing the blocks again */
+    state_free(s);
+    store_close(store);
+    struct hash other = filled(1);
+    assert_int_equal(store_open(folder, &other, &store, NULL), ERROR_CONFIG);
+    remove_tree(folder);
+}
+
+static void change_byte(const char *path, off_t at, off_t cut) {
+    struct stat stat_;
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &stat_), 0);
+    if (cut > 0)
+        assert_int_equal(ftruncate(fd, stat_.st_size - cut), 0);
+    uint8_t byte = 0;
+    if (at >= 0) {
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        byte ^= 1;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    }
+    assert_int_equal(close(fd), 0);
+}
+
+static void a_torn_block_is_cut_off_and_a_damaged_one_refused(void **state) {
+    struct world *w = *state;
+    char folder[] = "/tmp/renkei-store-XXXXXX";
+    char path[128];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/blocks/00000001", folder);
+    struct store *store = NULL;
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_NONE);
+    for (uint64_t i = 1; i <= 5; i++)
+        assert_int_equal(store_append(store, i, BYTES_LITERAL("block"), BYTES_LITERAL("c"), NULL),
+                         ERROR_NONE);
+    store_close(store);
+    change_byte(path, -1, 3);
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_NONE);
+    assert_int_equal(store_height(store), 4);
+    assert_int_equal(store_append(store, 5, BYTES_LITERAL("again"), BYTES_LITERAL("c"), NULL),
+                     ERROR_NONE);
+    store_close(store);
+    change_byte(path, 30 + 26, 0); /* in the second record */
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_CORRUPT);
+    remove_tree(folder);
+}
+
+static void votes_survive_and_a_torn_one_is_cut_off(void **state) {
+    (void)state;
+    char folder[] = "/tmp/renkei-votes-XXXXXX";
+    char path[128];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/votes", folder);
+    struct votes *votes = NULL;
+    const struct votes_entry *entries = NULL;
+    size_t count = 9;
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_NONE);
+    assert_int_equal(count, 0);
+    votes_add(votes, VOTES_RECORD, BYTES_LITERAL("one"));
+    votes_add(votes, VOTES_PAYLOAD, BYTES_LITERAL("two"));
+    assert_int_equal(votes_sync(votes, NULL), ERROR_NONE);
+    votes_add(votes, VOTES_RECORD, BYTES_LITERAL("three"));
+    assert_int_equal(votes_sync(votes, NULL), ERROR_NONE);
+    votes_add(votes, VOTES_RECORD, BYTES_LITERAL("never synced"));
+    votes_close(votes);
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_NONE);
+    assert_int_equal(count, 3);
+    assert_int_equal(entries[1].kind, VOTES_PAYLOAD);
+    assert_memory_equal(entries[2].bytes.data, "three", 5);
+    votes_close(votes);
+    change_byte(path, -1, 1);
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_NONE);
+    assert_int_equal(count, 2);
+    struct votes_entry fresh[] = {{VOTES_RECORD, BYTES_LITERAL("compacted")},
+                                  {VOTES_RECORD, BYTES_LITERAL("more")}};
+    assert_int_equal(votes_replace(votes, fresh, 2, NULL), ERROR_NONE);
+    votes_add(votes, VOTES_RECORD, BYTES_LITERAL("after"));
+    assert_int_equal(votes_sync(votes, NULL), ERROR_NONE);
+    votes_close(votes);
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_NONE);
+    assert_int_equal(count, 3);
+    votes_close(votes);
+    change_byte(path, 17, 0);
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_CORRUPT);
+    remove_tree(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(versions_follow_one_another, make_world, free_world),
+        cmocka_unit_test_setup_teardown(wrong_links_have_no_effect_at_all, make_world, free_world),
+        cmocka_unit_test_setup_teardown(a_sequence_executes_once, make_world, free_world),
+        cmocka_unit_test_setup_teardown(a_dropped_block_leaves_nothing, make_world, free_world),
+        cmocka_unit_test_setup_teardown(strangers_and_other_chains_are_refused, make_world,
+                                        free_world),
+        cmocka_unit_test_setup_teardown(the_store_comes_back_after_a_crash, make_world,
+                                        free_world),
+        cmocka_unit_test_setup_teardown(a_torn_block_is_cut_off_and_a_damaged_one_refused,
+                                        make_world, free_world),
+        cmocka_unit_test(votes_survive_and_a_torn_one_is_cut_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
