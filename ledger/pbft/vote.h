@@ -15,8 +15,8 @@ enum {
     PBFT_VALIDATORS_MAX = 100,
     PBFT_SIGNATURE_BYTES = 64,
     PBFT_HEADER_BYTES_MAX = 1024,
-    /* 62 bytes before the signatures, 66 a signature (docs/formats.md). */
-    PBFT_CERTIFICATE_BYTES_MAX = 62 + 66 * PBFT_VALIDATORS_MAX,
+    /* 60 bytes before the signatures, 66 a signature (docs/formats.md). */
+    PBFT_CERTIFICATE_BYTES_MAX = 60 + 66 * PBFT_VALIDATORS_MAX,
     PBFT_EVIDENCE_BYTES_MAX = 256,
 };
 

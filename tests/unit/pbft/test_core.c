@@ -1,0 +1,462 @@
+/*
+ * The core's door: a few validators in one process, their messages in one queue, in order. Faults
+ * are the simulator's (tests/sim); here is what must hold when nothing goes wrong.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/wire.h"
+#include "ledger/pbft/pbft.h"
+
+enum { NODES_MAX = 100, QUEUE_MAX = 1 << 17, HEIGHTS_MAX = 64, HEADER_BYTES = 64 };
+
+struct node {
+    uint32_t index;
+    struct pbft *pbft;
+    uint64_t executed;  /* tentatively, up to this height */
+    uint64_t committed;
+    struct hash digests[HEIGHTS_MAX];
+    struct buffer headers[HEIGHTS_MAX];
+    struct buffer certificates[HEIGHTS_MAX];
+    struct buffer *records;
+    size_t record_count;
+    bool dead;
+    uint64_t view;
+};
+
+struct letter {
+    uint32_t from, to;
+    struct buffer bytes;
+};
+
+struct cluster {
+    uint32_t n;
+    uint64_t blocks_wanted;
+    struct node nodes[NODES_MAX];
+    struct letter *letters;
+    size_t head, tail;
+    uint64_t now_ms;
+    uint32_t window;
+    uint64_t rotation;
+    uint64_t bad_payload; /* nodes find the first block proposed at this height invalid */
+    uint32_t liar;
+    size_t faults;
+};
+
+static void fake_signature(uint32_t signer, const struct hash *statement, uint8_t *ret_signature) {
+    memset(ret_signature, 0, PBFT_SIGNATURE_BYTES);
+    wire_store_u32(ret_signature, signer);
+    memcpy(ret_signature + 4, statement->byte, HASH_BYTES);
+}
+
+static void sign(void *context, const struct hash *statement, uint8_t *ret_signature) {
+    fake_signature(((struct node *)context)->index, statement, ret_signature);
+}
+
+static bool verify(void *context, uint32_t signer, const struct hash *statement,
+                   const uint8_t *signature) {
+    (void)context;
+    uint8_t expected[PBFT_SIGNATURE_BYTES];
+    fake_signature(signer, statement, expected);
+    return memcmp(expected, signature, sizeof expected) == 0;
+}
+
+static struct bytes make_header(uint8_t *into, uint64_t height, const struct hash *parent,
+                                uint64_t salt) {
+    wire_store_u64(into, height);
+    wire_store_u64(into + 8, 0); /* epoch */
+    memcpy(into + 16, parent->byte, HASH_BYTES);
+    wire_store_u64(into + 48, 1000 + height);
+    wire_store_u64(into + 56, salt);
+    return bytes_of(into, HEADER_BYTES);
+}
+
+static bool header_read(void *context, struct bytes header, struct pbft_header *ret_header) {
+    (void)context;
+    if (header.len != HEADER_BYTES)
+        return false;
+    ret_header->height = wire_load_u64(header.data);
+    ret_header->epoch = wire_load_u64(header.data + 8);
+    memcpy(ret_header->parent.byte, header.data + 16, HASH_BYTES);
+    ret_header->time_ms = wire_load_u64(header.data + 48);
+    return true;
+}
+
+static void post(struct cluster *c, uint32_t from, uint32_t to, struct bytes message) {
+    assert_true(c->tail < QUEUE_MAX);
+    struct letter *letter = &c->letters[c->tail++];
+    letter->from = from;
+    letter->to = to;
+    buffer_init(&letter->bytes, PBFT_MESSAGE_BYTES_MAX);
+    buffer_append(&letter->bytes, message.data, message.len);
+}
+
+static void step(struct cluster *c, struct node *node, struct pbft_event event);
+
+static void on_committed(struct node *node, const struct pbft_effect *e) {
+    assert_int_equal(e->committed.height, node->committed + 1);
+    node->committed++;
+    node->digests[node->committed] = e->committed.digest;
+    buffer_append(&node->headers[node->committed], e->committed.header.data,
+                  e->committed.header.len);
+    buffer_append(&node->certificates[node->committed], e->committed.certificate.data,
+                  e->committed.certificate.len);
+    if (node->executed < node->committed)
+        node->executed = node->committed;
+}
+
+/* The effects are copied first: answering one by a step ends the life of the list. */
+static void carry_out(struct cluster *c, struct node *node, const struct pbft_effect *e) {
+    struct pbft_event event = {.now_ms = c->now_ms, .wall_ms = 1000};
+    uint8_t header[HEADER_BYTES];
+    switch (e->kind) {
+    case PBFT_EFFECT_PERSIST:
+        node->records = realloc(node->records, (node->record_count + 1) * sizeof *node->records);
+        buffer_init(&node->records[node->record_count], PBFT_RECORD_BYTES_MAX);
+        buffer_append(&node->records[node->record_count], e->persist.record.data,
+                      e->persist.record.len);
+        node->record_count++;
+        return;
+    case PBFT_EFFECT_SEND:
+        for (uint32_t to = 0; to < c->n; to++)
+            if (to != node->index && (e->send.to == PBFT_EVERYBODY || e->send.to == to))
+                post(c, node->index, to, e->send.message);
+        return;
+    case PBFT_EFFECT_EXECUTE:
+        assert_int_equal(e->execute.height, node->executed + 1);
+        event.kind = PBFT_EVENT_EXECUTED;
+        event.executed.height = e->execute.height;
+        event.executed.digest = e->execute.digest;
+        event.executed.valid = !(e->execute.height == c->bad_payload &&
+                                 e->execute.from == c->liar && node->index != c->liar);
+        if (event.executed.valid)
+            node->executed = e->execute.height;
+        step(c, node, event);
+        return;
+    case PBFT_EFFECT_UNDO:
+        node->executed = e->undo.height - 1;
+        return;
+    case PBFT_EFFECT_PROPOSE:
+        if (e->propose.height > c->blocks_wanted)
+            return;
+        event.kind = PBFT_EVENT_PROPOSAL;
+        event.proposal.header = make_header(header, e->propose.height, &e->propose.parent,
+                                            e->propose.view << 32 | node->index);
+        step(c, node, event);
+        return;
+    case PBFT_EFFECT_COMMITTED:
+        on_committed(node, e);
+        return;
+    case PBFT_EFFECT_FAULT:
+        c->faults++;
+        return;
+    case PBFT_EFFECT_VIEW:
+        node->view = e->view.view;
+        return;
+    case PBFT_EFFECT_PROPOSE_STOP:
+    case PBFT_EFFECT_FETCH:
+    case PBFT_EFFECT_EVIDENCE:
+    case PBFT_EFFECT_DIVERGED:
+        return;
+    }
+}
+
+static void step(struct cluster *c, struct node *node, struct pbft_event event) {
+    struct pbft_effects effects;
+    event.now_ms = c->now_ms;
+    event.wall_ms = 1000;
+    pbft_step(node->pbft, &event, &effects);
+    struct pbft_effect *list = calloc(effects.count + 1, sizeof *list);
+    struct buffer *copies = calloc(effects.count + 1, 2 * sizeof *copies);
+    assert_non_null(list);
+    assert_non_null(copies);
+    for (size_t i = 0; i < effects.count; i++) {
+        list[i] = effects.list[i];
+        struct bytes *parts[2] = {NULL, NULL};
+        if (list[i].kind == PBFT_EFFECT_PERSIST)
+            parts[0] = &list[i].persist.record;
+        if (list[i].kind == PBFT_EFFECT_SEND)
+            parts[0] = &list[i].send.message;
+        if (list[i].kind == PBFT_EFFECT_EXECUTE)
+            parts[0] = &list[i].execute.header;
+        if (list[i].kind == PBFT_EFFECT_COMMITTED) {
+            parts[0] = &list[i].committed.header;
+            parts[1] = &list[i].committed.certificate;
+        }
+        for (int k = 0; k < 2; k++) {
+            struct buffer *copy = &copies[2 * i + (size_t)k];
+            buffer_init(copy, PBFT_RECORD_BYTES_MAX);
+            if (parts[k] == NULL)
+                continue;
+            buffer_append(copy, parts[k]->data, parts[k]->len);
+            *parts[k] = buffer_bytes(copy);
+        }
+    }
+    size_t count = effects.count;
+    for (size_t i = 0; i < count; i++)
+        carry_out(c, node, &list[i]);
+    for (size_t i = 0; i < 2 * count; i++)
+        buffer_done(&copies[i]);
+    free(copies);
+    free(list);
+}
+
+static void node_start(struct cluster *c, uint32_t i) {
+    struct node *node = &c->nodes[i];
+    uint8_t genesis[HEADER_BYTES];
+    struct hash none = {{0}};
+    struct pbft_config config;
+    pbft_config_defaults(&config);
+    config.self = i;
+    config.n = c->n;
+    config.window = c->window;
+    config.rotation = c->rotation;
+    config.base_header = make_header(genesis, 0, &none, 0);
+    config.committed_header = config.base_header;
+    if (node->committed > 0) {
+        config.committed_header = buffer_bytes(&node->headers[node->committed]);
+        config.committed_certificate = buffer_bytes(&node->certificates[node->committed]);
+    }
+    config.host = (struct pbft_host){node, header_read, sign, verify};
+    struct bytes *records = calloc(node->record_count + 1, sizeof *records);
+    for (size_t k = 0; k < node->record_count; k++)
+        records[k] = buffer_bytes(&node->records[k]);
+    config.records = records;
+    config.record_count = node->record_count;
+    struct error err = {0};
+    if (pbft_new(&config, &node->pbft, &err) != ERROR_NONE)
+        fail_msg("%s", err.message);
+    free(records);
+    node->executed = node->committed;
+    step(c, node, (struct pbft_event){.kind = PBFT_EVENT_PENDING, .pending = {true}});
+}
+
+static struct cluster *cluster_new(uint32_t n, uint32_t window, uint64_t rotation,
+                                   uint64_t blocks_wanted) {
+    struct cluster *c = calloc(1, sizeof *c);
+    assert_non_null(c);
+    *c = (struct cluster){.n = n,
+                          .window = window,
+                          .rotation = rotation,
+                          .blocks_wanted = blocks_wanted,
+                          .now_ms = 1,
+                          .liar = UINT32_MAX};
+    c->letters = calloc(QUEUE_MAX, sizeof *c->letters);
+    assert_non_null(c->letters);
+    for (uint32_t i = 0; i < n; i++) {
+        c->nodes[i].index = i;
+        for (int h = 0; h < HEIGHTS_MAX; h++) {
+            buffer_init(&c->nodes[i].headers[h], PBFT_HEADER_BYTES_MAX);
+            buffer_init(&c->nodes[i].certificates[h], PBFT_CERTIFICATE_BYTES_MAX);
+        }
+    }
+    return c;
+}
+
+static void cluster_start(struct cluster *c) {
+    for (uint32_t i = 0; i < c->n; i++)
+        if (!c->nodes[i].dead)
+            node_start(c, i);
+}
+
+static void cluster_free(struct cluster *c) {
+    for (size_t i = 0; i < c->tail; i++)
+        buffer_done(&c->letters[i].bytes);
+    free(c->letters);
+    for (uint32_t i = 0; i < c->n; i++) {
+        struct node *node = &c->nodes[i];
+        pbft_free(node->pbft);
+        for (int h = 0; h < HEIGHTS_MAX; h++) {
+            buffer_done(&node->headers[h]);
+            buffer_done(&node->certificates[h]);
+        }
+        for (size_t k = 0; k < node->record_count; k++)
+            buffer_done(&node->records[k]);
+        free(node->records);
+    }
+    free(c);
+}
+
+static void deliver_all(struct cluster *c) {
+    while (c->head < c->tail) {
+        struct letter *letter = &c->letters[c->head++];
+        struct node *node = &c->nodes[letter->to];
+        if (!node->dead)
+            step(c, node,
+                 (struct pbft_event){
+                     .kind = PBFT_EVENT_MESSAGE,
+                     .message = {letter->from, buffer_bytes(&letter->bytes)}});
+        buffer_done(&letter->bytes);
+    }
+    c->head = c->tail = 0;
+}
+
+static void run_ms(struct cluster *c, uint64_t ms) {
+    for (uint64_t end = c->now_ms + ms; c->now_ms < end; c->now_ms += 20) {
+        for (uint32_t i = 0; i < c->n; i++)
+            if (!c->nodes[i].dead)
+                step(c, &c->nodes[i], (struct pbft_event){.kind = PBFT_EVENT_TICK});
+        deliver_all(c);
+    }
+}
+
+static void check_all_committed(struct cluster *c, uint64_t height) {
+    for (uint32_t i = 0; i < c->n; i++) {
+        struct node *node = &c->nodes[i];
+        if (node->dead)
+            continue;
+        assert_int_equal(node->committed, height);
+        for (uint64_t h = 1; h <= height; h++) {
+            uint32_t first = c->nodes[0].dead ? 1 : 0;
+            assert_true(hash_equal(&node->digests[h], &c->nodes[first].digests[h]));
+            struct pbft_certificate certificate;
+            struct pbft_domain domain = {0};
+            struct error err = {0};
+            assert_int_equal(pbft_certificate_decode(buffer_bytes(&node->certificates[h]),
+                                                     &certificate, &err), ERROR_NONE);
+            assert_int_equal(pbft_certificate_verify(&certificate, &domain, c->n, verify, node,
+                                                     &err), ERROR_NONE);
+            assert_int_equal(certificate.ballot.type, PBFT_COMMIT);
+            assert_true(hash_equal(&certificate.ballot.digest, &node->digests[h]));
+        }
+    }
+}
+
+static void normal_case(uint32_t n, uint32_t window, uint64_t rotation) {
+    struct cluster *c = cluster_new(n, window, rotation, 20);
+    cluster_start(c);
+    deliver_all(c);
+    check_all_committed(c, 20);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(c->nodes[i].view, 0);
+    assert_int_equal(c->faults, 0);
+    cluster_free(c);
+}
+
+static void commits_alone(void **state) {
+    (void)state;
+    normal_case(1, 1, 0);
+    normal_case(1, 4, 0);
+}
+
+static void commits_with_few(void **state) {
+    (void)state;
+    normal_case(2, 1, 0);
+    normal_case(3, 4, 0);
+}
+
+static void commits_with_four_and_seven(void **state) {
+    (void)state;
+    normal_case(4, 1, 0);
+    normal_case(4, 4, 0);
+    normal_case(7, 4, 0);
+}
+
+static void commits_with_many(void **state) {
+    (void)state;
+    normal_case(31, 4, 0);
+}
+
+static void rotates_the_leader_every_k_heights(void **state) {
+    (void)state;
+    normal_case(4, 4, 3);
+    normal_case(4, 1, 1);
+}
+
+static void commits_with_f_dead(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 20);
+    c->nodes[3].dead = true;
+    cluster_start(c);
+    deliver_all(c);
+    check_all_committed(c, 20);
+    cluster_free(c);
+}
+
+static void dead_leader_is_replaced_in_view_1(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 20);
+    c->nodes[0].dead = true;
+    cluster_start(c);
+    deliver_all(c);
+    assert_int_equal(c->nodes[1].committed, 0);
+    run_ms(c, 1100);
+    check_all_committed(c, 20);
+    for (uint32_t i = 1; i < 4; i++)
+        assert_int_equal(c->nodes[i].view, 1);
+    cluster_free(c);
+}
+
+static void invalid_block_replaces_the_leader_at_once(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 20);
+    c->liar = 0;
+    c->bad_payload = 5;
+    cluster_start(c);
+    deliver_all(c);
+    check_all_committed(c, 20);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(c->nodes[i].view, 1);
+    cluster_free(c);
+}
+
+static void all_restart_and_go_on_in_the_same_view(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 9);
+    c->nodes[0].dead = true;
+    cluster_start(c);
+    run_ms(c, 1500);
+    check_all_committed(c, 9);
+    for (uint32_t i = 1; i < 4; i++) {
+        pbft_free(c->nodes[i].pbft);
+        c->nodes[i].view = 0;
+    }
+    c->blocks_wanted = 15;
+    cluster_start(c);
+    run_ms(c, 500);
+    check_all_committed(c, 15);
+    for (uint32_t i = 1; i < 4; i++) {
+        struct pbft_status status;
+        pbft_status(c->nodes[i].pbft, &status);
+        assert_int_equal(status.view, 1);
+        assert_false(status.changing);
+    }
+    cluster_free(c);
+}
+
+static void quorums(void **state) {
+    (void)state;
+    /* n, f, Q as in the paper for n = 3f + 1, and for the sizes between. */
+    static const uint32_t rows[][3] = {{1, 0, 1}, {2, 0, 2},  {3, 0, 2},  {4, 1, 3},    {5, 1, 4},
+                                       {6, 1, 4}, {7, 2, 5},  {8, 2, 6},  {9, 2, 6},    {10, 3, 7},
+                                       {31, 10, 21}, {100, 33, 67}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        assert_int_equal(pbft_faults(rows[i][0]), rows[i][1]);
+        assert_int_equal(pbft_quorum(rows[i][0]), rows[i][2]);
+    }
+    for (uint32_t n = 1; n <= PBFT_VALIDATORS_MAX; n++) {
+        uint32_t f = pbft_faults(n), q = pbft_quorum(n);
+        assert_true(2 * q > n + f);  /* two quorums share more than f */
+        assert_true(q <= n - f);     /* the honest ones are a quorum */
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quorums),
+        cmocka_unit_test(commits_alone),
+        cmocka_unit_test(commits_with_few),
+        cmocka_unit_test(commits_with_four_and_seven),
+        cmocka_unit_test(commits_with_many),
+        cmocka_unit_test(rotates_the_leader_every_k_heights),
+        cmocka_unit_test(commits_with_f_dead),
+        cmocka_unit_test(dead_leader_is_replaced_in_view_1),
+        cmocka_unit_test(invalid_block_replaces_the_leader_at_once),
+        cmocka_unit_test(all_restart_and_go_on_in_the_same_view),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
