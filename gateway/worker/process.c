@@ -1,0 +1,313 @@
+#include "gateway/worker/process.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+
+enum {
+    CHILD_FD = 3,
+    STOP_MS_MAX = 2000,  /* how long a child may take to end by itself */
+    STOP_STEP_MS = 5,
+    ENVIRONMENT_MAX = 16,
+    ARGUMENTS_MAX = 20,
+    WORD_BYTES_MAX = 32,
+};
+
+/* What of our own environment a worker gets; a source's own variables come by its mapping. */
+static const char *const inherited[] = {
+    "PATH", "HOME", "LANG", "TMPDIR", "ODBCSYSINI", "ODBCINI", "ODBCINSTINI",
+    "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS",
+};
+
+static void build_environment(char *ret_environment[ENVIRONMENT_MAX]) {
+    size_t count = 0;
+    for (char **at = environ; *at != NULL && count < ENVIRONMENT_MAX - 1; at++)
+        for (size_t i = 0; i < sizeof inherited / sizeof inherited[0]; i++) {
+            size_t len = strlen(inherited[i]);
+            if (strncmp(*at, inherited[i], len) == 0 && (*at)[len] == '=') {
+                ret_environment[count++] = *at;
+                break;
+            }
+        }
+    ret_environment[count] = NULL;
+}
+
+static int spawn(const struct process *p, int fd, pid_t *ret_pid) {
+    char memory[WORD_BYTES_MAX], cpu[WORD_BYTES_MAX];
+    snprintf(memory, sizeof memory, "%llu", (unsigned long long)p->config.memory_bytes_max);
+    snprintf(cpu, sizeof cpu, "%u", p->config.cpu_seconds_max);
+    /* No secret is among them: a command line is readable by everybody. */
+    const char *words[ARGUMENTS_MAX] = {
+        "renkei-worker",       "--plugins",   p->config.plugin_folder, "--mapping",
+        p->config.mapping_path, "--hospital", p->config.hospital,      "--memory-bytes-max",
+        memory,                "--cpu-seconds-max", cpu,               NULL,
+    };
+    char *environment[ENVIRONMENT_MAX];
+    build_environment(environment);
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none, standard;
+    sigemptyset(&none);
+    sigemptyset(&standard);
+    sigaddset(&standard, SIGPIPE);
+    sigaddset(&standard, SIGCHLD);
+    sigaddset(&standard, SIGTERM);
+    sigaddset(&standard, SIGINT);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, fd, CHILD_FD);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addclosefrom_np(&actions, CHILD_FD + 1);
+    posix_spawnattr_init(&attributes);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    posix_spawnattr_setsigdefault(&attributes, &standard);
+    /* A group of its own: a terminal's interrupt is for the gateway, which then ends us. */
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF |
+                                              POSIX_SPAWN_SETPGROUP);
+    char *arguments[ARGUMENTS_MAX];
+    memcpy(arguments, words, sizeof arguments);
+    int number = posix_spawn(ret_pid, p->config.program, &actions, &attributes, arguments,
+                             environment);
+    posix_spawnattr_destroy(&attributes);
+    posix_spawn_file_actions_destroy(&actions);
+    return number;
+}
+
+/* Waits for the child's end, kills it when it is late. Gives its wait status. */
+static int reap(struct process *p, uint32_t ms_max) {
+    int status = 0;
+    uint64_t until = clock_monotonic_ms() + ms_max;
+    for (;;) {
+        pid_t got = waitpid(p->pid, &status, WNOHANG);
+        if (got == p->pid || (got < 0 && errno != EINTR))
+            return status;
+        if (clock_monotonic_ms() >= until)
+            break;
+        clock_sleep_ms(STOP_STEP_MS);
+    }
+    kill(p->pid, SIGKILL);
+    while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return status;
+}
+
+/* The child is gone after this; how it ended is told. */
+static int hang_up(struct process *p, uint32_t ms_max) {
+    pthread_mutex_lock(&p->send_mutex);
+    if (p->fd >= 0)
+        close(p->fd);
+    p->fd = -1;
+    pthread_mutex_unlock(&p->send_mutex);
+    int status = p->pid > 0 ? reap(p, ms_max) : 0;
+    p->pid = 0;
+    return status;
+}
+
+void process_stop(struct process *p) {
+    hang_up(p, STOP_MS_MAX);
+}
+
+static void count_death(struct process *p) {
+    uint64_t backoff_ms = 0;
+    if (p->deaths > 0) {
+        backoff_ms = WORKER_BACKOFF_MS_MIN;
+        for (unsigned i = 1; i < p->deaths && backoff_ms < WORKER_BACKOFF_MS_MAX; i++)
+            backoff_ms *= 2;
+        if (backoff_ms > WORKER_BACKOFF_MS_MAX)
+            backoff_ms = WORKER_BACKOFF_MS_MAX;
+    }
+    p->deaths++;
+    p->start_at_ms = clock_monotonic_ms() + backoff_ms;
+}
+
+static enum error_code died(struct process *p, struct error *err) {
+    pid_t pid = p->pid;
+    int status = hang_up(p, STOP_MS_MAX);
+    count_death(p);
+    if (WIFSIGNALED(status))
+        return error_set(err, ERROR_WORKER, "source %s: worker process %d ended by signal %d (%s)",
+                         p->config.source, (int)pid, WTERMSIG(status),
+                         strsignal(WTERMSIG(status)));
+    return error_set(err, ERROR_WORKER, "source %s: worker process %d ended with exit status %d",
+                     p->config.source, (int)pid, WEXITSTATUS(status));
+}
+
+enum error_code process_broken(struct process *p, const char *what, struct error *err) {
+    if (p->pid > 0)
+        kill(p->pid, SIGKILL);
+    hang_up(p, STOP_MS_MAX);
+    count_death(p);
+    return error_set(err, ERROR_WORKER, "source %s: the worker's message makes no sense: %s",
+                     p->config.source, what);
+}
+
+static enum error_code too_late(struct process *p, struct error *err) {
+    if (p->pid > 0)
+        kill(p->pid, SIGKILL);
+    hang_up(p, STOP_MS_MAX);
+    count_death(p);
+    return error_set(err, ERROR_TIMEOUT,
+                     "source %s: the worker did not answer in time and was ended",
+                     p->config.source);
+}
+
+/* Waits for an event of the socket; false: the deadline has passed. */
+static bool wait_for(const struct process *p, short events, uint64_t deadline_ms) {
+    for (;;) {
+        uint64_t now = clock_monotonic_ms();
+        if (now >= deadline_ms)
+            return false;
+        uint64_t left = deadline_ms - now;
+        struct pollfd pfd = {p->fd, events, 0};
+        int got = poll(&pfd, 1, left > 60000 ? 60000 : (int)left);
+        if (got > 0)
+            return true;
+    }
+}
+
+static enum error_code send_all(struct process *p, struct bytes data, uint64_t deadline_ms,
+                                struct error *err) {
+    size_t done = 0;
+    while (done < data.len) {
+        ssize_t sent = send(p->fd, data.data + done, data.len - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent >= 0)
+            done += (size_t)sent;
+        else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            if (!wait_for(p, POLLOUT, deadline_ms))
+                return ERROR_TIMEOUT;
+        } else if (errno != EINTR)
+            return ERROR_WORKER;
+    }
+    (void)err;
+    return ERROR_NONE;
+}
+
+enum error_code process_send(struct process *p, struct buffer *frame, uint64_t deadline_ms,
+                             struct error *err) {
+    struct bytes data = frame_end(frame);
+    TRY(buffer_check(frame, "message to the worker", err));
+    pthread_mutex_lock(&p->send_mutex);
+    enum error_code code = send_all(p, data, deadline_ms, err);
+    pthread_mutex_unlock(&p->send_mutex);
+    if (code == ERROR_TIMEOUT)
+        return too_late(p, err);
+    return code == ERROR_NONE ? ERROR_NONE : died(p, err);
+}
+
+static enum error_code receive_exactly(struct process *p, uint8_t *data, size_t len,
+                                       uint64_t deadline_ms, struct error *err) {
+    size_t done = 0;
+    while (done < len) {
+        ssize_t got = recv(p->fd, data + done, len - done, MSG_DONTWAIT);
+        if (got > 0)
+            done += (size_t)got;
+        else if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            if (!wait_for(p, POLLIN, deadline_ms))
+                return too_late(p, err);
+        } else if (got == 0 || errno != EINTR)
+            return died(p, err);
+    }
+    return ERROR_NONE;
+}
+
+/* The error that the worker sent, as ours. */
+static enum error_code as_error(struct process *p, struct wire_reader *r, struct error *err) {
+    uint32_t code = wire_read_u32(r);
+    struct bytes message = wire_read_bytes(r, ERROR_MESSAGE_BYTES_MAX);
+    struct bytes hint = wire_read_bytes(r, ERROR_HINT_BYTES_MAX);
+    if (!wire_read_end(r) || code == ERROR_NONE || code >= ERROR_COUNT)
+        return process_broken(p, "error", err);
+    error_set(err, (enum error_code)code, "%.*s", (int)message.len, (const char *)message.data);
+    if (hint.len > 0)
+        error_hint(err, "%.*s", (int)hint.len, (const char *)hint.data);
+    return (enum error_code)code;
+}
+
+enum error_code process_receive(struct process *p, struct buffer *into, uint64_t deadline_ms,
+                                struct frame *ret_frame, struct error *err) {
+    uint8_t header[FRAME_HEADER_BYTES];
+    TRY(receive_exactly(p, header, sizeof header, deadline_ms, err));
+    uint32_t len = wire_load_u32(header);
+    if (len == 0 || len > FRAME_BYTES_MAX)
+        return process_broken(p, "length of a message", err);
+    buffer_clear(into);
+    uint8_t *data = buffer_reserve(into, len - 1);
+    if (data == NULL && len > 1)
+        return process_broken(p, "no memory for a message", err);
+    TRY(receive_exactly(p, data, len - 1, deadline_ms, err));
+    into->len = len - 1;
+    struct frame frame = {(enum frame_type)header[4], wire_reader(buffer_bytes(into))};
+    if (frame.type == FRAME_ERROR)
+        return as_error(p, &frame.payload, err);
+    *ret_frame = frame;
+    return ERROR_NONE;
+}
+
+static enum error_code greet(struct process *p, struct error *err) {
+    struct frame frame;
+    uint64_t deadline_ms = clock_monotonic_ms() + p->config.call_ms_max;
+    TRY(process_receive(p, &p->in[0], deadline_ms, &frame, err));
+    struct bytes version = wire_read_bytes(&frame.payload, 64);
+    if (frame.type != FRAME_READY || !wire_read_end(&frame.payload))
+        return process_broken(p, "greeting", err);
+    if (!bytes_equal(version, BYTES_LITERAL(RENKEI_VERSION))) {
+        process_broken(p, "version", NULL);
+        return error_set(err, ERROR_WORKER,
+                         "source %s: %s: found version %.*s, expected " RENKEI_VERSION,
+                         p->config.source, p->config.program, (int)version.len,
+                         (const char *)version.data);
+    }
+    return ERROR_NONE;
+}
+
+enum error_code process_start(struct process *p, struct error *err) {
+    if (p->pid > 0)
+        return ERROR_NONE;
+    uint64_t now = clock_monotonic_ms();
+    if (now < p->start_at_ms)
+        return error_set(err, ERROR_WORKER,
+                         "source %s: the worker ended %u times in a row; it is started again in "
+                         "%llu ms",
+                         p->config.source, p->deaths,
+                         (unsigned long long)(p->start_at_ms - now));
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
+        return error_set(err, ERROR_IO, "source %s: socket pair: %s", p->config.source,
+                         strerror(errno));
+    pid_t pid = 0;
+    int number = spawn(p, pair[1], &pid);
+    close(pair[1]);
+    if (number != 0) {
+        close(pair[0]);
+        return error_set(err, ERROR_WORKER, "source %s: cannot start %s: %s", p->config.source,
+                         p->config.program, strerror(number));
+    }
+    p->pid = pid;
+    pthread_mutex_lock(&p->send_mutex);
+    p->fd = pair[0];
+    pthread_mutex_unlock(&p->send_mutex);
+    enum error_code code = greet(p, err);
+    /* An error it told, such as a mapping that is wrong, is no death: it ended in good order. */
+    if (code != ERROR_NONE && p->pid > 0)
+        process_stop(p);
+    return code;
+}
+
+void process_cancel(struct process *p) {
+    static const uint8_t frame[FRAME_HEADER_BYTES] = {0, 0, 0, 1, FRAME_CANCEL};
+    pthread_mutex_lock(&p->send_mutex);
+    /* Five bytes go through or the socket is full of what the worker has yet to read. */
+    if (p->fd >= 0 && p->in_call)
+        (void)!send(p->fd, frame, sizeof frame, MSG_NOSIGNAL | MSG_DONTWAIT);
+    pthread_mutex_unlock(&p->send_mutex);
+}

@@ -1,0 +1,499 @@
+/*
+ * A pull: batches of rows, normalized and kept for the moment between their keys and their salts.
+ * Two batches are in hand at a time: while the gateway looks up the salts of one, the next is read
+ * and normalized.
+ */
+#include "gateway/worker/host.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+
+enum {
+    RANGE_ROWS = 1024,      /* rows of one short range of a table without snapshots */
+    PAUSE_STEP_MS = 50,
+    SLOT_BYTES_MAX = 256 << 20,
+    TABLE_BYTES = RENKEI_NAME_BYTES_MAX + 1,
+    KEY_COMPONENTS_MAX = RENKEI_KEY_COLUMNS_MAX,
+    WATERMARK_BYTES = 256,
+};
+
+/* One row, its bytes standing in the slot's buffer: offsets, since the buffer moves. */
+struct kept_row {
+    size_t at;
+    uint32_t key, address, patient, date, document, raw; /* lengths, in this order */
+    bool quarantined;
+    uint32_t reasons_at;
+    uint32_t reason_count;
+};
+
+struct slot {
+    struct kept_row rows[WORKER_BATCH_ROWS_MAX];
+    uint32_t count;
+    struct buffer data;
+    struct normalized_reason *reasons; /* NORMALIZER_REASONS_MAX a row */
+    uint32_t reason_count;
+};
+
+struct pulling {
+    struct host *host;
+    struct host_table *table;
+    enum worker_mode mode;
+    char name[TABLE_BYTES];
+    char watermark_from[WATERMARK_BYTES];
+    uint32_t rows_per_second;
+    uint64_t started_ns;
+    int watermark_column; /* index, -1: none */
+    struct worker_totals totals;
+    struct slot slots[2];
+    unsigned filling;
+    bool due;     /* the other slot's keys are sent, its salts not yet received */
+    bool stopped; /* the gateway wants no more */
+    /* Where the next short range begins. */
+    struct buffer after_data;
+    struct renkei_value after[KEY_COMPONENTS_MAX];
+    bool has_after;
+    uint32_t range_rows;
+};
+
+static uint64_t lap_us(uint64_t *since_ns) {
+    uint64_t now = clock_monotonic_ns();
+    uint64_t us = (now - *since_ns) / 1000;
+    *since_ns = now;
+    return us;
+}
+
+/* --- one batch: keys out, salts in, rows out --- */
+
+static uint32_t keep(struct buffer *data, struct bytes bytes) {
+    buffer_append(data, bytes.data, bytes.len);
+    return (uint32_t)bytes.len;
+}
+
+static enum error_code keep_row(struct pulling *p, struct slot *slot,
+                                const struct normalized_row *row, struct error *err) {
+    struct kept_row *k = &slot->rows[slot->count];
+    k->at = slot->data.len;
+    k->key = keep(&slot->data, row->key);
+    k->address = keep(&slot->data, row->address);
+    k->patient = keep(&slot->data, row->patient);
+    k->date = keep(&slot->data, row->date);
+    bool digests = !row->quarantined && p->mode != WORKER_KEYS;
+    k->document = digests ? keep(&slot->data, row->document) : 0;
+    k->raw = digests ? keep(&slot->data, row->raw) : 0;
+    k->quarantined = row->quarantined;
+    k->reasons_at = slot->reason_count;
+    k->reason_count = (uint32_t)row->reason_count;
+    if (row->reason_count > 0)
+        memcpy(slot->reasons + slot->reason_count, row->reasons,
+               row->reason_count * sizeof *row->reasons);
+    slot->reason_count += k->reason_count;
+    slot->count++;
+    return buffer_check(&slot->data, "a batch of a pull", err);
+}
+
+static struct bytes part(const struct slot *slot, size_t at, uint32_t len) {
+    return bytes_of(slot->data.data + at, len);
+}
+
+static enum error_code send_keys(struct pulling *p, const struct slot *slot, struct error *err) {
+    struct buffer *out = &p->host->out;
+    frame_begin(out, FRAME_KEYS);
+    wire_u32(out, slot->count);
+    for (uint32_t i = 0; i < slot->count; i++)
+        wire_bytes(out, part(slot, slot->rows[i].at, slot->rows[i].key));
+    return host_send(p->host, err);
+}
+
+struct decided {
+    enum worker_change change;
+    uint8_t differs; /* 1: content, 2: raw */
+    struct hash content;
+    struct hash raw;
+};
+
+/* Change is found by the stored r; what changed gets digests under the fresh one. */
+static struct decided decide(struct pulling *p, const struct worker_salt *salt,
+                             struct bytes document, struct bytes raw) {
+    struct sha256 *sha = p->host->sha256;
+    struct decided d = {.change = WORKER_NEW};
+    if (salt->known) {
+        d.content = digest_content(sha, salt->stored, document);
+        d.raw = digest_raw(sha, salt->stored, raw);
+        d.differs = (uint8_t)((hash_equal(&d.content, &salt->content) ? 0 : 1) |
+                              (hash_equal(&d.raw, &salt->raw) ? 0 : 2));
+        d.change = d.differs == 0 ? WORKER_SAME : WORKER_CHANGED;
+    }
+    if (d.change != WORKER_SAME) {
+        d.content = digest_content(sha, salt->fresh, document);
+        d.raw = digest_raw(sha, salt->fresh, raw);
+    }
+    return d;
+}
+
+static void count_row(struct worker_totals *t, enum worker_change change) {
+    t->rows++;
+    t->rows_new += change == WORKER_NEW;
+    t->rows_same += change == WORKER_SAME;
+    t->rows_changed += change == WORKER_CHANGED;
+    t->rows_quarantined += change == WORKER_QUARANTINED;
+}
+
+static void write_row(struct pulling *p, const struct slot *slot, uint32_t i,
+                      const struct worker_salt *salt) {
+    const struct kept_row *k = &slot->rows[i];
+    size_t at = k->at;
+    struct bytes key = part(slot, at, k->key);
+    struct bytes address = part(slot, at += k->key, k->address);
+    struct bytes patient = part(slot, at += k->address, k->patient);
+    struct bytes date = part(slot, at += k->patient, k->date);
+    struct bytes document = part(slot, at += k->date, k->document);
+    struct bytes raw = part(slot, at + k->document, k->raw);
+    struct decided d = {.change = WORKER_KEY};
+    if (p->mode != WORKER_KEYS && k->quarantined)
+        d.change = WORKER_QUARANTINED;
+    else if (p->mode != WORKER_KEYS)
+        d = decide(p, salt, document, raw);
+    count_row(&p->totals, d.change);
+    struct buffer *out = &p->host->out;
+    wire_u8(out, (uint8_t)d.change);
+    wire_u8(out, d.differs);
+    wire_bytes(out, key);
+    wire_bytes(out, address);
+    wire_bytes(out, patient);
+    wire_bytes(out, date);
+    wire_fixed(out, d.content.byte, HASH_BYTES);
+    wire_fixed(out, d.raw.byte, HASH_BYTES);
+    frame_reasons(out, slot->reasons + k->reasons_at, k->reason_count);
+}
+
+static void read_salt(struct wire_reader *r, struct worker_salt *ret_salt) {
+    memset(ret_salt, 0, sizeof *ret_salt);
+    ret_salt->known = wire_read_u8(r) != 0;
+    wire_read_fixed(r, ret_salt->fresh, WORKER_SALT_BYTES);
+    if (!ret_salt->known)
+        return;
+    wire_read_fixed(r, ret_salt->stored, WORKER_SALT_BYTES);
+    wire_read_fixed(r, ret_salt->content.byte, HASH_BYTES);
+    wire_read_fixed(r, ret_salt->raw.byte, HASH_BYTES);
+}
+
+static enum error_code send_rows(struct pulling *p, const struct slot *slot,
+                                 struct wire_reader *salts, struct error *err) {
+    struct worker_salt salt;
+    frame_begin(&p->host->out, FRAME_ROWS);
+    wire_u32(&p->host->out, slot->count);
+    for (uint32_t i = 0; i < slot->count; i++) {
+        if (salts != NULL)
+            read_salt(salts, &salt);
+        write_row(p, slot, i, &salt);
+    }
+    if (salts != NULL && !wire_read_end(salts))
+        return host_bad_request(err);
+    return host_send(p->host, err);
+}
+
+/* The batch whose keys were sent gets its salts and is finished. */
+static enum error_code settle(struct pulling *p, struct error *err) {
+    struct wire_reader r;
+    const struct slot *slot = &p->slots[p->filling ^ 1];
+    if (!p->due)
+        return ERROR_NONE;
+    p->due = false;
+    uint64_t since = clock_monotonic_ns();
+    enum frame_type type = host_receive(p->host, &r);
+    p->totals.wait_us += lap_us(&since);
+    if (type == FRAME_STOP) {
+        p->stopped = true;
+        return ERROR_NONE;
+    }
+    if (type != FRAME_SALTS || wire_read_u32(&r) != slot->count)
+        return host_bad_request(err);
+    enum error_code code = send_rows(p, slot, &r, err);
+    p->totals.normalize_us += lap_us(&since);
+    return code;
+}
+
+static enum error_code hand_over(struct pulling *p, struct error *err) {
+    struct slot *slot = &p->slots[p->filling];
+    if (slot->count > 0 && p->mode == WORKER_KEYS) {
+        TRY(send_rows(p, slot, NULL, err));
+    } else if (slot->count > 0) {
+        TRY(send_keys(p, slot, err));
+        TRY(settle(p, err));
+        p->due = !p->stopped;
+        p->filling ^= 1;
+    }
+    slot = &p->slots[p->filling];
+    slot->count = 0;
+    slot->reason_count = 0;
+    buffer_clear(&slot->data);
+    return ERROR_NONE;
+}
+
+/* --- reading --- */
+
+/* The source is read no faster than was asked for; a cancel is seen in between. */
+static enum error_code pace(struct pulling *p, uint64_t rows, struct error *err) {
+    uint64_t since = clock_monotonic_ns();
+    while (p->rows_per_second > 0) {
+        uint64_t passed_ms = (clock_monotonic_ns() - p->started_ns) / 1000000;
+        if (passed_ms * p->rows_per_second >= rows * 1000)
+            break;
+        TRY(host_check_cancelled(p->host, err));
+        clock_sleep_ms(PAUSE_STEP_MS);
+    }
+    p->totals.paused_us += lap_us(&since);
+    return host_check_cancelled(p->host, err);
+}
+
+static void note_watermark(struct pulling *p, const struct renkei_batch *batch, uint32_t row) {
+    if (p->watermark_column < 0)
+        return;
+    const struct renkei_batch_column *c = &batch->columns[p->watermark_column];
+    uint32_t len = c->length[row];
+    if (len == RENKEI_NULL || len >= sizeof p->totals.watermark)
+        return;
+    const uint8_t *value = c->data + c->offset[row];
+    struct bytes most = bytes_text(p->totals.watermark);
+    struct bytes this = bytes_of(value, len);
+    /* Numbers of different lengths do not sort as texts do. */
+    bool digits = len > 0;
+    for (uint32_t i = 0; i < len; i++)
+        digits = digits && value[i] >= '0' && value[i] <= '9';
+    bool greater = digits && most.len != this.len ? this.len > most.len
+                                                  : bytes_compare(this, most) > 0;
+    if (!greater || memchr(value, 0, len) != NULL)
+        return;
+    memcpy(p->totals.watermark, value, len);
+    p->totals.watermark[len] = '\0';
+}
+
+static void note_last_key(struct pulling *p, const struct renkei_batch *batch) {
+    uint32_t row = batch->row_count - 1;
+    size_t count = p->table->mapped->key_count;
+    buffer_clear(&p->after_data);
+    for (size_t i = 0; i < count; i++) {
+        const struct renkei_batch_column *c = &batch->columns[i];
+        uint32_t len = c->length[row] == RENKEI_NULL ? 0 : c->length[row];
+        buffer_append(&p->after_data, c->data + c->offset[row], len);
+        p->after[i].len = len;
+    }
+    const uint8_t *at = p->after_data.data == NULL ? (const uint8_t *)"" : p->after_data.data;
+    for (size_t i = 0; i < count; i++) {
+        p->after[i].data = at;
+        at += p->after[i].len;
+    }
+    p->has_after = true;
+}
+
+static enum error_code take_batch(struct pulling *p, const struct renkei_batch *batch,
+                                  struct error *err) {
+    for (uint32_t i = 0; i < batch->row_count; i++) {
+        struct normalized_row row;
+        struct slot *slot = &p->slots[p->filling];
+        TRY(normalizer_row(p->table->normalizer, batch, i, &row, err));
+        TRY(keep_row(p, slot, &row, err));
+        note_watermark(p, batch, i);
+        if (slot->count == WORKER_BATCH_ROWS_MAX)
+            TRY(hand_over(p, err));
+        if (p->stopped)
+            return ERROR_NONE;
+    }
+    for (uint32_t i = 0; i < batch->column_count; i++)
+        for (uint32_t row = 0; row < batch->row_count; row++)
+            if (batch->columns[i].length[row] != RENKEI_NULL)
+                p->totals.raw_bytes += batch->columns[i].length[row];
+    p->range_rows += batch->row_count;
+    note_last_key(p, batch);
+    return ERROR_NONE;
+}
+
+/* fault->status stays RENKEI_OK where the rows came whole, or where the error is not the source's. */
+static enum error_code read_cursor(struct pulling *p, struct renkei_cursor *cursor,
+                                   struct renkei_fault *fault, struct error *err) {
+    struct host *h = p->host;
+    uint64_t rows = p->totals.rows;
+    while (!p->stopped) {
+        struct renkei_batch batch;
+        uint64_t since = clock_monotonic_ns();
+        enum renkei_status status = h->connector->next(cursor, &batch, fault);
+        p->totals.source_us += lap_us(&since);
+        if (status != RENKEI_OK) {
+            fault->status = status == RENKEI_END ? RENKEI_OK : status;
+            return ERROR_NONE;
+        }
+        uint64_t waited = p->totals.wait_us, hashed = p->totals.normalize_us;
+        TRY(take_batch(p, &batch, err));
+        /* What settle() counted as waiting and hashing is not counted twice. */
+        uint64_t inside = p->totals.wait_us - waited + p->totals.normalize_us - hashed;
+        p->totals.normalize_us += lap_us(&since) - inside;
+        rows += batch.row_count;
+        TRY(pace(p, rows, err));
+    }
+    return ERROR_NONE;
+}
+
+static enum error_code run(struct pulling *p, const struct renkei_query *query,
+                           struct error *err) {
+    struct host *h = p->host;
+    struct renkei_fault fault = {0};
+    struct renkei_cursor *cursor = NULL;
+    uint64_t since = clock_monotonic_ns();
+    enum renkei_status status = h->connector->query(h->session, query, &cursor, &fault);
+    p->totals.source_us += lap_us(&since);
+    if (status != RENKEI_OK)
+        return host_fault(h, &fault, err);
+    enum error_code code = read_cursor(p, cursor, &fault, err);
+    h->connector->finish(cursor);
+    if (code == ERROR_NONE && fault.status != RENKEI_OK)
+        return host_fault(h, &fault, err);
+    return code;
+}
+
+static struct renkei_query query_of(const struct pulling *p) {
+    const struct host_table *t = p->table;
+    struct renkei_query q = {
+        .schema = t->mapped->schema,
+        .table = t->mapped->table,
+        .columns = t->columns,
+        .column_count = t->column_count,
+        .key_columns = t->mapped->keys,
+        .key_column_count = (uint32_t)t->mapped->key_count,
+    };
+    if (p->mode == WORKER_WATERMARK && p->watermark_from[0] != '\0') {
+        q.watermark_column = t->mapped->watermark;
+        q.watermark_from = (struct renkei_value){(const uint8_t *)p->watermark_from,
+                                                 (uint32_t)strlen(p->watermark_from)};
+    }
+    return q;
+}
+
+/* A table without snapshots is read in short ranges by its key, each fetched whole: no writer of
+ * the hospital's waits for us longer than one of them takes. */
+static enum error_code run_ranges(struct pulling *p, struct error *err) {
+    do {
+        struct renkei_query q = query_of(p);
+        q.order_by_key = 1;
+        q.rows_max = RANGE_ROWS;
+        q.after = p->has_after ? p->after : NULL;
+        p->range_rows = 0;
+        TRY(run(p, &q, err));
+    } while (p->range_rows == RANGE_ROWS && !p->stopped);
+    return ERROR_NONE;
+}
+
+static enum error_code run_stream(struct pulling *p, struct error *err) {
+    struct renkei_query q = query_of(p);
+    return run(p, &q, err);
+}
+
+static enum error_code finish(struct pulling *p, struct error *err) {
+    if (!p->stopped)
+        TRY(hand_over(p, err));
+    if (!p->stopped)
+        TRY(settle(p, err));
+    struct buffer *out = &p->host->out;
+    const struct worker_totals *t = &p->totals;
+    frame_begin(out, FRAME_END);
+    wire_u64(out, t->rows);
+    wire_u64(out, t->rows_new);
+    wire_u64(out, t->rows_same);
+    wire_u64(out, t->rows_changed);
+    wire_u64(out, t->rows_quarantined);
+    wire_u64(out, t->raw_bytes);
+    wire_u64(out, t->source_us);
+    wire_u64(out, t->normalize_us);
+    wire_u64(out, t->wait_us);
+    wire_u64(out, t->paused_us);
+    frame_text(out, t->watermark);
+    return host_send(p->host, err);
+}
+
+/* --- the request --- */
+
+static int find_column(const struct host_table *t, const char *name) {
+    for (uint32_t i = 0; name != NULL && i < t->column_count; i++)
+        if (strcmp(t->columns[i], name) == 0)
+            return (int)i;
+    return -1;
+}
+
+static enum error_code prepare(struct pulling *p, struct error *err) {
+    struct host *h = p->host;
+    TRY(host_session(h, err));
+    enum error_code code = host_table(h, p->name, true, &p->table, err);
+    /* The one place where a pull meets a session that died of old age: nothing is sent yet. */
+    if (code == ERROR_SOURCE_LOST) {
+        TRY(host_session(h, err));
+        code = host_table(h, p->name, true, &p->table, err);
+    }
+    TRY(code);
+    TRY(host_look_up(h, p->table, err));
+    p->watermark_column = find_column(p->table, p->table->mapped->watermark);
+    if (p->mode == WORKER_WATERMARK && p->table->mapped->watermark == NULL)
+        return error_set(err, ERROR_MAPPING, "table %s: its mapping names no watermark column",
+                         p->name);
+    return ERROR_NONE;
+}
+
+static enum error_code pull(struct pulling *p, struct error *err) {
+    struct host *h = p->host;
+    struct renkei_fault fault = {0};
+    const char *label = "";
+    TRY(prepare(p, err));
+    bool ranges = p->table->transactional == 0 &&
+                  (h->connector->capabilities & RENKEI_CAN_KEY_RANGE) != 0;
+    bool snapshot = !ranges && (h->connector->capabilities & RENKEI_CAN_SNAPSHOT) != 0;
+    if (snapshot && h->connector->begin(h->session, &label, &fault) != RENKEI_OK)
+        return host_fault(h, &fault, err);
+    enum error_code code = host_send_plan(h, p->table, label, err);
+    if (code == ERROR_NONE)
+        code = ranges ? run_ranges(p, err) : run_stream(p, err);
+    if (snapshot && h->session != NULL && h->connector->end(h->session, &fault) != RENKEI_OK) {
+        /* All rows came, or an error is told already: only the session is of no more use. */
+        host_drop_session(h);
+    }
+    TRY(code);
+    return finish(p, err);
+}
+
+static void pulling_done(struct pulling *p) {
+    for (int i = 0; i < 2; i++) {
+        buffer_done(&p->slots[i].data);
+        free(p->slots[i].reasons);
+    }
+    buffer_done(&p->after_data);
+    free(p);
+}
+
+enum error_code host_pull(struct host *h, struct wire_reader *r, struct error *err) {
+    struct pulling *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "pull: no memory");
+    p->host = h;
+    p->started_ns = clock_monotonic_ns();
+    buffer_init(&p->after_data, RENKEI_BATCH_BYTES_MAX);
+    bool good = true;
+    for (int i = 0; i < 2; i++) {
+        buffer_init(&p->slots[i].data, SLOT_BYTES_MAX);
+        p->slots[i].reasons = calloc((size_t)WORKER_BATCH_ROWS_MAX * NORMALIZER_REASONS_MAX,
+                                     sizeof *p->slots[i].reasons);
+        good = good && p->slots[i].reasons != NULL;
+    }
+    enum error_code code =
+        good ? ERROR_NONE : error_set(err, ERROR_NO_MEMORY, "pull: no memory");
+    good = host_text(r, p->name, sizeof p->name);
+    uint8_t mode = wire_read_u8(r);
+    p->mode = (enum worker_mode)mode;
+    good = good && host_text(r, p->watermark_from, sizeof p->watermark_from);
+    p->rows_per_second = wire_read_u32(r);
+    if (code == ERROR_NONE && (!good || !wire_read_end(r) || mode > WORKER_WATERMARK))
+        code = host_bad_request(err);
+    if (code == ERROR_NONE)
+        code = pull(p, err);
+    pulling_done(p);
+    return code;
+}
