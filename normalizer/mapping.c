@@ -1,6 +1,7 @@
 #include "normalizer/mapping.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,6 +56,7 @@ static const struct config_key keys[] = {
     {.name = "invalid_text", .kind = CONFIG_ENUM, .words = policy_words,
      .default_text = "quarantine"},
     {.name = "gaiji", .kind = CONFIG_PATH},
+    {.name = "time_zone", .kind = CONFIG_TEXT, .default_text = "+00:00"},
     {.name = "tables", .kind = CONFIG_MAPS, .keys = table_keys, .required = true, .min = 1,
      .max = MAPPING_TABLES_MAX},
     {0}};
@@ -268,6 +270,21 @@ static enum error_code read_tables(struct mapping_owner *owner, const struct con
     return ERROR_NONE;
 }
 
+/* "+09:00": no zone's rules are needed to say which day an instant is in Japan. */
+static bool read_offset(const char *text, int *ret_minutes) {
+    int hours = 0;
+    int minutes = 0;
+    int used = 0;
+    if (strlen(text) != 6 || (text[0] != '+' && text[0] != '-'))
+        return false;
+    if (sscanf(text + 1, "%2d:%2d%n", &hours, &minutes, &used) != 2 || used != 5)
+        return false;
+    if (hours < 0 || hours > 15 || minutes < 0 || minutes > 59)
+        return false;
+    *ret_minutes = (text[0] == '-' ? -1 : 1) * (hours * 60 + minutes);
+    return true;
+}
+
 static enum error_code read_root(struct mapping_owner *owner, const char *path,
                                  struct error *err) {
     const struct config_map *root = config_root(owner->config);
@@ -285,6 +302,8 @@ static enum error_code read_root(struct mapping_owner *owner, const char *path,
     owner->mapping.connector = config_text(root, "connector");
     owner->mapping.charset = charset_at(root);
     owner->mapping.invalid_text = (enum mapping_policy)config_enum(root, "invalid_text");
+    if (!read_offset(config_text(root, "time_zone"), &owner->mapping.offset_minutes))
+        return config_error(root, "time_zone", err, "'time_zone': expected an offset, \"+09:00\"");
     owner->mapping.gaiji = config_text(root, "gaiji");
     owner->mapping.text = buffer_bytes(&owner->text);
     TRY(read_options(owner, root, err));

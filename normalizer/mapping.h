@@ -12,6 +12,7 @@
  *     database: emr
  *   charset: cp932                  # where the source does not declare one (SQL_ASCII, ODBC)
  *   invalid_text: quarantine        # or: replace
+ *   time_zone: "+09:00"             # the day that timestamps with a zone are shown as
  *   gaiji: gaiji.txt                # the hospital's own characters, see docs/types.md
  *   environment:                    # of this source's worker
  *     NLS_LANG: JAPANESE_JAPAN.JA16SJISTILDE
@@ -102,6 +103,7 @@ struct mapping {
     size_t option_count;
     enum renkei_charset charset;         /* default; UNKNOWN: none given */
     enum mapping_policy invalid_text;
+    int offset_minutes; /* timestamps with a zone are shown as the day they are that far east */
     const char *gaiji; /* the hospital's own gaiji table; NULL: none */
     const struct mapping_table *tables;
     size_t table_count;

@@ -24,6 +24,7 @@ enum {
     NORMALIZER_KEY_BYTES_MAX = 400, /* the canonical key: with its table it fits an LMDB key */
     NORMALIZER_ADDRESS_BYTES_MAX = 4096,
     NORMALIZER_REASONS_MAX = 64, /* reasons kept a row; more are counted */
+    NORMALIZER_CHARACTERS_MAX = 4096, /* codes counted by normalizer_characters */
 };
 
 /* Why a value is not simply what the source holds. Never has the value itself. */
@@ -40,6 +41,9 @@ enum reason {
     REASON_ERA_OVERRUN,       /* 平成31年5月1日 */
     REASON_TYPE,              /* does not fit the mapping's type: quarantined */
     REASON_LIMIT,             /* longer than a limit: quarantined */
+    REASON_FULL_WIDTH,        /* full-width digits read as digits */
+    REASON_NOT_CANONICAL,     /* a json or array text that is kept as it is: a string */
+    REASON_BLANK,             /* blank text where a number, date or bool is mapped: empty */
 };
 
 const char *reason_name(enum reason reason); /* "invalid-bytes", ... */
@@ -64,6 +68,25 @@ struct normalized_row {
     size_t reason_count;
     size_t reasons_beyond;        /* reasons that did not fit */
     const enum value_type *types; /* of each field, in normalizer_fields' order */
+};
+
+/* Characters that a hospital should look at, counted over all rows of a normalizer. */
+enum character_kind {
+    CHARACTER_INVALID = 0,
+    CHARACTER_NOT_ROUND_TRIP, /* two byte sequences, one character: EEE0 and FBFC are both 髙 */
+    CHARACTER_GAIJI,          /* private use, and no gaiji table says what it is */
+    CHARACTER_GAIJI_MAPPED,   /* private use, shown as the gaiji table says */
+    CHARACTER_WAVE_DASH,      /* 8160 and its kin, which converters disagree about */
+};
+
+const char *character_kind_name(enum character_kind kind); /* "invalid", "gaiji", ... */
+
+struct character_count {
+    uint32_t column; /* index into normalizer_columns */
+    enum character_kind kind;
+    uint32_t code; /* the bytes, first byte highest; of Unicode charsets the code point */
+    uint64_t count;
+    const char *sample_key; /* the canonical key of the first row that has it */
 };
 
 struct normalizer;
@@ -100,6 +123,18 @@ struct bytes normalizer_mapping_description(const struct normalizer *n);
 MUST_CHECK enum error_code normalizer_row(struct normalizer *n, const struct renkei_batch *batch,
                                           uint32_t row, struct normalized_row *ret_row,
                                           struct error *err);
+
+/* The characters met so far, by column, kind and code; ret_beyond: how many characters were of codes
+ * that did not fit. Valid until the next row. */
+const struct character_count *normalizer_characters(const struct normalizer *n, size_t *ret_count,
+                                                    uint64_t *ret_beyond);
+
+/* UTF-8 text as the patient column's charset writes it, to ask the source for one patient's rows;
+ * valid until the next call. ERROR_MAPPING where the table has no patient column,
+ * ERROR_BAD_REQUEST where the charset has no such character. */
+MUST_CHECK enum error_code normalizer_patient_value(struct normalizer *n, struct bytes text,
+                                                    struct renkei_value *ret_value,
+                                                    struct error *err);
 
 /* Canonical key -> the values to put into renkei_query.keys, valid until the next call.
  * ERROR_BAD_REQUEST for a key of another shape. */
