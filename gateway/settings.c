@@ -1,0 +1,225 @@
+#include "gateway/settings.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/config.h"
+
+enum { ARENA_BYTES_MAX = 4 << 20 };
+
+static const char *const level_words[] = {"debug", "info", "warning", "error", NULL};
+
+#define LISTEN_KEYS                                                                                \
+    {.name = "address", .kind = CONFIG_TEXT, .required = true, .max = 64},                         \
+        {.name = "port", .kind = CONFIG_NUMBER, .required = true, .min = 0, .max = 65535},         \
+        {.name = "certificate", .kind = CONFIG_PATH, .required = true}, {                          \
+        .name = "key", .kind = CONFIG_PATH, .required = true                                       \
+    }
+
+static const struct config_key listen_keys[] = {
+    LISTEN_KEYS, {.name = "urls", .kind = CONFIG_TEXTS, .max = SETTINGS_URLS_MAX}, {0}};
+static const struct config_key machine_keys[] = {LISTEN_KEYS, {0}};
+static const struct config_key hospital_keys[] = {
+    {.name = "name", .kind = CONFIG_TEXT, .required = true, .max = SETTINGS_HOSPITAL_BYTES_MAX},
+    {.name = "url", .kind = CONFIG_TEXT, .required = true, .max = 1024},
+    {.name = "certificate", .kind = CONFIG_PATH, .required = true},
+    {0}};
+static const struct config_key source_keys[] = {
+    {.name = "mapping", .kind = CONFIG_PATH, .required = true},
+    {.name = "interval", .kind = CONFIG_DURATION, .min = 1000, .max = 7 * 86400000LL},
+    {.name = "rows_per_second", .kind = CONFIG_NUMBER, .default_text = "0", .min = 0,
+     .max = 100000000},
+    {0}};
+static const struct config_key root_keys[] = {
+    {.name = "hospital", .kind = CONFIG_TEXT, .required = true,
+     .max = SETTINGS_HOSPITAL_BYTES_MAX},
+    {.name = "log_level", .kind = CONFIG_ENUM, .words = level_words, .default_text = "info"},
+    {.name = "listen", .kind = CONFIG_MAP, .keys = listen_keys, .required = true},
+    {.name = "machine", .kind = CONFIG_MAP, .keys = machine_keys},
+    {.name = "hospitals", .kind = CONFIG_MAPS, .keys = hospital_keys,
+     .max = SETTINGS_HOSPITALS_MAX},
+    {.name = "admin_socket", .kind = CONFIG_PATH, .required = true},
+    {.name = "node_socket", .kind = CONFIG_PATH, .required = true},
+    {.name = "genesis", .kind = CONFIG_PATH, .required = true},
+    {.name = "signer", .kind = CONFIG_PATH, .required = true},
+    {.name = "vault", .kind = CONFIG_PATH, .required = true},
+    {.name = "worker", .kind = CONFIG_PATH},
+    {.name = "plugins", .kind = CONFIG_PATH},
+    {.name = "sources", .kind = CONFIG_MAPS, .keys = source_keys, .max = SETTINGS_SOURCES_MAX},
+    {0}};
+
+/* What settings_load gives out: the struct first, so that a pointer to it is a pointer to this. */
+struct loaded {
+    struct settings settings;
+    struct config *config;
+    struct arena *arena;
+};
+
+/* docs/formats.md: [a-z0-9][a-z0-9-]{0,62} */
+static bool is_hospital_name(const char *name) {
+    size_t len = strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-");
+    return len > 0 && name[len] == '\0' && name[0] != '-';
+}
+
+static enum error_code read_listen(struct arena *arena, const struct config_map *root,
+                                   const char *key, struct settings_listen *ret_listen,
+                                   struct error *err) {
+    const struct config_map *map = config_child(root, key);
+    if (map == NULL)
+        return ERROR_NONE;
+    struct settings_listen listen = {.address = config_text(map, "address"),
+                                     .port = (uint16_t)config_number(map, "port"),
+                                     .certificate = config_text(map, "certificate"),
+                                     .key = config_text(map, "key")};
+    if (strcmp(key, "listen") == 0)
+        listen.url_count = config_count(map, "urls");
+    const char **urls = arena_alloc(arena, (listen.url_count + 1) * sizeof *urls);
+    if (urls == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");
+    for (size_t i = 0; i < listen.url_count; i++) {
+        urls[i] = config_text_at(map, "urls", i);
+        const char *host = strncmp(urls[i], "https://", 8) == 0 ? urls[i] + 8 : "";
+        if (host[0] == '\0' || strcspn(host, "/?#") != strlen(host))
+            return config_error(map, "urls", err,
+                                "found %s, expected https://<host> or https://<host>:<port>",
+                                urls[i]);
+    }
+    listen.urls = urls;
+    *ret_listen = listen;
+    return ERROR_NONE;
+}
+
+static enum error_code read_hospitals(struct loaded *loaded, const struct config_map *root,
+                                      struct error *err) {
+    size_t count = config_count(root, "hospitals");
+    struct settings_hospital *hospitals =
+        arena_alloc(loaded->arena, (count + 1) * sizeof *hospitals);
+    if (hospitals == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");
+    for (size_t i = 0; i < count; i++) {
+        const struct config_map *map = config_item(root, "hospitals", i);
+        struct settings_hospital *h = &hospitals[i];
+        *h = (struct settings_hospital){config_text(map, "name"), config_text(map, "url"),
+                                        config_text(map, "certificate")};
+        if (!is_hospital_name(h->name))
+            return config_error(map, "name", err, "found %s, expected a-z, 0-9 and -", h->name);
+        if (strcmp(h->name, loaded->settings.hospital) == 0)
+            return config_error(map, "name", err, "%s is this hospital itself", h->name);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(h->name, hospitals[k].name) == 0)
+                return config_error(map, "name", err, "%s stands twice", h->name);
+        if (strncmp(h->url, "https://", 8) != 0)
+            return config_error(map, "url", err, "found %s, expected https://...", h->url);
+    }
+    loaded->settings.hospitals = hospitals;
+    loaded->settings.hospital_count = count;
+    return ERROR_NONE;
+}
+
+static enum error_code read_sources(struct loaded *loaded, const struct config_map *root,
+                                    struct error *err) {
+    size_t count = config_count(root, "sources");
+    struct settings_source *sources = arena_alloc(loaded->arena, (count + 1) * sizeof *sources);
+    if (sources == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");
+    for (size_t i = 0; i < count; i++) {
+        const struct config_map *map = config_item(root, "sources", i);
+        sources[i] = (struct settings_source){
+            .mapping = config_text(map, "mapping"),
+            .interval_s = (uint32_t)(config_duration_ms(map, "interval") / 1000),
+            .rows_per_second = (uint32_t)config_number(map, "rows_per_second")};
+    }
+    loaded->settings.sources = sources;
+    loaded->settings.source_count = count;
+    return ERROR_NONE;
+}
+
+/* The first of the candidates (relative to the running program's folder) that is there; where none
+ * is, the last, so that an error names the installed place. */
+static const char *beside_program(struct arena *arena, const char *const *candidates) {
+    char program[PATH_MAX];
+    ssize_t len = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (len <= 0)
+        return candidates[0];
+    program[len] = '\0';
+    char *slash = strrchr(program, '/');
+    *slash = '\0';
+    const char *path = NULL;
+    for (; *candidates != NULL; candidates++) {
+        path = arena_format(arena, "%s/%s", program, *candidates);
+        if (path != NULL && access(path, F_OK) == 0)
+            return path;
+    }
+    return path;
+}
+
+static enum error_code read_paths(struct loaded *loaded, const struct config_map *root,
+                                  struct error *err) {
+    /* In a build folder renkei-gateway is in gateway/ and renkei in gateway/cli/; installed, both
+     * are in bin/. */
+    static const char *const workers[] = {"worker/renkei-worker", "../worker/renkei-worker",
+                                          "renkei-worker", "../libexec/renkei/renkei-worker",
+                                          NULL};
+    static const char *const plugins[] = {"../connectors", "../../connectors",
+                                          "../lib/renkei/connectors", NULL};
+    struct settings *s = &loaded->settings;
+    s->admin_socket = config_text(root, "admin_socket");
+    s->node_socket = config_text(root, "node_socket");
+    s->genesis = config_text(root, "genesis");
+    s->signer = config_text(root, "signer");
+    s->vault = config_text(root, "vault");
+    s->worker = config_has(root, "worker") ? config_text(root, "worker")
+                                           : beside_program(loaded->arena, workers);
+    s->plugins = config_has(root, "plugins") ? config_text(root, "plugins")
+                                             : beside_program(loaded->arena, plugins);
+    if (s->worker == NULL || s->plugins == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");
+    return ERROR_NONE;
+}
+
+static enum error_code read_all(struct loaded *loaded, struct error *err) {
+    const struct config_map *root = config_root(loaded->config);
+    struct settings *s = &loaded->settings;
+    s->hospital = config_text(root, "hospital");
+    s->log_level = (enum log_level)config_enum(root, "log_level");
+    if (!is_hospital_name(s->hospital))
+        return config_error(root, "hospital", err, "found %s, expected a-z, 0-9 and -",
+                            s->hospital);
+    TRY(read_listen(loaded->arena, root, "listen", &s->listen, err));
+    TRY(read_listen(loaded->arena, root, "machine", &s->machine, err));
+    TRY(read_hospitals(loaded, root, err));
+    TRY(read_sources(loaded, root, err));
+    return read_paths(loaded, root, err);
+}
+
+enum error_code settings_load(const char *path, struct settings **ret_settings,
+                              struct error *err) {
+    struct loaded *loaded = calloc(1, sizeof *loaded);
+    if (loaded == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");
+    loaded->arena = arena_new(ARENA_BYTES_MAX);
+    enum error_code code = loaded->arena != NULL
+                               ? config_load(path, root_keys, &loaded->config, err)
+                               : error_set(err, ERROR_NO_MEMORY, "no memory for %s", path);
+    if (code == ERROR_NONE)
+        code = read_all(loaded, err);
+    if (code != ERROR_NONE) {
+        settings_free(&loaded->settings);
+        return code;
+    }
+    *ret_settings = &loaded->settings;
+    return ERROR_NONE;
+}
+
+void settings_free(struct settings *settings) {
+    if (settings == NULL)
+        return;
+    struct loaded *loaded = (struct loaded *)settings;
+    config_free(loaded->config);
+    arena_free(loaded->arena);
+    free(loaded);
+}
