@@ -1,0 +1,153 @@
+/*
+ * The checkers. They watch what leaves the nodes, so they see what a light client could be shown,
+ * not only what validators believe.
+ */
+#include "tests/sim/world.h"
+
+enum { AT_TYPE = 1, AT_SIGNER = 2, AT_VIEW = 4, AT_HEIGHT = 12, AT_DIGEST = 20, BALLOT_END = 52 };
+
+static uint64_t place_key(uint32_t signer, uint8_t type, uint64_t view, uint64_t height) {
+    return (((view * 31 + height) * 4 + type) * 32 + signer) * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+/* Two commit certificates for one height, or a certified block whose parent is not the certified
+ * one: light clients see it even where the executed chains agree. */
+static void certify(struct world *w, const struct certified *c) {
+    struct registered *block = world_block(w, &c->digest);
+    if (c->height >= SIM_HEIGHTS_MAX)
+        return;
+    if (!w->has_certified_at[c->height]) {
+        w->has_certified_at[c->height] = true;
+        w->certified_at[c->height] = c->digest;
+    } else if (!hash_equal(&w->certified_at[c->height], &c->digest)) {
+        world_broken(w, BROKEN_CERTIFICATE_FORK, "two certificates for height %llu, one of view %llu",
+                     (unsigned long long)c->height, (unsigned long long)c->view);
+        return;
+    }
+    uint64_t h = c->height;
+    if (block != NULL && h > 1 && w->has_certified_at[h - 1] &&
+        !hash_equal(&block->parent, &w->certified_at[h - 1]))
+        world_broken(w, BROKEN_CERTIFICATE_CHAIN,
+                     "the certified block of height %llu is not built on that of %llu",
+                     (unsigned long long)h, (unsigned long long)h - 1);
+    struct registered *above = h + 1 < SIM_HEIGHTS_MAX && w->has_certified_at[h + 1]
+                                   ? world_block(w, &w->certified_at[h + 1])
+                                   : NULL;
+    if (above != NULL && !hash_equal(&above->parent, &c->digest))
+        world_broken(w, BROKEN_CERTIFICATE_CHAIN,
+                     "the certified block of height %llu is not built on that of %llu",
+                     (unsigned long long)h + 1, (unsigned long long)h);
+}
+
+static void count_commit(struct world *w, uint32_t signer, uint64_t view, uint64_t height,
+                         const struct hash *digest) {
+    uint64_t key;
+    memcpy(&key, digest->byte, 8);
+    key = (key ^ view * 7919) & (SIM_CERTIFIED - 1);
+    for (uint32_t probe = 0; probe < SIM_CERTIFIED; probe++) {
+        struct certified *c = &w->commits[(key + probe) & (SIM_CERTIFIED - 1)];
+        if (!c->set)
+            *c = (struct certified){true, view, height, *digest, 0};
+        if (c->view != view || c->height != height || !hash_equal(&c->digest, digest))
+            continue;
+        uint32_t before = (uint32_t)__builtin_popcount(c->signers);
+        c->signers |= 1u << signer;
+        uint32_t after = (uint32_t)__builtin_popcount(c->signers);
+        if (before < pbft_quorum(w->config.n) && after >= pbft_quorum(w->config.n))
+            certify(w, c);
+        return;
+    }
+}
+
+/* An honest validator never signs two digests for one (type, view, height), over all its lives. */
+static void check_place(struct world *w, uint32_t signer, uint8_t type, uint64_t view,
+                        uint64_t height, const struct hash *digest) {
+    uint64_t key = place_key(signer, type, view, height) >> 40;
+    for (uint32_t probe = 0; probe < SIM_REGISTRY; probe++) {
+        struct signed_place *p = &w->places[(key + probe) & (SIM_REGISTRY - 1)];
+        if (!p->set) {
+            *p = (struct signed_place){true, signer, type, view, height, *digest};
+            return;
+        }
+        if (p->signer != signer || p->type != type || p->view != view || p->height != height)
+            continue;
+        if (!hash_equal(&p->digest, digest))
+            world_broken(w, BROKEN_EQUIVOCATION,
+                         "honest validator %u signed two blocks: %s, view %llu, height %llu", signer,
+                         pbft_type_name((enum pbft_type)type), (unsigned long long)view,
+                         (unsigned long long)height);
+        return;
+    }
+}
+
+void check_sent(struct world *w, const struct sim_instance *in, struct bytes message) {
+    if (message.len < BALLOT_END)
+        return;
+    uint8_t type = message.data[AT_TYPE];
+    if (type != PBFT_PROPOSE && type != PBFT_PREPARE && type != PBFT_COMMIT)
+        return;
+    uint32_t signer = (uint32_t)message.data[AT_SIGNER] << 8 | message.data[AT_SIGNER + 1];
+    if (signer != in->identity)
+        return;
+    uint64_t view = wire_load_u64(message.data + AT_VIEW);
+    uint64_t height = wire_load_u64(message.data + AT_HEIGHT);
+    struct hash digest;
+    memcpy(digest.byte, message.data + AT_DIGEST, HASH_BYTES);
+    if (type == PBFT_COMMIT)
+        count_commit(w, signer, view, height, &digest);
+    if (world_honest(w, in))
+        check_place(w, signer, type, view, height, &digest);
+}
+
+void check_committed(struct world *w, const struct sim_instance *in,
+                     const struct pbft_effect *effect) {
+    uint64_t h = effect->committed.height;
+    struct pbft_certificate c;
+    struct pbft_domain domain = {{{0}}, 0};
+    /* Counted and compared here; the signatures were watched when they were sent. */
+    if (pbft_certificate_decode(effect->committed.certificate, &c, NULL) != ERROR_NONE ||
+        c.epoch != domain.epoch || c.ballot.type != PBFT_COMMIT || c.ballot.height != h ||
+        !hash_equal(&c.ballot.digest, &effect->committed.digest) ||
+        c.seal_count < pbft_quorum(w->config.n) || c.seal_count != effect->committed.seal_count) {
+        world_broken(w, BROKEN_CERTIFICATE, "validator %u: the certificate of height %llu is bad",
+                     in->identity, (unsigned long long)h);
+        return;
+    }
+    struct hash statement = pbft_ballot_statement(&domain, &c.ballot);
+    for (uint32_t i = 0; i < c.seal_count; i++) {
+        uint8_t expected[PBFT_SIGNATURE_BYTES];
+        world_sign(w, c.seals[i].signer, &statement, expected);
+        if (memcmp(expected, c.seals[i].signature, sizeof expected) != 0)
+            world_broken(w, BROKEN_CERTIFICATE,
+                         "validator %u: a forged seal stands in the certificate of height %llu",
+                         in->identity, (unsigned long long)h);
+    }
+    w->commits_seen++;
+    if (!w->has_committed_at[h]) {
+        w->has_committed_at[h] = true;
+        w->committed_at[h] = effect->committed.digest;
+        struct registered *block = world_block(w, &effect->committed.digest);
+        if (block != NULL && block->request != 0 &&
+            world_has_request(w, block->parent, block->request))
+            world_broken(w, BROKEN_TWICE, "request %llu was executed twice, at height %llu too",
+                         (unsigned long long)block->request, (unsigned long long)h);
+        if (block != NULL && block->invalid)
+            world_broken(w, BROKEN_DIVERGED, "an invalid block was committed at height %llu",
+                         (unsigned long long)h);
+    } else if (!hash_equal(&w->committed_at[h], &effect->committed.digest)) {
+        world_broken(w, BROKEN_FORK, "validator %u committed another block at height %llu",
+                     in->identity, (unsigned long long)h);
+    }
+}
+
+void check_evidence(struct world *w, const struct pbft_effect *effect) {
+    struct pbft_evidence e;
+    uint32_t signer = effect->evidence.signer;
+    w->evidence_count++;
+    w->evidence_against |= 1u << signer;
+    if (pbft_evidence_decode(effect->evidence.evidence, &e, NULL) != ERROR_NONE ||
+        e.signer != signer)
+        world_broken(w, BROKEN_ACCUSED, "evidence that cannot be read");
+    if (w->config.lies[signer] == 0)
+        world_broken(w, BROKEN_ACCUSED, "evidence against the honest validator %u", signer);
+}

@@ -1,0 +1,210 @@
+/*
+ * Liars: identities that run the core and bend what comes out of it, with their own key and with
+ * everything that they ever heard. They cannot make another's signature.
+ */
+#include "tests/sim/world.h"
+
+#include <stdlib.h>
+
+static void remember(struct blob **place, struct bytes message) {
+    blob_unref(*place);
+    *place = blob_new(message);
+}
+
+void liar_heard(struct world *w, struct bytes message) {
+    bool any = false;
+    for (uint32_t i = 0; i < w->config.n; i++)
+        any = any || w->config.lies[i] != 0;
+    if (!any || message.len < 12)
+        return;
+    remember(&w->replay[w->replay_next++ % SIM_REPLAY_MAX], message);
+    uint32_t signer = (uint32_t)message.data[2] << 8 | message.data[3];
+    if (message.data[1] == PBFT_VIEW_CHANGE && signer < w->config.n)
+        remember(&w->changes[signer], message);
+}
+
+static void post_signed(struct world *w, struct sim_instance *in, uint32_t to, struct message *m) {
+    struct pbft_domain domain = {{{0}}, 0};
+    struct buffer out;
+    buffer_init(&out, PBFT_MESSAGE_BYTES_MAX);
+    pbft__message_encode(m, &out);
+    if (m->type != PBFT_STATUS) {
+        struct hash statement;
+        if (m->type == PBFT_VIEW_CHANGE || m->type == PBFT_NEW_VIEW) {
+            statement = pbft_statement(&domain, m->type, buffer_bytes(&out));
+        } else {
+            struct pbft_ballot ballot = {m->type, m->view, m->height, m->digest};
+            statement = pbft_ballot_statement(&domain, &ballot);
+        }
+        world_sign(w, in->identity, &statement, m->signature);
+        buffer_append(&out, m->signature, PBFT_SIGNATURE_BYTES);
+    }
+    check_sent(w, in, buffer_bytes(&out));
+    struct blob *blob = blob_new(buffer_bytes(&out));
+    world_post(w, in->number, to, blob);
+    blob_unref(blob);
+    buffer_done(&out);
+}
+
+/* A second proposal for the same place: a block with another salt. */
+static void equivocate(struct world *w, struct sim_instance *in, uint32_t to,
+                       const struct message *m) {
+    uint8_t bytes[SIM_HEADER_BYTES];
+    memcpy(bytes, m->header.data, SIM_HEADER_BYTES);
+    bytes[79] = (uint8_t)(1 + world_below(w, 2));
+    struct message other = *m;
+    other.header = bytes_of(bytes, sizeof bytes);
+    struct registered *block = world_register(w, other.header, in->identity);
+    block->holders = UINT32_MAX;
+    other.digest = block->digest;
+    post_signed(w, in, to, &other);
+}
+
+/* Our VIEW-CHANGE without some of its certificates, or with a certificate that nobody signed. */
+static void forge_view_change(struct world *w, struct sim_instance *in, uint32_t to,
+                              const struct message *m) {
+    struct message other = *m;
+    uint8_t forged[PBFT_CERTIFICATE_BYTES_MAX];
+    if (other.prepared_count > 0 && world_chance(w, 700)) {
+        other.prepared_count = world_below(w, other.prepared_count);
+    } else if (other.prepared_count > 0 && world_chance(w, 500)) {
+        struct bytes certificate = other.prepared[0].certificate;
+        memcpy(forged, certificate.data, certificate.len);
+        forged[world_below(w, (uint32_t)certificate.len)] ^= (uint8_t)(1 << world_below(w, 8));
+        other.prepared[0].certificate = bytes_of(forged, certificate.len);
+    } else if (other.certificate.len > 0) {
+        /* An older commit: true, but not the latest. */
+        uint64_t h = world_below(w, (uint32_t)in->committed);
+        other.header = h == 0 ? bytes_of(w->genesis, SIM_HEADER_BYTES) : blob_bytes(in->headers[h]);
+        other.certificate = h == 0 ? (struct bytes){NULL, 0} : blob_bytes(in->certificates[h]);
+        other.prepared_count = 0;
+    }
+    post_signed(w, in, to, &other);
+}
+
+/* A NEW-VIEW made of another subset of the VIEW-CHANGEs, our own one stripped. */
+static void forge_new_view(struct world *w, struct sim_instance *in, uint32_t to,
+                           const struct message *m) {
+    struct message other = *m;
+    struct message own = {.type = PBFT_VIEW_CHANGE,
+                          .signer = (uint16_t)in->identity,
+                          .view = m->view,
+                          .header = bytes_of(w->genesis, SIM_HEADER_BYTES)};
+    struct pbft_domain domain = {{{0}}, 0};
+    struct buffer stripped;
+    buffer_init(&stripped, PBFT_MESSAGE_BYTES_MAX);
+    pbft__message_encode(&own, &stripped);
+    struct hash statement = pbft_statement(&domain, PBFT_VIEW_CHANGE, buffer_bytes(&stripped));
+    world_sign(w, in->identity, &statement, own.signature);
+    buffer_append(&stripped, own.signature, PBFT_SIGNATURE_BYTES);
+    uint32_t quorum = pbft_quorum(w->config.n), skip = world_below(w, w->config.n);
+    if (world_chance(w, 100))
+        quorum--; /* one too few: must be refused */
+    other.view_change_count = 0;
+    for (uint32_t i = 0; i < w->config.n && other.view_change_count < quorum; i++) {
+        struct bytes change = i == in->identity ? buffer_bytes(&stripped) : blob_bytes(w->changes[i]);
+        if ((i == skip && i != in->identity) || change.len < 12 ||
+            wire_load_u64(change.data + 4) != m->view)
+            continue;
+        other.view_changes[other.view_change_count++] = change;
+    }
+    post_signed(w, in, to, &other);
+    buffer_done(&stripped);
+}
+
+static void vote_for(struct world *w, struct sim_instance *in, const struct message *m) {
+    for (uint32_t to = 0; to < w->config.n; to++) {
+        struct message vote = {.signer = (uint16_t)in->identity,
+                               .view = m->view,
+                               .height = m->height,
+                               .digest = m->digest};
+        if (to == in->identity)
+            continue;
+        vote.type = PBFT_PREPARE;
+        post_signed(w, in, to, &vote);
+        vote.type = PBFT_COMMIT;
+        post_signed(w, in, to, &vote);
+    }
+}
+
+/* True: the message was replaced or swallowed. */
+static bool bend(struct world *w, struct sim_instance *in, uint32_t to, const struct message *m) {
+    uint32_t lies = w->config.lies[in->identity];
+    if ((lies & LIE_SILENT) != 0)
+        return true;
+    if ((lies & LIE_WITHHOLD) != 0 && world_chance(w, 350))
+        return true;
+    if ((lies & LIE_EQUIVOCATE) != 0 && m->type == PBFT_PROPOSE && world_chance(w, 500)) {
+        equivocate(w, in, to, m);
+        return true;
+    }
+    if ((lies & LIE_FORGE) != 0 && m->type == PBFT_VIEW_CHANGE && world_chance(w, 600)) {
+        forge_view_change(w, in, to, m);
+        return true;
+    }
+    if ((lies & LIE_FORGE) != 0 && m->type == PBFT_NEW_VIEW && world_chance(w, 600)) {
+        forge_new_view(w, in, to, m);
+        return true;
+    }
+    return false;
+}
+
+void liar_send(struct world *w, struct sim_instance *in, const struct pbft_effect *effect) {
+    struct message m;
+    uint32_t lies = w->config.lies[in->identity];
+    bool readable = pbft__message_decode(effect->send.message, &m) == NULL;
+    for (uint32_t to = 0; to < w->config.n; to++) {
+        if (to == in->identity || (effect->send.to != PBFT_EVERYBODY && effect->send.to != to))
+            continue;
+        if (readable && bend(w, in, to, &m))
+            continue;
+        struct blob *blob = blob_new(effect->send.message);
+        if ((lies & LIE_GARBAGE) != 0 && world_chance(w, 150))
+            blob->data[world_below(w, blob->len)] ^= (uint8_t)(1 << world_below(w, 8));
+        world_post(w, in->number, to, blob);
+        blob_unref(blob);
+    }
+}
+
+static void replay_one(struct world *w, struct sim_instance *in) {
+    struct blob *blob = w->replay[world_below(w, SIM_REPLAY_MAX)];
+    if (blob != NULL)
+        world_post(w, in->number, world_below(w, w->config.n), blob);
+}
+
+void liar_tick(struct world *w, struct sim_instance *in) {
+    uint32_t lies = w->config.lies[in->identity];
+    if ((lies & LIE_SILENT) != 0)
+        return;
+    uint32_t to = world_below(w, w->config.n);
+    if (to == in->identity)
+        return;
+    if ((lies & LIE_REPLAY) != 0 && world_chance(w, 500))
+        replay_one(w, in);
+    if ((lies & LIE_VIEW_SPAM) != 0 && world_chance(w, 300)) {
+        struct message m = {.type = PBFT_VIEW_CHANGE,
+                            .signer = (uint16_t)in->identity,
+                            .view = world_chance(w, 500) ? PBFT_VIEW_MAX - world_below(w, 3)
+                                                         : in->last_view + world_below(w, 6),
+                            .header = bytes_of(w->genesis, SIM_HEADER_BYTES)};
+        post_signed(w, in, to, &m);
+    }
+    if ((lies & LIE_STATUS) != 0 && world_chance(w, 300)) {
+        struct message m = {.type = PBFT_STATUS,
+                            .signer = (uint16_t)in->identity,
+                            .view = world_below(w, 9),
+                            .height = in->committed + 1 + world_below(w, 1000)};
+        post_signed(w, in, to, &m);
+    }
+    if ((lies & LIE_VOTE_ALL) != 0) {
+        for (int i = 0; i < SIM_REPLAY_MAX; i++) {
+            struct message m;
+            struct blob *blob = w->replay[(w->replay_next + (uint32_t)i) % SIM_REPLAY_MAX];
+            if (blob == NULL || blob->data[1] != PBFT_PROPOSE || !world_chance(w, 300) ||
+                pbft__message_decode(blob_bytes(blob), &m) != NULL ||
+                m.height <= in->committed)
+                continue;
+            vote_for(w, in, &m);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+#include "tests/sim/schedule.h"
+
+#include <stdio.h>
+
+enum {
+    PLAN_CRASH = 1,
+    PLAN_RESTART,
+    PLAN_PARTITION,
+    PLAN_JOIN,
+    PLAN_COMPACT,
+    PLAN_SUSPECT,
+    /* After healing, what any schedule may take at most: some leaders' timeouts with backoff. */
+    LIVENESS_MS_MAX = 60000,
+};
+
+struct picked {
+    uint32_t weight, value;
+};
+
+static uint32_t pick(struct world *w, const struct picked *table, size_t count) {
+    uint32_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += table[i].weight;
+    uint32_t at = world_below(w, total);
+    for (size_t i = 0; i < count; i++) {
+        if (at < table[i].weight)
+            return table[i].value;
+        at -= table[i].weight;
+    }
+    return table[0].value;
+}
+#define PICK(w, ...)                                                                               \
+    pick(w, (const struct picked[]){__VA_ARGS__},                                                  \
+         sizeof((const struct picked[]){__VA_ARGS__}) / sizeof(struct picked))
+
+static void draw_liars(struct world *dice, struct sim_config *c, bool above_f) {
+    uint32_t f = pbft_faults(c->n), count = world_below(dice, f + 1);
+    if (f > 0 && world_chance(dice, 300))
+        count = f;
+    if (above_f)
+        count = f + 1;
+    while (count > 0) {
+        uint32_t who = world_below(dice, c->n);
+        if (c->lies[who] != 0)
+            continue;
+        uint32_t lies = (uint32_t)world_random(dice) & 0x7ff;
+        lies &= (uint32_t)world_random(dice) & 0x7ff; /* a quarter of them at a time */
+        if (above_f)
+            lies |= LIE_EQUIVOCATE | LIE_VOTE_ALL | LIE_FORGE;
+        if (world_chance(dice, 100) && !above_f)
+            lies = LIE_SILENT;
+        c->lies[who] = lies == 0 ? LIE_EQUIVOCATE : lies;
+        count--;
+    }
+}
+
+static void draw_config(struct world *dice, struct sim_config *c, bool above_f) {
+    c->n = PICK(dice, {60, 4}, {2, 1}, {3, 2}, {5, 3}, {8, 5}, {7, 6}, {10, 7}, {3, 10});
+    if (above_f)
+        c->n = 4;
+    c->window = PICK(dice, {40, 1}, {20, 2}, {35, 4}, {5, 8});
+    c->rotation = PICK(dice, {50, 0}, {10, 1}, {20, 2}, {20, 3});
+    c->delay_ms_min = 1;
+    c->delay_ms_max = PICK(dice, {40, 8}, {30, 40}, {20, 120}, {10, 1});
+    c->loss_permille = PICK(dice, {50, 0}, {20, 20}, {20, 100}, {10, 300});
+    c->duplicate_permille = PICK(dice, {60, 0}, {40, 60});
+    c->slow_permille = PICK(dice, {50, 0}, {30, 30}, {20, 150});
+    c->sync_ms_max = PICK(dice, {60, 0}, {20, 5}, {20, 60});
+    c->execute_ms_max = PICK(dice, {60, 0}, {20, 10}, {20, 60});
+    c->skew_ms_max = PICK(dice, {50, 0}, {50, 5000});
+    draw_liars(dice, c, above_f);
+}
+
+static void plan_faults(struct world *w, uint32_t fault_ms) {
+    uint32_t crashes = PICK(w, {30, 0}, {25, 1}, {20, 2}, {15, 4}, {10, 8});
+    for (uint32_t i = 0; i < crashes; i++) {
+        uint64_t who = world_below(w, w->instance_count), at_ms = world_below(w, fault_ms);
+        world_plan(w, at_ms, PLAN_CRASH << 8 | who);
+        world_plan(w, at_ms + 1 + world_below(w, 400), PLAN_RESTART << 8 | who);
+    }
+    if (world_chance(w, 40)) /* all at once, as a power cut does it */
+        for (uint64_t who = 0; who < w->instance_count; who++) {
+            world_plan(w, fault_ms / 2, PLAN_CRASH << 8 | who);
+            world_plan(w, fault_ms / 2 + 1 + world_below(w, 200), PLAN_RESTART << 8 | who);
+        }
+    uint32_t partitions = PICK(w, {45, 0}, {30, 1}, {15, 2}, {10, 4});
+    for (uint32_t i = 0; i < partitions; i++) {
+        uint64_t at_ms = world_below(w, fault_ms);
+        world_plan(w, at_ms, PLAN_PARTITION << 8);
+        if (world_chance(w, 600))
+            world_plan(w, at_ms + 20 + world_below(w, 500), PLAN_JOIN << 8);
+    }
+    if (world_chance(w, 150))
+        world_plan(w, world_below(w, fault_ms), PLAN_COMPACT << 8 | world_below(w, w->config.n));
+    if (world_chance(w, 400))
+        world_plan(w, world_below(w, fault_ms), PLAN_SUSPECT << 8 | world_below(w, w->config.n));
+}
+
+static void on_plan(struct world *w, const struct happening *h) {
+    uint32_t who = (uint32_t)(h->number & 0xff);
+    if (w->healed)
+        return;
+    switch (h->number >> 8) {
+    case PLAN_CRASH:
+        world_crash(w, who);
+        return;
+    case PLAN_RESTART:
+        world_restart(w, who, (w->config.lies[w->instances[who].identity] & LIE_AMNESIA) != 0);
+        return;
+    case PLAN_PARTITION:
+        for (uint32_t i = 0; i < w->instance_count; i++)
+            w->groups[i] = world_below(w, 2);
+        world_trace(w, "the network parts");
+        return;
+    case PLAN_JOIN:
+        memset(w->groups, 0, sizeof w->groups);
+        return;
+    case PLAN_COMPACT:
+        world_compact(w, who);
+        return;
+    case PLAN_SUSPECT: {
+        struct pbft_event event = {.kind = PBFT_EVENT_SUSPECT, .suspect = {PBFT_CAUSE_CENSORSHIP}};
+        world_step(w, &w->instances[who], &event);
+        return;
+    }
+    default:
+        return;
+    }
+}
+
+void schedule_describe(const struct sim_config *c, char *ret_text, size_t len) {
+    int at = snprintf(ret_text, len,
+                      "n %u window %u rotation %llu delay %u-%u loss %u duplicate %u slow %u sync %u "
+                      "execute %u lies",
+                      c->n, c->window, (unsigned long long)c->rotation, c->delay_ms_min,
+                      c->delay_ms_max, c->loss_permille, c->duplicate_permille, c->slow_permille,
+                      c->sync_ms_max, c->execute_ms_max);
+    for (uint32_t i = 0; i < c->n && at > 0 && (size_t)at < len; i++)
+        at += snprintf(ret_text + at, len - (size_t)at, " %x", c->lies[i]);
+}
+
+void schedule_run(uint64_t seed, const struct schedule_options *options,
+                  struct schedule_result *ret_result) {
+    struct sim_config config;
+    sim_config_defaults(&config);
+    config.seed = seed;
+    config.trace = options->trace;
+    struct world dice = {.random = {seed * UINT64_C(0xd6e8feb86659fd93) + 7, seed ^ 0x5bd1e995}};
+    for (int i = 0; i < 8; i++)
+        world_random(&dice);
+    draw_config(&dice, &config, options->above_f);
+    struct world *w = world_new(&config);
+    w->on_plan = on_plan;
+    char description[256];
+    schedule_describe(&config, description, sizeof description);
+    world_trace(w, "seed %llu: %s", (unsigned long long)seed, description);
+    uint32_t fault_ms = 150 + world_below(w, 900);
+    plan_faults(w, fault_ms);
+    world_start(w);
+    uint32_t requests = 2 + world_below(w, 5);
+    for (uint64_t r = 1; r <= requests; r++)
+        world_request(w, r, fault_ms);
+    world_run(w, fault_ms);
+    if (w->broken == BROKEN_NOTHING)
+        world_heal(w);
+    while (w->broken == BROKEN_NOTHING && !world_done(w) &&
+           w->now_ms < fault_ms + LIVENESS_MS_MAX)
+        world_run(w, w->now_ms + 50);
+    if (w->broken == BROKEN_NOTHING && !options->above_f && !world_done(w))
+        world_broken(w, BROKEN_LIVENESS, "%d ms after healing not every request is committed",
+                     LIVENESS_MS_MAX);
+    *ret_result = (struct schedule_result){
+        .broken = w->broken,
+        .steps = w->steps,
+        .commits = w->commits_seen,
+        .view_changes = w->view_changes,
+        .messages = w->messages,
+        .bytes = w->bytes,
+        .fingerprint = w->fingerprint,
+        .ended_ms = w->now_ms,
+        .n = config.n,
+    };
+    memcpy(ret_result->text, w->broken_text, sizeof ret_result->text);
+    world_free(w);
+}

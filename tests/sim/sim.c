@@ -1,0 +1,112 @@
+/*
+ * sim: random schedules of the protocol core, one after another.
+ *
+ *   sim [--from SEED] [--schedules N] [--seconds T]   many; ends at the first that is broken
+ *   sim --seed SEED [--trace]                         one again, bit for bit
+ *   sim --above-f ...                                 f + 1 liars: the checkers must see a fork
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "tests/sim/schedule.h"
+
+struct options {
+    uint64_t from, schedules, seconds;
+    bool one;
+    struct schedule_options schedule;
+};
+
+static bool read_options(int argc, char **argv, struct options *o) {
+    *o = (struct options){.from = 1, .schedules = UINT64_MAX, .seconds = 60};
+    for (int i = 1; i < argc; i++) {
+        uint64_t *number = NULL;
+        if (strcmp(argv[i], "--trace") == 0)
+            o->schedule.trace = true;
+        else if (strcmp(argv[i], "--above-f") == 0)
+            o->schedule.above_f = true;
+        else if (strcmp(argv[i], "--from") == 0)
+            number = &o->from;
+        else if (strcmp(argv[i], "--schedules") == 0)
+            number = &o->schedules;
+        else if (strcmp(argv[i], "--seconds") == 0)
+            number = &o->seconds;
+        else if (strcmp(argv[i], "--seed") == 0) {
+            number = &o->from;
+            o->one = true;
+        } else
+            return false;
+        if (number != NULL && (++i >= argc || !text_u64(argv[i], number)))
+            return false;
+    }
+    if (o->one)
+        o->schedules = 1;
+    return true;
+}
+
+struct totals {
+    uint64_t schedules, steps, commits, changed, messages;
+    uint64_t broken[BROKEN_COUNT];
+    uint64_t first_fork;
+};
+
+static bool is_fork(enum broken broken) {
+    return broken == BROKEN_FORK || broken == BROKEN_CERTIFICATE_FORK ||
+           broken == BROKEN_CERTIFICATE_CHAIN || broken == BROKEN_TWICE;
+}
+
+static void print_totals(const struct totals *t, double seconds) {
+    printf("%" PRIu64 " schedules in %.1f s (%.0f/s), %.0f events each, %.0f %% with a view change, "
+           "%" PRIu64 " commits\n",
+           t->schedules, seconds, (double)t->schedules / seconds,
+           (double)t->steps / (double)t->schedules,
+           100.0 * (double)t->changed / (double)t->schedules, t->commits);
+}
+
+int main(int argc, char **argv) {
+    struct options o;
+    if (!read_options(argc, argv, &o)) {
+        fprintf(stderr, "usage: sim [--from SEED] [--schedules N] [--seconds T] [--above-f]\n"
+                        "       sim --seed SEED [--trace] [--above-f]\n");
+        return 2;
+    }
+    struct totals t = {0};
+    uint64_t start_ms = clock_monotonic_ms();
+    for (uint64_t seed = o.from; t.schedules < o.schedules; seed++) {
+        struct schedule_result r;
+        schedule_run(seed, &o.schedule, &r);
+        t.schedules++;
+        t.steps += r.steps;
+        t.commits += r.commits;
+        t.messages += r.messages;
+        t.changed += r.view_changes > 0;
+        t.broken[r.broken]++;
+        if (o.one)
+            printf("seed %" PRIu64 ": %s; %" PRIu64 " events, %" PRIu64 " commits, %" PRIu64
+                   " view changes, ended at %" PRIu64 " ms, fingerprint %016" PRIx64 "\n",
+                   seed, r.broken == BROKEN_NOTHING ? "fine" : r.text, r.steps, r.commits,
+                   r.view_changes, r.ended_ms, r.fingerprint);
+        if (r.broken != BROKEN_NOTHING && !o.schedule.above_f) {
+            printf("BROKEN %s: %s\nreplay: sim --seed %" PRIu64 " --trace\n", broken_name(r.broken),
+                   r.text, seed);
+            print_totals(&t, (double)(clock_monotonic_ms() - start_ms + 1) / 1000);
+            return 1;
+        }
+        if (is_fork(r.broken) && t.first_fork == 0)
+            t.first_fork = seed;
+        if ((clock_monotonic_ms() - start_ms) / 1000 >= o.seconds)
+            break;
+    }
+    print_totals(&t, (double)(clock_monotonic_ms() - start_ms + 1) / 1000);
+    if (!o.schedule.above_f)
+        return 0;
+    for (int i = 1; i < BROKEN_COUNT; i++)
+        if (t.broken[i] > 0)
+            printf("above f: %s in %" PRIu64 " schedules\n", broken_name((enum broken)i), t.broken[i]);
+    if (t.first_fork == 0)
+        printf("the safety checkers never fired\n");
+    return t.first_fork != 0 ? 0 : 1;
+}
