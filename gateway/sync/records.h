@@ -14,6 +14,7 @@
 
 enum {
     RECORDS_LIMIT_MAX = 1000,    /* records in one answer */
+    RECORDS_PATIENT_MAX = 20000, /* records of one patient at one hospital */
     RECORDS_VERSIONS_MAX = 64,   /* earlier versions listed with a record; the total is said */
 };
 
@@ -85,7 +86,7 @@ struct records_error {
 };
 
 struct records {
-    const struct record *items; /* by source in the configured order, then table, then key */
+    const struct record *items; /* in the order of their addresses' bytes */
     size_t count;
     bool more; /* there are more: ask again with after = the last address */
     const struct records_error *errors;

@@ -5,6 +5,7 @@
  * transaction that carries it out. Between the two, a crash leaves the exact bytes, which the
  * chain takes at most once.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -137,6 +138,19 @@ static enum error_code take_batch(MDB_txn *txn, struct vault *vault,
     return vault__table_write(txn, vault, &table, bytes_of(name, stored.len), err);
 }
 
+static enum error_code use_mark(MDB_txn *txn, const struct vault *vault, const char *mark,
+                                uint64_t sequence, struct error *err) {
+    char name[VAULT_NAME_BYTES_MAX - 1];
+    if (mark == NULL)
+        return ERROR_NONE;
+    if (snprintf(name, sizeof name, "mark/%s", mark) >= (int)sizeof name)
+        return error_set(err, ERROR_LIMIT, "a mark of %zu bytes in the vault", strlen(mark));
+    uint8_t value[8];
+    wire_store_u64(value, sequence);
+    return vault__put(txn, vault->dbi[VAULT__META], bytes_text(name), bytes_of(value, 8),
+                      MDB_NOOVERWRITE, err);
+}
+
 enum error_code vault_pending_add(struct vault *vault, struct vault_pending *p,
                                   struct error *err) {
     if (p->item_count > VAULT_ITEMS_MAX || p->transaction.len > VAULT_TRANSACTION_BYTES_MAX)
@@ -160,6 +174,8 @@ enum error_code vault_pending_add(struct vault *vault, struct vault_pending *p,
         return error_set(err, ERROR_LIMIT, "%zu transactions wait for the chain already", waiting);
     uint64_t before = last;
     enum error_code code = reserve_rows(txn, vault, p, &last, err);
+    if (code == ERROR_NONE)
+        code = use_mark(txn, vault, p->mark, p->sequence, err);
     if (code == ERROR_NONE)
         code = take_batch(txn, vault, p, err);
     if (code == ERROR_NONE)

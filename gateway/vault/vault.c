@@ -324,6 +324,24 @@ enum error_code vault_table(struct vault *vault, const char *name, struct vault_
     return vault__table_read(txn, vault, wire_load_u32(value.data), ret_table, &stored, err);
 }
 
+enum error_code vault_table_name(struct vault *vault, uint32_t table, struct buffer *ret_name,
+                                 struct error *err) {
+    SCOPED_TXN MDB_txn *txn = NULL;
+    TRY(vault__begin(vault, MDB_RDONLY, &txn, err));
+    uint8_t key[4];
+    wire_store_u32(key, table);
+    bool found;
+    TRY(vault__get(txn, vault->dbi[VAULT__TABLE], bytes_of(key, 4), NULL, &found, err));
+    if (!found)
+        return error_set(err, ERROR_NOT_FOUND, "the vault has no table %u", table);
+    struct vault_table t;
+    struct bytes name;
+    TRY(vault__table_read(txn, vault, table, &t, &name, err));
+    buffer_append(ret_name, name.data, name.len);
+    buffer_append_byte(ret_name, 0);
+    return buffer_check(ret_name, "a table's name", err);
+}
+
 enum error_code vault_table_passed(struct vault *vault, uint32_t table, uint64_t pass_id,
                                    uint64_t rows, uint64_t now_ms, struct error *err) {
     SCOPED_TXN MDB_txn *txn = NULL;

@@ -72,6 +72,10 @@ struct vault_table {
 MUST_CHECK enum error_code vault_table(struct vault *vault, const char *name,
                                        struct vault_table *ret_table, struct error *err);
 
+/* Appends the name of a table, with its NUL. ERROR_NOT_FOUND. */
+MUST_CHECK enum error_code vault_table_name(struct vault *vault, uint32_t table,
+                                            struct buffer *ret_name, struct error *err);
+
 /* A whole pass has ended: counts it, and drops the quarantined rows of the table that pass_id did
  * not meet again. */
 MUST_CHECK enum error_code vault_table_passed(struct vault *vault, uint32_t table,
@@ -219,9 +223,10 @@ struct vault_pending {
     struct bytes transaction; /* the exact bytes */
     struct vault_item *items; /* record is filled in where it is 0 */
     uint32_t item_count;
+    const char *mark; /* NULL, or a name that may be used once: what is anchored once for ever */
 };
 /* ERROR_LIMIT where VAULT_PENDING_MAX wait already. ERROR_EXISTS where an item says it is new but
- * its table has the key. */
+ * its table has the key, or the mark was used. */
 MUST_CHECK enum error_code vault_pending_add(struct vault *vault, struct vault_pending *pending,
                                              struct error *err);
 

@@ -1,0 +1,353 @@
+/*
+ * From leaves to the chain. Building is serialised, because the chain executes a submitter's
+ * transactions in the order of their numbers; one thread submits what is pending, in that order,
+ * and carries out what the chain decided.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "gateway/sync/sync_internal.h"
+
+/* ------------------------------------------------------------------------------ building ---- */
+
+static void make_leaves(struct sync__batch *batch, struct leaf *leaves) {
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct vault_item *item = &batch->items[i];
+        leaves[i] = (struct leaf){.operation = item->operation,
+                                  .origin = item->origin,
+                                  .version = item->version,
+                                  .locator = item->locator,
+                                  .previous = batch->previous[i],
+                                  .content = item->content,
+                                  .raw = item->raw,
+                                  .mapping = batch->mapping[i]};
+        item->leaf = leaf_hash(&leaves[i]);
+    }
+}
+
+/* No plain name goes on the chain. */
+static struct hash source_tag(const struct sync__source *source, const char *table) {
+    struct bytes parts[5] = {bytes_text(source->sync->hospital), BYTES_LITERAL("/"),
+                             bytes_text(source->mapping->source), BYTES_LITERAL("/"),
+                             bytes_text(table)};
+    return sha256_of_parts(parts, 5);
+}
+
+static void announce_added(struct sync *sync) {
+    pthread_mutex_lock(&sync->lock);
+    sync->added++;
+    pthread_cond_broadcast(&sync->changed);
+    pthread_mutex_unlock(&sync->lock);
+}
+
+/* With anchor_lock held: number, build, make durable. */
+static enum error_code add_anchor(struct sync__source *source, size_t table, const char *snapshot,
+                                  struct sync__batch *batch, const struct leaf *leaves,
+                                  struct error *err) {
+    struct sync *sync = source->sync;
+    const char *table_name = source->mapping->tables[table].table;
+    char name[VAULT_TABLE_BYTES_MAX + 1];
+    snprintf(name, sizeof name, "%s/%s", source->mapping->source, table_name);
+    struct vault_table state;
+    TRY(vault_table(sync->vault, name, &state, err));
+    uint64_t sequence;
+    TRY(vault_sequence_next(sync->vault, &sequence, err));
+    size_t label = strlen(snapshot);
+    struct ledger_anchor anchor = {
+        .source = source_tag(source, table_name),
+        .batch = state.batches + 1,
+        .snapshot = bytes_of(snapshot,
+                             label < VAULT_SNAPSHOT_BYTES_MAX ? label : VAULT_SNAPSHOT_BYTES_MAX),
+        .leaves = leaves,
+        .leaf_count = batch->count};
+    SCOPED_BUFFER struct buffer transaction;
+    buffer_init(&transaction, LEDGER_TRANSACTION_BYTES_MAX);
+    TRY(ledger_build_anchor(sync->signer, &sync->chain, sequence, clock_wall_ms(), &anchor,
+                            &transaction, err));
+    struct vault_pending pending = {.sequence = sequence,
+                                    .table = state.id,
+                                    .batch = anchor.batch,
+                                    .transaction = buffer_bytes(&transaction),
+                                    .items = batch->items,
+                                    .item_count = batch->count};
+    return vault_pending_add(sync->vault, &pending, err);
+}
+
+enum error_code sync__anchor(struct sync__source *source, size_t table, const char *snapshot,
+                             struct sync__batch *batch, struct error *err) {
+    struct sync *sync = source->sync;
+    TRY(sync__wait_pending(sync, source, 0, SYNC__PENDING_MAX, err));
+    SCOPED_FREE struct leaf *leaves = malloc(batch->count * sizeof *leaves);
+    if (leaves == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "an anchor: no memory");
+    make_leaves(batch, leaves);
+    pthread_mutex_lock(&sync->anchor_lock);
+    enum error_code code = add_anchor(source, table, snapshot, batch, leaves, err);
+    pthread_mutex_unlock(&sync->anchor_lock);
+    if (code == ERROR_NONE)
+        announce_added(sync);
+    return code;
+}
+
+static enum error_code add_incident(struct sync *sync, const struct ledger_incident *incident,
+                                    const char *mark, struct error *err) {
+    uint64_t sequence;
+    TRY(vault_sequence_next(sync->vault, &sequence, err));
+    SCOPED_BUFFER struct buffer transaction;
+    buffer_init(&transaction, LEDGER_TRANSACTION_BYTES_MAX);
+    TRY(ledger_build_incident(sync->signer, &sync->chain, sequence, clock_wall_ms(), incident,
+                              &transaction, err));
+    struct vault_pending pending = {
+        .sequence = sequence, .transaction = buffer_bytes(&transaction), .mark = mark};
+    return vault_pending_add(sync->vault, &pending, err);
+}
+
+enum error_code sync__anchor_incident(struct sync *sync, const struct ledger_incident *incident,
+                                      struct error *err) {
+    struct bytes parts[2] = {hash_bytes(&incident->content), hash_bytes(&incident->raw)};
+    struct hash observed = sha256_of_parts(parts, 2);
+    char locator[2 * LOCATOR_BYTES + 1];
+    char digest[2 * HASH_BYTES + 1];
+    char mark[160];
+    text_hex(incident->locator.byte, LOCATOR_BYTES, locator);
+    text_hex(observed.byte, HASH_BYTES, digest);
+    snprintf(mark, sizeof mark, "incident/%s/%u/%s", locator, incident->version,
+             incident->missing ? "missing" : digest);
+    pthread_mutex_lock(&sync->anchor_lock);
+    enum error_code code = add_incident(sync, incident, mark, err);
+    pthread_mutex_unlock(&sync->anchor_lock);
+    if (code == ERROR_EXISTS)
+        return ERROR_NONE;
+    if (code == ERROR_NONE)
+        announce_added(sync);
+    return code;
+}
+
+enum error_code sync__wait_pending(struct sync *sync, struct sync__source *source, uint32_t table,
+                                   uint64_t most, struct error *err) {
+    for (;;) {
+        pthread_mutex_lock(&sync->lock);
+        uint64_t applied = sync->applied;
+        pthread_mutex_unlock(&sync->lock);
+        uint64_t count;
+        TRY(vault_pending_count(sync->vault, table, &count, err));
+        if (count <= most)
+            return ERROR_NONE;
+        pthread_mutex_lock(&sync->lock);
+        bool stop = sync->stopping || (source != NULL && source->cancelled);
+        if (!stop && sync->applied == applied)
+            sync__wait_until(sync, clock_monotonic_ms() + 1000);
+        pthread_mutex_unlock(&sync->lock);
+        if (stop)
+            return error_set(err, ERROR_SOURCE_CANCELLED, "%s: the pass was cancelled",
+                             source != NULL ? source->mapping->source : "sync");
+    }
+}
+
+/* ---------------------------------------------------------------------------- submitting ---- */
+
+/* Vault and chain must agree on where this gateway stands, before anything new is sent. A vault
+ * that is behind the chain is an old backup: it would anchor a second time, with other locators,
+ * what is anchored already. */
+static enum error_code check_chain(struct sync *sync, struct error *err) {
+    uint64_t expected;
+    uint64_t next;
+    uint64_t lowest;
+    uint32_t table;
+    SCOPED_BUFFER struct buffer bytes;
+    buffer_init(&bytes, VAULT_TRANSACTION_BYTES_MAX);
+    TRY(vault_sequence_next(sync->vault, &next, err));
+    TRY(vault_pending_read(sync->vault, 0, &lowest, &table, &bytes, err));
+    TRY(ledger_next_sequence(sync->submit_ledger, sync->submitter, &expected, err));
+    if (expected > next) {
+        error_set(err, ERROR_CORRUPT,
+                  "the chain has %llu transactions of this gateway's key, the vault knows of %llu",
+                  (unsigned long long)(expected - 1), (unsigned long long)(next - 1));
+        error_hint(err, "the vault is older than the chain: restore its newest backup; a vault "
+                        "that is new needs a key of its own");
+        return ERROR_CORRUPT;
+    }
+    uint64_t least = lowest != 0 ? lowest : next;
+    if (expected < least)
+        return error_set(err, ERROR_CORRUPT,
+                         "the chain has %llu transactions of this gateway's key, the vault saw %llu "
+                         "committed", (unsigned long long)(expected - 1),
+                         (unsigned long long)(least - 1));
+    return ERROR_NONE;
+}
+
+struct flight {
+    struct buffer bytes[SYNC__SUBMIT_MAX];
+    struct bytes transactions[SYNC__SUBMIT_MAX];
+    uint64_t sequences[SYNC__SUBMIT_MAX];
+    uint32_t tables[SYNC__SUBMIT_MAX];
+    struct ledger_receipt receipts[SYNC__SUBMIT_MAX];
+    struct vault_outcome outcomes[SYNC__SUBMIT_MAX];
+    size_t count;
+};
+
+static enum error_code read_flight(struct sync *sync, struct flight *f, struct error *err) {
+    f->count = 0;
+    uint64_t from = 0;
+    while (f->count < SYNC__SUBMIT_MAX) {
+        struct buffer *b = &f->bytes[f->count];
+        buffer_clear(b);
+        uint64_t sequence;
+        TRY(vault_pending_read(sync->vault, from, &sequence, &f->tables[f->count], b, err));
+        if (sequence == 0)
+            break;
+        f->sequences[f->count] = sequence;
+        f->transactions[f->count] = buffer_bytes(b);
+        f->count++;
+        from = sequence + 1;
+    }
+    return ERROR_NONE;
+}
+
+/* A transaction that is in a block without effect: its rows are found again by the next pass. */
+static void note_failed(struct sync *sync, uint32_t table, const char *reason) {
+    struct error err;
+    error_set(&err, ERROR_TX_REJECTED, "an anchor is on the chain without effect: %s", reason);
+    const char *name = NULL;
+    pthread_mutex_lock(&sync->lock);
+    for (size_t i = 0; i < sync->source_count; i++) {
+        struct sync__source *source = &sync->sources[i];
+        for (size_t t = 0; t < source->mapping->table_count; t++) {
+            if (table == 0 || source->table_ids[t] != table)
+                continue;
+            source->anchors_failed++;
+            sync__failure_set(&source->anchor_failure, &err);
+            name = source->mapping->source;
+        }
+    }
+    pthread_mutex_unlock(&sync->lock);
+    sync__event(sync, "anchor-without-effect", name, &err);
+}
+
+static void count_anchored(struct sync *sync, uint32_t table, uint64_t leaves) {
+    for (size_t i = 0; i < sync->source_count; i++)
+        for (size_t t = 0; t < sync->sources[i].mapping->table_count; t++)
+            if (table != 0 && sync->sources[i].table_ids[t] == table)
+                sync->sources[i].progress.counts.anchored += leaves;
+}
+
+static enum error_code leaves_of(struct sync *sync, uint64_t sequence, uint32_t *ret_leaves,
+                                 struct error *err) {
+    struct vault_view *view;
+    struct vault_anchor anchor;
+    TRY(vault_view_open(sync->vault, &view, err));
+    enum error_code code = vault_anchor_read(view, sequence, &anchor, err);
+    vault_view_close(view);
+    if (code == ERROR_NONE)
+        *ret_leaves = anchor.leaf_count;
+    return code;
+}
+
+static enum error_code carry_out(struct sync *sync, struct flight *f, struct error *err) {
+    for (size_t i = 0; i < f->count; i++) {
+        const struct ledger_receipt *receipt = &f->receipts[i];
+        f->outcomes[i] = (struct vault_outcome){
+            .committed = receipt->result == LEDGER_COMMITTED,
+            .anchor = {.sequence = f->sequences[i],
+                       .transaction = receipt->transaction,
+                       .height = receipt->position.height,
+                       .transaction_index = receipt->position.transaction,
+                       .log_index = receipt->position.log_index,
+                       .block_time_ms = receipt->block_time_ms}};
+    }
+    TRY(vault_pending_apply(sync->vault, f->outcomes, f->count, err));
+    for (size_t i = 0; i < f->count; i++) {
+        uint32_t leaves = 0;
+        if (!f->outcomes[i].committed)
+            note_failed(sync, f->tables[i], f->receipts[i].reason);
+        else
+            TRY(leaves_of(sync, f->sequences[i], &leaves, err));
+        pthread_mutex_lock(&sync->lock);
+        count_anchored(sync, f->tables[i], leaves);
+        pthread_mutex_unlock(&sync->lock);
+    }
+    pthread_mutex_lock(&sync->lock);
+    sync->applied += f->count;
+    sync->ledger_failure.code = ERROR_NONE;
+    pthread_cond_broadcast(&sync->changed);
+    pthread_mutex_unlock(&sync->lock);
+    return ERROR_NONE;
+}
+
+/* One round: everything pending, at most SYNC__SUBMIT_MAX. */
+static enum error_code submit_round(struct sync *sync, struct flight *f, size_t *ret_count,
+                                    struct error *err) {
+    f->count = 0;
+    if (!sync->chain_checked) {
+        TRY(check_chain(sync, err));
+        pthread_mutex_lock(&sync->lock);
+        sync->chain_checked = true;
+        sync->ledger_failure.code = ERROR_NONE;
+        pthread_cond_broadcast(&sync->changed);
+        pthread_mutex_unlock(&sync->lock);
+    }
+    TRY(read_flight(sync, f, err));
+    if (f->count > 0) {
+        TRY(ledger_submit_all(sync->submit_ledger, f->transactions, f->count, SYNC__SUBMIT_MS_MAX,
+                              f->receipts, err));
+        TRY(carry_out(sync, f, err));
+    }
+    *ret_count = f->count;
+    return ERROR_NONE;
+}
+
+static void note_trouble(struct sync *sync, const struct error *err, uint32_t *backoff_ms) {
+    pthread_mutex_lock(&sync->lock);
+    bool fresh = sync->ledger_failure.code != err->code;
+    sync__failure_set(&sync->ledger_failure, err);
+    pthread_cond_broadcast(&sync->changed);
+    pthread_mutex_unlock(&sync->lock);
+    if (fresh)
+        sync__event(sync, "anchoring-waits", NULL, err);
+    pthread_mutex_lock(&sync->lock);
+    uint64_t until = clock_monotonic_ms() + *backoff_ms;
+    while (!sync->stopping && clock_monotonic_ms() < until)
+        sync__wait_until(sync, until);
+    pthread_mutex_unlock(&sync->lock);
+    *backoff_ms = *backoff_ms * 2 < SYNC__BACKOFF_MS_MAX ? *backoff_ms * 2 : SYNC__BACKOFF_MS_MAX;
+}
+
+static bool stopping(struct sync *sync) {
+    pthread_mutex_lock(&sync->lock);
+    bool stop = sync->stopping;
+    pthread_mutex_unlock(&sync->lock);
+    return stop;
+}
+
+void *sync__anchor_thread(void *context) {
+    struct sync *sync = context;
+    struct flight *f = calloc(1, sizeof *f);
+    if (f == NULL)
+        return NULL;
+    for (size_t i = 0; i < SYNC__SUBMIT_MAX; i++)
+        buffer_init(&f->bytes[i], VAULT_TRANSACTION_BYTES_MAX);
+    uint32_t backoff_ms = SYNC__BACKOFF_MS_MIN;
+    while (!stopping(sync)) {
+        pthread_mutex_lock(&sync->lock);
+        uint64_t added = sync->added;
+        pthread_mutex_unlock(&sync->lock);
+        struct error err = {0};
+        size_t count = 0;
+        if (submit_round(sync, f, &count, &err) != ERROR_NONE) {
+            note_trouble(sync, &err, &backoff_ms);
+            continue;
+        }
+        backoff_ms = SYNC__BACKOFF_MS_MIN;
+        pthread_mutex_lock(&sync->lock);
+        while (count == 0 && !sync->stopping && sync->added == added)
+            sync__wait_until(sync, clock_monotonic_ms() + 60000);
+        pthread_mutex_unlock(&sync->lock);
+    }
+    for (size_t i = 0; i < SYNC__SUBMIT_MAX; i++)
+        buffer_done(&f->bytes[i]);
+    free(f);
+    return NULL;
+}

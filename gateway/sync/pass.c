@@ -1,0 +1,590 @@
+/*
+ * One pass over one table: every row's digests are compared with what was anchored, what differs
+ * becomes leaves, what was not met is looked for once more and then anchored as deleted.
+ *
+ * The rows never come here, only their keys and digests: the worker computes them with the r's it
+ * is given batch by batch.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/random.h"
+#include "gateway/sync/batch.h"
+#include "gateway/sync/sync_internal.h"
+
+enum {
+    SEEN_BYTES_MIN = 1 << 16,
+    SEEN_BYTES_MAX = 1 << 27, /* one bit a record: 10^9 records of a gateway */
+    WATERMARK_BYTES_MAX = 256,
+};
+
+/* What the vault said of a key when its salt was given. */
+struct lookup {
+    uint64_t record; /* 0: unknown */
+    uint32_t version;
+    uint32_t mapping;
+    uint32_t date;
+    enum leaf_operation operation;
+    struct locator locator;
+    struct hash leaf;
+};
+
+struct pass {
+    struct sync__source *source;
+    struct sync *sync;
+    const struct mapping_table *table;
+    size_t index;
+    uint64_t number;
+    enum sync_mode mode;
+    bool dry_run;
+    bool declared;
+    struct vault_view *view;
+    struct vault_table before;
+
+    /* Of the pull's plan, copied at its start. */
+    char snapshot[VAULT_SNAPSHOT_BYTES_MAX + 1];
+    struct hash mapping_digest;
+    uint32_t mapping;
+    struct arena *names;
+    const char **columns;
+    uint32_t column_count;
+
+    struct lookup lookups[WORKER_BATCH_ROWS_MAX];
+    uint8_t fresh[WORKER_BATCH_ROWS_MAX][WORKER_SALT_BYTES];
+    struct vault_quarantined bad[WORKER_BATCH_ROWS_MAX];
+    size_t bad_count;
+    struct sync__filling *filling;
+
+    uint8_t *seen; /* a bit a record */
+    uint64_t seen_bytes;
+    uint64_t seen_live; /* of those seen, how many were live in the vault */
+
+    struct bytes gone[WORKER_FETCH_KEYS_MAX]; /* keys not met, the view's memory */
+    uint64_t gone_ids[WORKER_FETCH_KEYS_MAX];
+    size_t gone_count;
+
+    struct sync_counts counts;
+    struct sync_counts earlier; /* of the pass's tables before this one */
+};
+
+/* --------------------------------------------------------------------------------- seen ---- */
+
+static enum error_code seen_grow(struct pass *p, uint64_t record, struct error *err) {
+    uint64_t bytes = p->seen_bytes == 0 ? SEEN_BYTES_MIN : p->seen_bytes;
+    while (bytes <= record / 8)
+        bytes *= 2;
+    if (bytes > SEEN_BYTES_MAX)
+        return error_set(err, ERROR_LIMIT, "more than %llu records in one gateway",
+                         (unsigned long long)SEEN_BYTES_MAX * 8);
+    uint8_t *grown = realloc(p->seen, bytes);
+    if (grown == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "a pass: no memory");
+    memset(grown + p->seen_bytes, 0, bytes - p->seen_bytes);
+    p->seen = grown;
+    p->seen_bytes = bytes;
+    return ERROR_NONE;
+}
+
+/* ret_again: it was seen before. */
+static enum error_code mark_seen(struct pass *p, uint64_t record, bool *ret_again,
+                                 struct error *err) {
+    if (record / 8 >= p->seen_bytes)
+        TRY(seen_grow(p, record, err));
+    uint8_t bit = (uint8_t)(1u << (record % 8));
+    *ret_again = (p->seen[record / 8] & bit) != 0;
+    p->seen[record / 8] |= bit;
+    return ERROR_NONE;
+}
+
+static bool was_seen(const struct pass *p, uint64_t record) {
+    return record / 8 < p->seen_bytes && (p->seen[record / 8] >> (record % 8) & 1) != 0;
+}
+
+/* ----------------------------------------------------------------------------- progress ---- */
+
+static void show_progress(struct pass *p) {
+    struct sync__source *s = p->source;
+    pthread_mutex_lock(&p->sync->lock);
+    struct sync_counts *shown = &s->progress.counts;
+    shown->read = p->earlier.read + p->counts.read;
+    shown->unchanged = p->earlier.unchanged + p->counts.unchanged;
+    shown->created = p->earlier.created + p->counts.created;
+    shown->modified = p->earlier.modified + p->counts.modified;
+    shown->deleted = p->earlier.deleted + p->counts.deleted;
+    shown->quarantined = p->earlier.quarantined + p->counts.quarantined;
+    shown->remapped = p->earlier.remapped + p->counts.remapped;
+    uint64_t spent_ms = clock_monotonic_ms() - s->pass_started_monotonic_ms + 1;
+    s->progress.rows_per_second = shown->read * 1000 / spent_ms;
+    int64_t left = s->progress.rows_expected - (int64_t)shown->read;
+    s->progress.left_ms = s->progress.rows_expected < 0 || s->progress.rows_per_second == 0 ? -1
+                          : left <= 0 ? 0
+                                      : left * 1000 / (int64_t)s->progress.rows_per_second;
+    pthread_mutex_unlock(&p->sync->lock);
+}
+
+/* ------------------------------------------------------------------------------ anchors ---- */
+
+static enum error_code flush(struct pass *p, struct error *err) {
+    struct sync__batch *batch = sync__filling_batch(p->filling);
+    if (batch->count == 0)
+        return ERROR_NONE;
+    if (!p->dry_run)
+        TRY(sync__anchor(p->source, p->index, p->snapshot, batch, err));
+    for (uint32_t i = 0; !p->dry_run && i < batch->count; i++) {
+        bool again;
+        TRY(mark_seen(p, batch->items[i].record, &again, err));
+    }
+    sync__filling_clear(p->filling);
+    return ERROR_NONE;
+}
+
+static enum error_code add_item(struct pass *p, const struct vault_item *item,
+                                const struct hash *previous, struct error *err) {
+    TRY(sync__filling_add(p->filling, item, previous, &p->mapping_digest, err));
+    if (sync__filling_batch(p->filling)->count == VAULT_ITEMS_MAX)
+        return flush(p, err);
+    return ERROR_NONE;
+}
+
+static uint32_t date_number(struct bytes date) {
+    uint32_t number = 0;
+    size_t digits = 0;
+    for (size_t i = 0; i < date.len; i++)
+        if (date.data[i] >= '0' && date.data[i] <= '9') {
+            number = number * 10 + (uint32_t)(date.data[i] - '0');
+            digits++;
+        }
+    return digits == 8 ? number : 0;
+}
+
+static enum error_code add_version(struct pass *p, const struct worker_row *row, size_t i,
+                                   struct error *err) {
+    const struct lookup *known = &p->lookups[i];
+    struct vault_item item = {.record = known->record,
+                              .locator = known->locator,
+                              .version = known->version + 1,
+                              .operation = row->change == WORKER_NEW ? LEAF_CREATE : LEAF_MODIFY,
+                              .origin = p->declared ? LEAF_DECLARED : LEAF_OBSERVED,
+                              .content = row->content,
+                              .raw = row->raw,
+                              .mapping = p->mapping,
+                              .date = date_number(row->date),
+                              .patient = sync__patient_text(row->patient),
+                              .key = row->key};
+    memcpy(item.r, p->fresh[i], VAULT_R_BYTES);
+    if (known->version == 0) /* nothing of it is on the chain yet */
+        random_bytes(item.locator.byte, LOCATOR_BYTES);
+    struct hash none = {0};
+    return add_item(p, &item, known->version == 0 ? &none : &known->leaf, err);
+}
+
+/* ----------------------------------------------------------------------- rows of a pull ---- */
+
+static void put_aside(struct pass *p, struct bytes key, const char *column, const char *reason,
+                      uint32_t code) {
+    uint64_t now_ms = clock_wall_ms();
+    p->counts.quarantined++;
+    p->bad[p->bad_count++] = (struct vault_quarantined){.table = p->before.id,
+                                                        .key = key,
+                                                        .column = column,
+                                                        .reason = reason,
+                                                        .code = code,
+                                                        .pass = p->number,
+                                                        .first_ms = now_ms,
+                                                        .last_ms = now_ms};
+}
+
+static enum error_code keep_aside(struct pass *p, struct error *err) {
+    size_t count = p->bad_count;
+    p->bad_count = 0;
+    if (count == 0 || p->dry_run)
+        return ERROR_NONE;
+    size_t kept;
+    return vault_quarantine_put(p->sync->vault, p->bad, count, &kept, err);
+}
+
+static void put_aside_unreadable(struct pass *p, const struct worker_row *row) {
+    const struct normalized_reason *r = NULL;
+    for (size_t i = 0; i < row->reason_count; i++) {
+        enum reason reason = row->reasons[i].reason;
+        bool fatal = reason == REASON_INVALID_BYTES || reason == REASON_TYPE ||
+                     reason == REASON_LIMIT || reason == REASON_ERA_OVERRUN;
+        if (fatal || r == NULL)
+            r = &row->reasons[i];
+        if (fatal)
+            break;
+    }
+    bool named = r != NULL && r->column < p->column_count;
+    put_aside(p, row->key, named ? p->columns[r->column] : "",
+              r != NULL ? reason_name(r->reason) : "unreadable", r != NULL ? r->code : 0);
+}
+
+/* A table that the hospital declared immutable: a change is an alarm, and is not anchored as a
+ * new version, so that the record stays a mismatch until somebody has looked. */
+static void alarm(struct pass *p, struct bytes key, const char *reason) {
+    struct error err;
+    error_set(&err, ERROR_VERIFY, "%s/%s is immutable, and a row of it: %s",
+              p->source->mapping->source, p->table->table, reason);
+    error_hint(&err, "'renkei quarantine list' names the row");
+    put_aside(p, key, "", reason, 0);
+    sync__event(p->sync, "immutable-table-changed", p->source->mapping->source, &err);
+}
+
+static bool known_live(const struct lookup *l) {
+    return l->version > 0 && l->operation != LEAF_DELETE;
+}
+
+static enum error_code take_changed(struct pass *p, const struct worker_row *row, size_t i,
+                                    struct error *err) {
+    const struct lookup *known = &p->lookups[i];
+    if (sync__patient_text(row->patient).len > VAULT_PATIENT_BYTES_MAX) {
+        put_aside(p, row->key, p->table->patient != NULL ? p->table->patient : "",
+                  reason_name(REASON_LIMIT), 0);
+        return ERROR_NONE;
+    }
+    bool remapped = known_live(known) && known->mapping != p->mapping;
+    if (p->table->immutable && row->change == WORKER_CHANGED && !remapped) {
+        alarm(p, row->key, "immutable-changed");
+        return ERROR_NONE;
+    }
+    p->counts.created += row->change == WORKER_NEW;
+    p->counts.modified += row->change == WORKER_CHANGED;
+    p->counts.remapped += remapped;
+    return add_version(p, row, i, err);
+}
+
+static enum error_code take_row(struct pass *p, const struct worker_row *row, size_t i,
+                                struct error *err) {
+    const struct lookup *known = &p->lookups[i];
+    bool again = false;
+    p->counts.read++;
+    if (known->record != 0)
+        TRY(mark_seen(p, known->record, &again, err));
+    else if (row->change != WORKER_KEY && row->key.len > 0)
+        again = sync__filling_has(p->filling, row->key);
+    if (!again && known_live(known))
+        p->seen_live++;
+    if (row->change == WORKER_QUARANTINED) {
+        put_aside_unreadable(p, row);
+        return ERROR_NONE;
+    }
+    if (again) { /* the mapping's key is none: two rows would be one record */
+        put_aside(p, row->key, "", "duplicate-key", 0);
+        return ERROR_NONE;
+    }
+    switch (row->change) {
+    case WORKER_SAME:
+        p->counts.unchanged++;
+        return ERROR_NONE;
+    case WORKER_KEY:
+        p->counts.unchanged += known_live(known);
+        return ERROR_NONE;
+    case WORKER_NEW:
+    case WORKER_CHANGED:
+        return take_changed(p, row, i, err);
+    case WORKER_QUARANTINED:
+        break;
+    }
+    return error_set(err, ERROR_PROTOCOL, "the worker gave a row of an unknown kind");
+}
+
+static enum error_code look_up(struct pass *p, struct bytes key, struct lookup *ret_lookup,
+                               struct vault_record *record, struct error *err) {
+    memset(ret_lookup, 0, sizeof *ret_lookup);
+    bool found = false;
+    if (key.len > 0 && key.len <= VAULT_KEY_BYTES_MAX)
+        TRY(vault_record_find(p->view, p->before.id, key, &found, record, err));
+    if (!found)
+        return ERROR_NONE;
+    *ret_lookup = (struct lookup){.record = record->id,
+                                  .version = record->latest.version,
+                                  .mapping = record->latest.mapping,
+                                  .date = record->latest.date,
+                                  .operation = record->latest.operation,
+                                  .locator = record->locator,
+                                  .leaf = record->latest.leaf};
+    return ERROR_NONE;
+}
+
+static enum error_code on_salts(void *context, const struct bytes *keys, size_t count,
+                                struct worker_salt *ret_salts, struct error *err) {
+    struct pass *p = context;
+    if (count > WORKER_BATCH_ROWS_MAX)
+        return error_set(err, ERROR_PROTOCOL, "the worker asked for %zu salts at once", count);
+    TRY(vault_view_renew(p->view, err));
+    random_bytes(p->fresh, count * WORKER_SALT_BYTES);
+    struct vault_record record;
+    for (size_t i = 0; i < count; i++) {
+        TRY(look_up(p, keys[i], &p->lookups[i], &record, err));
+        struct worker_salt *salt = &ret_salts[i];
+        memset(salt, 0, sizeof *salt);
+        memcpy(salt->fresh, p->fresh[i], WORKER_SALT_BYTES);
+        salt->known = known_live(&p->lookups[i]);
+        if (salt->known) {
+            memcpy(salt->stored, record.latest.r, WORKER_SALT_BYTES);
+            salt->content = record.latest.content;
+            salt->raw = record.latest.raw;
+        }
+    }
+    return ERROR_NONE;
+}
+
+static enum error_code on_rows(void *context, const struct worker_row *rows, size_t count,
+                               struct error *err) {
+    struct pass *p = context;
+    if (count > WORKER_BATCH_ROWS_MAX)
+        return error_set(err, ERROR_PROTOCOL, "the worker gave %zu rows at once", count);
+    struct vault_record record;
+    if (p->mode == SYNC_KEYS)
+        TRY(vault_view_renew(p->view, err));
+    for (size_t i = 0; i < count; i++) {
+        if (p->mode == SYNC_KEYS)
+            TRY(look_up(p, rows[i].key, &p->lookups[i], &record, err));
+        TRY(take_row(p, &rows[i], i, err));
+    }
+    TRY(keep_aside(p, err));
+    show_progress(p);
+    if (sync__pass_must_stop(p->source))
+        return error_set(err, ERROR_SOURCE_CANCELLED, "%s: the pass was cancelled",
+                         p->source->mapping->source);
+    return ERROR_NONE;
+}
+
+static enum error_code copy_columns(struct pass *p, const struct worker_plan *plan,
+                                    struct error *err) {
+    p->columns = arena_alloc(p->names, (plan->column_count + 1) * sizeof *p->columns);
+    for (uint32_t i = 0; p->columns != NULL && i < plan->column_count; i++) {
+        p->columns[i] = arena_text(p->names, plan->columns[i]);
+        if (p->columns[i] == NULL)
+            return error_set(err, ERROR_NO_MEMORY, "a pass: no memory");
+    }
+    if (p->columns == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "a pass: no memory");
+    p->column_count = plan->column_count;
+    return ERROR_NONE;
+}
+
+static enum error_code on_start(void *context, const struct worker_plan *plan, struct error *err) {
+    struct pass *p = context;
+    snprintf(p->snapshot, sizeof p->snapshot, "%s", plan->snapshot);
+    p->mapping_digest = plan->mapping_digest;
+    TRY(copy_columns(p, plan, err));
+    if (!p->dry_run)
+        TRY(vault_mapping(p->sync->vault, &plan->mapping_digest, plan->mapping_description,
+                          &p->mapping, err));
+    pthread_mutex_lock(&p->sync->lock);
+    if (p->before.passes == 0 && plan->rows_estimate > 0)
+        p->source->progress.rows_expected =
+            (p->source->progress.rows_expected > 0 ? p->source->progress.rows_expected : 0) +
+            plan->rows_estimate;
+    pthread_mutex_unlock(&p->sync->lock);
+    return ERROR_NONE;
+}
+
+/* ------------------------------------------------------------------------------ deleted ---- */
+
+static enum error_code delete_gone(struct pass *p, uint64_t id, struct error *err) {
+    struct vault_record record;
+    TRY(vault_record_read(p->view, id, &record, err));
+    struct bytes key = bytes_of(record.key, record.key_len);
+    if (p->table->immutable) {
+        alarm(p, key, "immutable-deleted");
+        return keep_aside(p, err);
+    }
+    p->counts.deleted++;
+    struct vault_item item = {.record = id,
+                              .locator = record.locator,
+                              .version = record.latest.version + 1,
+                              .operation = LEAF_DELETE,
+                              .origin = p->declared ? LEAF_DECLARED : LEAF_OBSERVED,
+                              .mapping = p->mapping,
+                              .date = record.latest.date,
+                              .key = key};
+    return add_item(p, &item, &record.latest.leaf, err);
+}
+
+/* Rows that were not met are looked for by their keys before they are called deleted: a table
+ * without snapshots can move a row from under a reader, and a false deletion harms. */
+static enum error_code take_gone(struct pass *p, struct error *err) {
+    size_t count = p->gone_count;
+    p->gone_count = 0;
+    if (count == 0)
+        return ERROR_NONE;
+    struct worker_fetch_key keys[WORKER_FETCH_KEYS_MAX];
+    for (size_t i = 0; i < count; i++)
+        keys[i] = (struct worker_fetch_key){.key = p->gone[i]};
+    const struct worker_fetched *fetched;
+    TRY(worker_fetch(p->source->puller, p->table->table, keys, count, &fetched, err));
+    enum error_code code = ERROR_NONE;
+    if (fetched->row_count != count)
+        code = error_set(err, ERROR_PROTOCOL, "the worker answered %zu of %zu keys",
+                         fetched->row_count, count);
+    for (size_t i = 0; code == ERROR_NONE && i < count; i++) {
+        const struct worker_fetched_row *row = &fetched->rows[i];
+        /* A collation may find another row under this key: then this one is gone. */
+        bool there = row->found && (row->key.len == 0 || bytes_equal(row->key, keys[i].key));
+        if (!there)
+            code = delete_gone(p, p->gone_ids[i], err);
+    }
+    worker_result_free(fetched);
+    return code;
+}
+
+static enum error_code visit_row(void *context, uint64_t id, struct bytes key,
+                                 struct error *err) {
+    struct pass *p = context;
+    struct lookup known;
+    struct vault_record record;
+    if (was_seen(p, id))
+        return ERROR_NONE;
+    TRY(look_up(p, key, &known, &record, err));
+    if (!known_live(&known))
+        return ERROR_NONE;
+    p->gone[p->gone_count] = key;
+    p->gone_ids[p->gone_count++] = id;
+    if (p->gone_count == WORKER_FETCH_KEYS_MAX)
+        return take_gone(p, err);
+    return ERROR_NONE;
+}
+
+static enum error_code find_deleted(struct pass *p, struct error *err) {
+    if (p->seen_live == p->before.live)
+        return ERROR_NONE;
+    if (p->dry_run) {
+        p->counts.deleted += p->before.live - p->seen_live;
+        return ERROR_NONE;
+    }
+    TRY(vault_view_renew(p->view, err));
+    TRY(vault_rows_visit(p->view, p->before.id, visit_row, p, err));
+    return take_gone(p, err);
+}
+
+/* ---------------------------------------------------------------------------- the whole ---- */
+
+static void watermark_name(const struct pass *p, const char *which, char *ret_name, size_t room) {
+    snprintf(ret_name, room, "watermark/%u/%s", p->before.id, which);
+}
+
+/* A watermark pass starts where the pass before the last ended, not where the last ended: rows
+ * that were written before but committed after it are met again. */
+static enum error_code watermark_from(struct pass *p, char *ret_from, size_t room,
+                                      struct error *err) {
+    char name[64];
+    watermark_name(p, "before", name, sizeof name);
+    SCOPED_BUFFER struct buffer value;
+    buffer_init(&value, WATERMARK_BYTES_MAX);
+    if (p->mode == SYNC_WATERMARK)
+        TRY(vault_get(p->sync->vault, name, &value, err));
+    snprintf(ret_from, room, "%.*s", (int)value.len, (const char *)value.data);
+    return ERROR_NONE;
+}
+
+static enum error_code watermark_moved(struct pass *p, const char *reached, struct error *err) {
+    char before[64];
+    char last[64];
+    watermark_name(p, "before", before, sizeof before);
+    watermark_name(p, "last", last, sizeof last);
+    SCOPED_BUFFER struct buffer value;
+    buffer_init(&value, WATERMARK_BYTES_MAX);
+    TRY(vault_get(p->sync->vault, last, &value, err));
+    TRY(vault_put(p->sync->vault, before, buffer_bytes(&value), err));
+    return reached[0] == 0 ? ERROR_NONE
+                           : vault_put(p->sync->vault, last, bytes_text(reached), err);
+}
+
+static enum error_code pull(struct pass *p, struct worker_totals *ret_totals, struct error *err) {
+    static const enum worker_mode modes[] = {[SYNC_FULL] = WORKER_FULL,
+                                             [SYNC_WATERMARK] = WORKER_WATERMARK,
+                                             [SYNC_KEYS] = WORKER_KEYS};
+    char from[WATERMARK_BYTES_MAX + 1];
+    TRY(watermark_from(p, from, sizeof from, err));
+    struct worker_pull_calls calls = {
+        .context = p, .start = on_start, .salts = on_salts, .rows = on_rows};
+    return worker_pull(p->source->puller, p->table->table, modes[p->mode], from, &calls,
+                       ret_totals, err);
+}
+
+static uint64_t failed_anchors(struct pass *p) {
+    pthread_mutex_lock(&p->sync->lock);
+    uint64_t failed = p->source->anchors_failed;
+    pthread_mutex_unlock(&p->sync->lock);
+    return failed;
+}
+
+static enum error_code wait_for_chain(struct pass *p, uint64_t failed_before, struct error *err) {
+    pthread_mutex_lock(&p->sync->lock);
+    p->source->progress.state = SYNC_ANCHORING;
+    pthread_mutex_unlock(&p->sync->lock);
+    TRY(sync__wait_pending(p->sync, p->source, p->before.id, 0, err));
+    if (failed_anchors(p) == failed_before)
+        return ERROR_NONE;
+    pthread_mutex_lock(&p->sync->lock);
+    error_set(err, p->source->anchor_failure.code, "%s", p->source->anchor_failure.message);
+    pthread_mutex_unlock(&p->sync->lock);
+    return ERROR_TX_REJECTED;
+}
+
+static enum error_code run(struct pass *p, struct error *err) {
+    uint64_t failed_before = failed_anchors(p);
+    struct worker_totals totals = {0};
+    TRY(pull(p, &totals, err));
+    if (p->mode != SYNC_WATERMARK) /* only a pass that met every row knows what is gone */
+        TRY(find_deleted(p, err));
+    TRY(flush(p, err));
+    show_progress(p);
+    if (p->dry_run)
+        return ERROR_NONE;
+    TRY(wait_for_chain(p, failed_before, err));
+    if (p->mode == SYNC_WATERMARK || p->table->watermark != NULL)
+        TRY(watermark_moved(p, totals.watermark, err));
+    if (p->mode == SYNC_WATERMARK)
+        return ERROR_NONE;
+    return vault_table_passed(p->sync->vault, p->before.id, p->number, p->counts.read,
+                              clock_wall_ms(), err);
+}
+
+static enum error_code start(struct pass *p, struct error *err) {
+    char name[VAULT_TABLE_BYTES_MAX + 1];
+    snprintf(name, sizeof name, "%s/%s", p->source->mapping->source, p->table->table);
+    p->names = arena_new(4 << 20);
+    if (p->names == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "a pass: no memory");
+    TRY(sync__filling_new(&p->filling, err));
+    /* What an earlier pass left pending is carried out first: then the vault is the chain's, and
+     * no row is anchored twice. */
+    uint32_t id = p->source->table_ids[p->index];
+    TRY(sync__wait_pending(p->sync, p->source, id, 0, err));
+    TRY(vault_table(p->sync->vault, name, &p->before, err));
+    return vault_view_open(p->sync->vault, &p->view, err);
+}
+
+enum error_code sync__pass_table(struct sync__source *source, size_t table, uint64_t number,
+                                 struct error *err) {
+    struct pass *p = calloc(1, sizeof *p);
+    if (p == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "a pass: no memory");
+    p->source = source;
+    p->sync = source->sync;
+    p->table = &source->mapping->tables[table];
+    p->index = table;
+    p->number = number;
+    pthread_mutex_lock(&p->sync->lock);
+    p->mode = source->mode;
+    p->dry_run = source->dry_run;
+    p->declared = source->declared;
+    p->earlier = source->progress.counts;
+    pthread_mutex_unlock(&p->sync->lock);
+    enum error_code code = start(p, err);
+    if (code == ERROR_NONE)
+        code = run(p, err);
+    if (p->filling != NULL)
+        show_progress(p);
+    vault_view_close(p->view);
+    sync__filling_free(p->filling);
+    arena_free(p->names);
+    free(p->seen);
+    free(p);
+    return code;
+}

@@ -1,0 +1,146 @@
+/*
+ * What the files of this room share. Two locks: `lock` guards everything that status shows and is
+ * held for moments; `anchor_lock` is held while a transaction takes its number and goes into the
+ * vault. Where both are needed, anchor_lock is taken first.
+ */
+#ifndef GATEWAY_SYNC_SYNC_INTERNAL_H
+#define GATEWAY_SYNC_SYNC_INTERNAL_H
+
+#include <pthread.h>
+
+#include "gateway/sync/records.h"
+#include "gateway/vault/vault.h"
+#include "gateway/worker/worker.h"
+#include "ledger/ledger.h"
+#include "normalizer/mapping.h"
+
+enum {
+    SYNC__PENDING_MAX = 32,       /* anchors that may wait before passes wait for the chain */
+    SYNC__SUBMIT_MAX = 16,        /* in flight together */
+    SYNC__SUBMIT_MS_MAX = 30000,
+    SYNC__BACKOFF_MS_MIN = 250,
+    SYNC__BACKOFF_MS_MAX = 15000,
+    SYNC__PASS_BACKOFF_MS_MIN = 5000,
+    SYNC__ERROR_BYTES_MAX = ERROR_MESSAGE_BYTES_MAX,
+};
+
+/* What is kept of an error for the status. */
+struct sync__failure {
+    enum error_code code;
+    char message[ERROR_MESSAGE_BYTES_MAX];
+    char hint[ERROR_HINT_BYTES_MAX];
+};
+
+struct sync__source {
+    struct sync *sync;
+    struct mapping *mapping;
+    uint32_t interval_s;
+    struct worker *puller;  /* of the source's thread */
+    struct worker *fetcher; /* of retrieval; calls wait for one another in it */
+    uint32_t *table_ids;    /* of the vault, in the mapping's order */
+    pthread_t thread;
+    bool thread_started;
+
+    /* Under sync->lock: */
+    bool requested;
+    enum sync_mode mode;
+    bool dry_run;
+    bool declared;
+    int only_table; /* index; -1: all */
+    bool cancelled;
+    struct sync_progress progress; /* its strings are not used */
+    char table[SYNC_TABLE_NAME_BYTES_MAX];
+    struct sync__failure pass_failure;
+    struct sync__failure failure;
+    uint32_t failures;
+    uint64_t last_pass_ms;
+    uint64_t next_pass_ms;
+    uint64_t next_pass_monotonic_ms;
+    uint64_t pass_started_monotonic_ms;
+    uint64_t anchors_failed; /* transactions of this source that were without effect */
+    struct sync__failure anchor_failure;
+};
+
+struct sync {
+    char *hospital;
+    struct vault *vault;
+    struct ledger_signer *signer;
+    uint8_t submitter[32];
+    struct hash chain;
+    struct ledger *submit_ledger; /* of the anchoring thread */
+    struct ledger *read_ledger;   /* of retrieval, under ledger_lock */
+    struct sync__source *sources;
+    size_t source_count;
+    sync_event_function *event;
+    void *event_context;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* anything that somebody may wait for */
+    pthread_mutex_t anchor_lock;
+    pthread_mutex_t ledger_lock;
+    bool locks_made;
+    pthread_t anchor_thread;
+    bool anchor_thread_started;
+
+    /* Under lock: */
+    bool stopping;
+    uint64_t added;   /* pending transactions put in since the start: wakes the anchoring thread */
+    uint64_t applied; /* transactions carried out since the start */
+    bool chain_checked; /* vault and chain agree on where this gateway stands */
+    struct sync__failure ledger_failure;
+};
+
+/* sync.c */
+void sync__event(struct sync *sync, const char *event, const char *source,
+                 const struct error *err);
+void sync__failure_set(struct sync__failure *failure, const struct error *err);
+/* Waits on `changed` (lock held) until woken or past. Monotonic time. */
+void sync__wait_until(struct sync *sync, uint64_t monotonic_ms);
+/* True where the pass should end. Takes the lock. */
+bool sync__pass_must_stop(struct sync__source *source);
+
+/* A patient id as it is compared and indexed: blanks at its end come from padded columns. */
+struct bytes sync__patient_text(struct bytes text);
+
+/* anchor.c */
+/* The items become leaves and one transaction, which is pending and durable when this returns.
+ * previous: each item's previous leaf hash. */
+struct sync__batch {
+    struct vault_item items[VAULT_ITEMS_MAX];
+    struct hash previous[VAULT_ITEMS_MAX];
+    struct hash mapping[VAULT_ITEMS_MAX];
+    uint32_t count;
+};
+MUST_CHECK enum error_code sync__anchor(struct sync__source *source, size_t table,
+                                        const char *snapshot, struct sync__batch *batch,
+                                        struct error *err);
+/* Once for each mark; a second time is no error. */
+MUST_CHECK enum error_code sync__anchor_incident(struct sync *sync,
+                                                 const struct ledger_incident *incident,
+                                                 struct error *err);
+/* Waits until at most `most` transactions of a table (0: of all) are pending, or the pass must
+ * stop (source may be NULL: the program). */
+MUST_CHECK enum error_code sync__wait_pending(struct sync *sync, struct sync__source *source,
+                                              uint32_t table, uint64_t most, struct error *err);
+void *sync__anchor_thread(void *sync);
+
+/* pass.c */
+MUST_CHECK enum error_code sync__pass_table(struct sync__source *source, size_t table,
+                                            uint64_t pass, struct error *err);
+
+/* source.c */
+void *sync__source_thread(void *source);
+
+/* verdict.c */
+struct sync__comparison {
+    bool chain_known;            /* the chain has an anchored version */
+    enum leaf_operation operation; /* of the latest */
+    bool row_found;
+    bool row_readable;           /* it could be normalized */
+    bool mapping_same;           /* the live row's mapping is the anchored one */
+    bool content_same;
+    bool raw_same;
+};
+enum verdict sync__verdict(const struct sync__comparison *c);
+
+#endif

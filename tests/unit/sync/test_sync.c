@@ -1,0 +1,628 @@
+/* Passes, restarts and verdicts over a database and a chain that fail when told to. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "gateway/sync/records.h"
+#include "tests/unit/sync/fakes.h"
+
+enum { WAIT_MS = 20000 };
+
+struct fixture {
+    char folder[64];
+    struct sync *sync;
+    struct arena *arena;
+};
+
+static const char mapping_text[] = "source: main\n"
+                                   "connector: mysql\n"
+                                   "connection:\n"
+                                   "  database: emr\n"
+                                   "charset: cp932\n"
+                                   "tables:\n"
+                                   "  - table: visits\n"
+                                   "    category: EMR03\n"
+                                   "    key: [id]\n"
+                                   "    patient: patient\n";
+
+static void path_of(const struct fixture *f, const char *name, char ret_path[128]) {
+    snprintf(ret_path, 128, "%s/%s", f->folder, name);
+}
+
+static enum error_code try_open(struct fixture *f, struct error *err) {
+    char mapping[128];
+    char key[128];
+    char vault[128];
+    path_of(f, "main.yaml", mapping);
+    path_of(f, "key.pem", key);
+    path_of(f, "vault", vault);
+    struct sync_source_options source = {.mapping = mapping};
+    struct sync_options options = {.hospital = "st-luke",
+                                   .vault = vault,
+                                   .node_socket = "none",
+                                   .genesis = "none",
+                                   .signer = key,
+                                   .worker_program = "none",
+                                   .plugins = "none",
+                                   .sources = &source,
+                                   .source_count = 1};
+    return sync_open(&options, &f->sync, err);
+}
+
+static void open_sync(struct fixture *f) {
+    struct error err = {0};
+    enum error_code code = try_open(f, &err);
+    assert_string_equal(err.message, "");
+    assert_int_equal(code, ERROR_NONE);
+}
+
+static void restart(struct fixture *f) {
+    sync_close(f->sync);
+    f->sync = NULL;
+    open_sync(f);
+}
+
+static void write_mapping(struct fixture *f, const char *more) {
+    char path[128];
+    char text[1024];
+    path_of(f, "main.yaml", path);
+    snprintf(text, sizeof text, "%s%s", mapping_text, more);
+    assert_int_equal(file_replace(path, bytes_text(text), 0600, NULL), ERROR_NONE);
+}
+
+static int set_up(void **state) {
+    struct fixture *f = calloc(1, sizeof *f);
+    snprintf(f->folder, sizeof f->folder, "/tmp/renkei-test-sync-XXXXXX");
+    if (mkdtemp(f->folder) == NULL)
+        return 1;
+    fake_database_reset();
+    fake_chain_reset();
+    char path[128];
+    path_of(f, "key.pem", path);
+    if (ledger_signer_create(path, NULL) != ERROR_NONE)
+        return 1;
+    write_mapping(f, "");
+    f->arena = arena_new(64 << 20);
+    open_sync(f);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    struct fixture *f = *state;
+    sync_close(f->sync);
+    arena_free(f->arena);
+    const char *files[] = {"vault/data.mdb", "vault/lock.mdb", "vault/vault.lock", "main.yaml",
+                           "key.pem"};
+    char path[128];
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+        path_of(f, files[i], path);
+        unlink(path);
+    }
+    path_of(f, "vault", path);
+    rmdir(path);
+    int rc = rmdir(f->folder);
+    free(f);
+    return rc;
+}
+
+static struct sync_source_status status_of(struct fixture *f) {
+    struct sync_status status;
+    assert_int_equal(sync_status(f->sync, f->arena, &status, NULL), ERROR_NONE);
+    return status.sources[0];
+}
+
+static void start(struct fixture *f, const struct sync_request *r) {
+    struct error err = {0};
+    enum error_code code = sync_start(f->sync, r, &err);
+    assert_string_equal(err.message, "");
+    assert_int_equal(code, ERROR_NONE);
+}
+
+/* A full pass that must end in the state given; its counts. */
+static struct sync_counts pass(struct fixture *f, enum sync_state expected) {
+    start(f, &(struct sync_request){.source = "main", .mode = SYNC_FULL});
+    assert_int_equal(sync_wait(f->sync, "main", WAIT_MS, NULL), ERROR_NONE);
+    struct sync_source_status s = status_of(f);
+    if (expected == SYNC_DONE)
+        assert_string_equal(s.progress.error, "");
+    assert_int_equal(s.progress.state, expected);
+    assert_string_equal(fake_chain.broken != NULL ? fake_chain.broken : "", "");
+    return s.progress.counts;
+}
+
+static void put_many(size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        char key[16];
+        char patient[16];
+        snprintf(key, sizeof key, "%zu", i);
+        snprintf(patient, sizeof patient, "P%zu", i % 10);
+        fake_put(key, patient, "text");
+    }
+}
+
+static struct records records_of(struct fixture *f, const char *patient) {
+    struct records records;
+    struct error err = {0};
+    struct records_query query = {.raw = true};
+    enum error_code code =
+        records_of_patient(f->sync, patient, &query, f->arena, &records, &err);
+    assert_string_equal(err.message, "");
+    assert_int_equal(code, ERROR_NONE);
+    return records;
+}
+
+static struct record one_record(struct fixture *f, const char *key) {
+    struct record record;
+    struct error err = {0};
+    char address[64];
+    snprintf(address, sizeof address, "renkei://st-luke/main/visits/%s", key);
+    struct records_query query = {.raw = true};
+    enum error_code code =
+        records_by_address(f->sync, address, NULL, &query, f->arena, &record, &err);
+    assert_string_equal(err.message, "");
+    assert_int_equal(code, ERROR_NONE);
+    return record;
+}
+
+/* -------------------------------------------------------------------------------- passes ---- */
+
+static void a_first_pass_anchors_every_row_once_and_a_second_nothing(void **state) {
+    struct fixture *f = *state;
+    put_many(10000);
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.read, 10000);
+    assert_int_equal(c.created, 10000);
+    assert_int_equal(c.anchored, 10000);
+    assert_int_equal(fake_chain.leaf_count, 10000);
+    assert_int_equal(fake_chain.committed, 3); /* 4096 + 4096 + 1808 */
+    assert_int_equal(fake_chain.leaves[0].leaf.origin, LEAF_OBSERVED);
+    c = pass(f, SYNC_DONE);
+    assert_int_equal(c.unchanged, 10000);
+    assert_int_equal(fake_chain.leaf_count, 10000);
+    struct sync_source_status s = status_of(f);
+    assert_int_equal(s.tables[0].records, 10000);
+    assert_int_equal(s.tables[0].batches, 3);
+    assert_int_equal(s.progress.pass, 2);
+    assert_int_equal(s.pending, 0);
+    assert_true(s.last_pass_ms > 0);
+}
+
+static void changes_deletions_and_returns_become_versions_of_one_record(void **state) {
+    struct fixture *f = *state;
+    put_many(5);
+    pass(f, SYNC_DONE);
+    snprintf(fake_find("1")->text, 32, "changed");
+    snprintf(fake_find("2")->shadow, 8, "12:30");
+    fake_remove("3");
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.modified, 2);
+    assert_int_equal(c.deleted, 1);
+    assert_int_equal(c.unchanged, 2);
+    assert_int_equal(fake_chain.leaf_count, 8);
+    assert_int_equal(status_of(f).tables[0].records, 4);
+    assert_int_equal(status_of(f).tables[0].deleted, 1);
+    c = pass(f, SYNC_DONE); /* what was deleted is not deleted again */
+    assert_int_equal(c.deleted, 0);
+    fake_put("3", "P3", "back");
+    c = pass(f, SYNC_DONE);
+    assert_int_equal(c.created, 1);
+    assert_int_equal(fake_chain.leaf_count, 9);
+    assert_int_equal(fake_chain.leaves[8].leaf.version, 3);
+    assert_int_equal(fake_chain.leaves[8].leaf.operation, LEAF_CREATE);
+}
+
+static void a_declared_pass_says_so_on_the_chain(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    start(f, &(struct sync_request){.mode = SYNC_FULL, .declared = true});
+    assert_int_equal(sync_wait(f->sync, NULL, WAIT_MS, NULL), ERROR_NONE);
+    assert_int_equal(fake_chain.leaves[2].leaf.origin, LEAF_DECLARED);
+}
+
+static void a_dry_run_counts_and_leaves_nothing(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    pass(f, SYNC_DONE);
+    fake_put("new", "P1", "text");
+    fake_remove("1");
+    fake_put("bad", "P1", "text")->unreadable = true;
+    start(f, &(struct sync_request){.mode = SYNC_FULL, .dry_run = true});
+    assert_int_equal(sync_wait(f->sync, NULL, WAIT_MS, NULL), ERROR_NONE);
+    struct sync_source_status s = status_of(f);
+    assert_int_equal(s.progress.counts.created, 1);
+    assert_int_equal(s.progress.counts.deleted, 1);
+    assert_int_equal(s.progress.counts.quarantined, 1);
+    assert_int_equal(s.tables[0].quarantined, 0);
+    assert_int_equal(fake_chain.leaf_count, 3);
+}
+
+static void a_pass_that_was_not_whole_deletes_nothing(void **state) {
+    struct fixture *f = *state;
+    put_many(6000);
+    fake_database.lose_after = 5000;
+    pass(f, SYNC_FAILED);
+    assert_string_equal(status_of(f).progress.error, "main: the connection was lost");
+    assert_string_equal(status_of(f).error, "main: the connection was lost");
+    assert_int_equal(fake_chain.leaf_count, 4096); /* what was full stays anchored */
+    fake_database.lose_after = 0;
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.unchanged, 4096);
+    assert_int_equal(c.created, 6000 - 4096);
+    assert_int_equal(status_of(f).failures, 0);
+    fake_database.lose_after = 1000;
+    c = pass(f, SYNC_FAILED);
+    assert_int_equal(c.deleted, 0);
+    assert_int_equal(fake_chain.leaf_count, 6000);
+}
+
+static void a_row_that_a_reader_missed_is_not_called_deleted(void **state) {
+    struct fixture *f = *state;
+    put_many(5);
+    pass(f, SYNC_DONE);
+    fake_find("2")->hidden_from_pull = true;
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.read, 4);
+    assert_int_equal(c.deleted, 0);
+    assert_int_equal(fake_chain.leaf_count, 5);
+}
+
+static void an_unreadable_row_is_kept_aside_and_is_not_deleted(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    pass(f, SYNC_DONE);
+    fake_find("1")->unreadable = true;
+    fake_put("9", "P9", "x")->unreadable = true;
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.quarantined, 2);
+    assert_int_equal(c.deleted, 0);
+    const struct sync_quarantined *rows;
+    size_t count;
+    assert_int_equal(sync_quarantine_list(f->sync, "main", 0, 10, f->arena, &rows, &count, NULL),
+                     ERROR_NONE);
+    assert_int_equal(count, 2);
+    assert_string_equal(rows[0].key, "1");
+    assert_string_equal(rows[0].column, "text");
+    assert_string_equal(rows[0].reason, "invalid-bytes");
+    assert_int_equal(rows[0].code, 0x8320);
+    assert_true(rows[0].anchored);
+    assert_false(rows[1].anchored);
+    fake_find("1")->unreadable = false;
+    c = pass(f, SYNC_DONE);
+    assert_int_equal(c.unchanged, 3);
+    assert_int_equal(status_of(f).tables[0].quarantined, 1);
+}
+
+static void rows_with_one_key_are_one_record_and_a_complaint(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    fake_put("1", "P7", "the same key");
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.created, 3);
+    assert_int_equal(c.quarantined, 1);
+    fake_database.batch_rows = 2; /* and where they come in two batches */
+    c = pass(f, SYNC_DONE);
+    assert_int_equal(c.quarantined, 1);
+    assert_int_equal(fake_chain.leaf_count, 3);
+}
+
+static void an_immutable_table_raises_an_alarm_and_anchors_no_change(void **state) {
+    struct fixture *f = *state;
+    sync_close(f->sync);
+    f->sync = NULL;
+    write_mapping(f, "    immutable: true\n");
+    open_sync(f);
+    put_many(3);
+    pass(f, SYNC_DONE);
+    snprintf(fake_find("1")->text, 32, "changed");
+    fake_remove("2");
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.modified + c.deleted, 0);
+    assert_int_equal(c.quarantined, 2);
+    assert_int_equal(fake_chain.leaf_count, 3);
+    assert_int_equal(one_record(f, "1").verdict, VERDICT_MISMATCH);
+    assert_int_equal(one_record(f, "2").verdict, VERDICT_MISSING);
+}
+
+static void a_new_mapping_is_counted_and_not_taken_for_tampering(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    pass(f, SYNC_DONE);
+    fake_database.mapping = 2;
+    assert_int_equal(one_record(f, "1").verdict, VERDICT_UNANCHORED);
+    assert_int_equal(fake_chain.incidents, 0);
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.modified, 3);
+    assert_int_equal(c.remapped, 3);
+    assert_int_equal(one_record(f, "1").verdict, VERDICT_MATCH);
+}
+
+static void a_cancelled_pass_says_so(void **state) {
+    struct fixture *f = *state;
+    put_many(20000);
+    fake_chain.down = true; /* so that the pass waits for the chain in its middle or at its end */
+    start(f, &(struct sync_request){.mode = SYNC_FULL});
+    while (status_of(f).progress.state != SYNC_ANCHORING)
+        usleep(1000);
+    assert_int_equal(sync_start(f->sync, &(struct sync_request){.mode = SYNC_FULL}, NULL),
+                     ERROR_BUSY);
+    assert_int_equal(sync_cancel(f->sync, "main", NULL), ERROR_NONE);
+    while (status_of(f).progress.state == SYNC_ANCHORING)
+        usleep(1000);
+    assert_int_equal(status_of(f).progress.state, SYNC_CANCELLED);
+    fake_chain.down = false;
+    assert_int_equal(pass(f, SYNC_DONE).unchanged, 20000);
+    assert_int_equal(fake_chain.leaf_count, 20000);
+}
+
+static void a_wrong_name_is_named(void **state) {
+    struct fixture *f = *state;
+    struct error err;
+    assert_int_equal(sync_start(f->sync, &(struct sync_request){.source = "mian",
+                                .mode = SYNC_FULL}, &err), ERROR_NOT_FOUND);
+    assert_string_equal(err.message, "there is no source 'mian'");
+    assert_int_equal(sync_start(f->sync, &(struct sync_request){.source = "main",
+                                .table = "vists", .mode = SYNC_FULL}, &err), ERROR_NOT_FOUND);
+    assert_string_equal(err.message, "the source 'main' has no table 'vists'");
+    assert_int_equal(sync_start(f->sync, &(struct sync_request){.mode = SYNC_WATERMARK}, &err),
+                     ERROR_MAPPING);
+}
+
+/* ------------------------------------------------------------------------------ restarts ---- */
+
+static void what_was_pending_is_sent_again_byte_for_byte(void **state) {
+    struct fixture *f = *state;
+    put_many(10000);
+    fake_chain.down = true;
+    start(f, &(struct sync_request){.mode = SYNC_FULL});
+    while (status_of(f).progress.state != SYNC_ANCHORING)
+        usleep(1000);
+    assert_int_equal(status_of(f).pending, 3);
+    sync_close(f->sync);
+    f->sync = NULL;
+    fake_chain.down = false;
+    open_sync(f);
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.unchanged, 10000);
+    assert_int_equal(fake_chain.leaf_count, 10000);
+}
+
+static void a_lost_reply_does_not_anchor_twice(void **state) {
+    struct fixture *f = *state;
+    put_many(10000);
+    fake_chain.drop_reply = true;
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.created, 10000);
+    assert_int_equal(fake_chain.leaf_count, 10000);
+    assert_true(fake_chain.submissions > fake_chain.committed);
+    restart(f);
+    assert_int_equal(pass(f, SYNC_DONE).unchanged, 10000);
+}
+
+static void a_transaction_without_effect_fails_the_pass_and_the_next_repairs_it(void **state) {
+    struct fixture *f = *state;
+    put_many(10000);
+    fake_chain.without_effect = 2;
+    pass(f, SYNC_FAILED);
+    assert_string_equal(status_of(f).progress.error,
+                        "an anchor is on the chain without effect: test");
+    assert_int_equal(fake_chain.leaf_count, 10000 - 4096);
+    struct sync_counts c = pass(f, SYNC_DONE);
+    assert_int_equal(c.created, 4096);
+    assert_int_equal(fake_chain.leaf_count, 10000);
+}
+
+static void a_vault_older_than_the_chain_anchors_nothing(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    pass(f, SYNC_DONE);
+    sync_close(f->sync);
+    f->sync = NULL;
+    char path[128];
+    path_of(f, "vault/data.mdb", path);
+    unlink(path);
+    open_sync(f);
+    start(f, &(struct sync_request){.mode = SYNC_FULL});
+    struct sync_status status;
+    do {
+        usleep(1000);
+        assert_int_equal(sync_status(f->sync, f->arena, &status, NULL), ERROR_NONE);
+    } while (status.ledger_code == ERROR_NONE);
+    assert_string_equal(status.ledger_error, "the chain has 1 transactions of this gateway's key, "
+                                             "the vault knows of 0");
+    assert_int_equal(fake_chain.leaf_count, 3);
+}
+
+/* ------------------------------------------------------------------------------ verdicts ---- */
+
+static void every_record_has_its_verdict(void **state) {
+    struct fixture *f = *state;
+    const char *keys[] = {"1", "2", "3", "4"};
+    for (size_t i = 0; i < 4; i++)
+        fake_put(keys[i], "P1", "text");
+    fake_put("other", "P2", "text");
+    pass(f, SYNC_DONE);
+    snprintf(fake_find("2")->text, 32, "changed");
+    snprintf(fake_find("3")->shadow, 8, "12:30");
+    fake_remove("4");
+    fake_put("5", "P1", "new");
+    struct records all = records_of(f, "P1");
+    assert_int_equal(all.count, 5);
+    assert_int_equal(all.error_count, 0);
+    assert_false(all.more);
+    assert_string_equal(all.items[0].address, "renkei://st-luke/main/visits/1");
+    assert_int_equal(all.items[0].verdict, VERDICT_MATCH);
+    assert_int_equal(all.items[1].verdict, VERDICT_MISMATCH);
+    assert_int_equal(all.items[2].verdict, VERDICT_MISMATCH); /* what the shown form drops */
+    assert_int_equal(all.items[3].verdict, VERDICT_MISSING);
+    assert_int_equal(all.items[4].verdict, VERDICT_UNANCHORED);
+    const struct record *match = &all.items[0];
+    assert_int_equal(match->version_count, 1);
+    assert_true(match->versions[0].has_r);
+    assert_int_equal(match->anchored_since_ms, 1000001);
+    assert_string_equal(match->date, "2011/03/24");
+    assert_string_equal(match->category, "EMR03");
+    assert_int_equal(match->field_count, 2);
+    assert_string_equal(match->fields[0].name, "patient");
+    assert_true(match->fields[0].personal);
+    struct bytes parts[3] = {BYTES_LITERAL("renkei/content/1\n"),
+                             bytes_of(match->versions[0].r, 32), match->document};
+    struct hash again = sha256_of_parts(parts, 3); /* as a patient checks it */
+    assert_true(hash_equal(&again, &match->versions[0].leaf.content));
+    assert_int_equal(all.items[3].document.len, 0);
+    assert_string_equal(all.items[3].date, "2011/03/24");
+
+    pass(f, SYNC_DONE);
+    all = records_of(f, "P1");
+    for (size_t i = 0; i < all.count; i++)
+        assert_int_equal(all.items[i].verdict, VERDICT_MATCH);
+    assert_int_equal(all.items[1].version_total, 2);
+    assert_int_equal(all.items[1].observed_changes, 1);
+    assert_int_equal(all.items[1].versions[1].leaf.version, 1);
+    assert_true(all.items[1].versions[1].has_r);
+    assert_int_equal(all.items[3].versions[0].leaf.operation, LEAF_DELETE);
+    assert_int_equal(all.items[3].document.len, 0);
+}
+
+static void a_mismatch_that_was_met_is_anchored_once(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    pass(f, SYNC_DONE);
+    snprintf(fake_find("1")->text, 32, "changed");
+    fake_remove("2");
+    for (int i = 0; i < 3; i++) {
+        one_record(f, "1");
+        one_record(f, "2");
+    }
+    assert_int_equal(sync_wait(f->sync, NULL, WAIT_MS, NULL), ERROR_NONE);
+    assert_int_equal(fake_chain.incidents, 2);
+    snprintf(fake_find("1")->text, 32, "changed again");
+    one_record(f, "1");
+    assert_int_equal(sync_wait(f->sync, NULL, WAIT_MS, NULL), ERROR_NONE);
+    assert_int_equal(fake_chain.incidents, 3);
+}
+
+static void a_database_that_is_down_hides_nothing(void **state) {
+    struct fixture *f = *state;
+    put_many(20);
+    pass(f, SYNC_DONE);
+    fake_database.down = true;
+    struct records all = records_of(f, "P1");
+    assert_int_equal(all.count, 2);
+    assert_int_equal(all.items[0].verdict, VERDICT_UNKNOWN);
+    assert_int_equal(all.items[0].code, ERROR_SOURCE_UNREACHABLE);
+    assert_string_equal(all.items[0].error, "main: the database is down");
+    assert_int_equal(all.items[0].version_count, 1); /* what the chain says is still shown */
+    assert_int_equal(all.error_count, 1);
+    assert_string_equal(all.errors[0].source, "main");
+    assert_int_equal(fake_chain.incidents, 0);
+    struct records records;
+    fake_chain.down = true;
+    assert_int_equal(records_of_patient(f->sync, "P1", &(struct records_query){0}, f->arena,
+                                        &records, NULL), ERROR_NODE_UNREACHABLE);
+}
+
+static void a_patient_sees_own_records_only(void **state) {
+    struct fixture *f = *state;
+    fake_put("1", "P1", "text");
+    fake_put("2", "P2", "text");
+    pass(f, SYNC_DONE);
+    assert_int_equal(records_of(f, "P1").count, 1);
+    assert_int_equal(records_of(f, "P3").count, 0);
+    struct record record;
+    struct error err;
+    assert_int_equal(records_by_address(f->sync, "renkei://st-luke/main/visits/2", "P1",
+                                        &(struct records_query){0}, f->arena, &record, &err),
+                     ERROR_NOT_FOUND);
+    assert_int_equal(records_by_address(f->sync, "renkei://elsewhere/main/visits/1", "P1",
+                                        &(struct records_query){0}, f->arena, &record, &err),
+                     ERROR_NOT_FOUND);
+    assert_int_equal(records_by_address(f->sync, "renkei://st-luke/main/visits/7", "P1",
+                                        &(struct records_query){0}, f->arena, &record, &err),
+                     ERROR_NOT_FOUND);
+    /* A row that somebody gave to another patient: a mismatch to the first, without content. */
+    snprintf(fake_find("1")->patient, 16, "P2");
+    struct records first = records_of(f, "P1");
+    assert_int_equal(first.count, 1);
+    assert_int_equal(first.items[0].verdict, VERDICT_MISMATCH);
+    assert_int_equal(first.items[0].document.len, 0);
+    assert_int_equal(first.items[0].raw.len, 0);
+    assert_int_equal(first.items[0].code, ERROR_FORBIDDEN);
+    struct records second = records_of(f, "P2");
+    assert_int_equal(second.count, 2);
+    assert_int_equal(second.items[0].verdict, VERDICT_MISMATCH);
+    assert_true(second.items[0].document.len > 0);
+}
+
+static void a_row_that_became_unreadable_is_a_mismatch_with_its_reason(void **state) {
+    struct fixture *f = *state;
+    fake_put("1", "P1", "text");
+    pass(f, SYNC_DONE);
+    fake_find("1")->unreadable = true;
+    struct record record = one_record(f, "1");
+    assert_int_equal(record.verdict, VERDICT_MISMATCH);
+    assert_string_equal(record.error, "text: the row cannot be normalized: invalid-bytes");
+    fake_put("2", "P1", "text")->unreadable = true;
+    assert_int_equal(one_record(f, "2").verdict, VERDICT_WITHHELD);
+}
+
+static void pages_have_every_record_once(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 25; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%d", i);
+        fake_put(key, "P1", "text");
+    }
+    pass(f, SYNC_DONE);
+    struct records_query query = {.limit = 10};
+    size_t seen = 0;
+    struct records page;
+    do {
+        assert_int_equal(records_of_patient(f->sync, "P1", &query, f->arena, &page, NULL),
+                         ERROR_NONE);
+        seen += page.count;
+        for (size_t i = 0; i < page.count; i++) {
+            if (query.after != NULL)
+                assert_true(strcmp(page.items[i].address, query.after) > 0);
+            query.after = page.items[i].address;
+        }
+    } while (page.more);
+    assert_int_equal(seen, 25);
+}
+
+int main(void) {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        CASE(a_first_pass_anchors_every_row_once_and_a_second_nothing),
+        CASE(changes_deletions_and_returns_become_versions_of_one_record),
+        CASE(a_declared_pass_says_so_on_the_chain),
+        CASE(a_dry_run_counts_and_leaves_nothing),
+        CASE(a_pass_that_was_not_whole_deletes_nothing),
+        CASE(a_row_that_a_reader_missed_is_not_called_deleted),
+        CASE(an_unreadable_row_is_kept_aside_and_is_not_deleted),
+        CASE(rows_with_one_key_are_one_record_and_a_complaint),
+        CASE(an_immutable_table_raises_an_alarm_and_anchors_no_change),
+        CASE(a_new_mapping_is_counted_and_not_taken_for_tampering),
+        CASE(a_cancelled_pass_says_so),
+        CASE(a_wrong_name_is_named),
+        CASE(what_was_pending_is_sent_again_byte_for_byte),
+        CASE(a_lost_reply_does_not_anchor_twice),
+        CASE(a_transaction_without_effect_fails_the_pass_and_the_next_repairs_it),
+        CASE(a_vault_older_than_the_chain_anchors_nothing),
+        CASE(every_record_has_its_verdict),
+        CASE(a_mismatch_that_was_met_is_anchored_once),
+        CASE(a_database_that_is_down_hides_nothing),
+        CASE(a_patient_sees_own_records_only),
+        CASE(a_row_that_became_unreadable_is_a_mismatch_with_its_reason),
+        CASE(pages_have_every_record_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
