@@ -47,7 +47,7 @@ enum mesh_lane { MESH_VOTES = 0, MESH_BULK, MESH_LANES };
 struct mesh_peer {
     uint32_t index;      /* of the validator */
     const char *address; /* host:port or [host]:port */
-    struct hash pin;     /* SHA-256 of the certificate's SubjectPublicKeyInfo */
+    struct hash pin;     /* SHA-256 of the SubjectPublicKeyInfo: certificate_pin() */
 };
 
 /* All of them may call back into the mesh. Any may be NULL. */
@@ -158,9 +158,5 @@ struct mesh_totals {
     uint64_t strangers; /* turned away */
 };
 void mesh_totals(const struct mesh *mesh, struct mesh_totals *ret_totals);
-
-/* The pin of a certificate in a PEM file. */
-MUST_CHECK enum error_code mesh_pin_of_file(const char *path, struct hash *ret_pin,
-                                            struct error *err);
 
 #endif
