@@ -1,0 +1,881 @@
+/*
+ * The connector for PostgreSQL, by libpq.
+ *
+ * Rows come back in the server's own encoding: client_encoding is set to what server_encoding
+ * says, so that nothing is converted. Statements hold identifiers in UTF-8 (they come from the
+ * mapping), so where the server's encoding is neither UTF8 nor SQL_ASCII they are sent under
+ * client_encoding UTF8, and the rows are fetched, by a cursor, after it is set back. Values in a
+ * statement are hexadecimal and converted by the server to the column's own type.
+ *
+ * Rows are streamed from a cursor, two FETCHes in flight (libpq's pipeline mode): the server reads
+ * the next rows while we work on these, and both sides' memory stays small.
+ */
+#include <libpq-fe.h>
+
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "connectors/support.h"
+
+enum {
+    CONNECT_MS_MAX = 10000,
+    FETCH_ROWS_FIRST = 16, /* the size of a row is not known yet */
+    FETCH_ROWS_MAX = 256,
+    FETCH_BYTES = 256 << 10, /* aimed at */
+    FETCHES_IN_FLIGHT = 2,
+    SETTINGS_BYTES_MAX = 512,
+    LABEL_BYTES_MAX = 256,
+    SQLSTATE_BYTES = 5,
+    OID_BYTEA = 17,
+};
+
+static const struct renkei_option_spec option_specs[] = {
+    {"host", RENKEI_OPTION_TEXT, 0, NULL, "name or address of the server; not with socket"},
+    {"port", RENKEI_OPTION_NUMBER, 0, "5432", "port of the server; names the socket too"},
+    {"socket", RENKEI_OPTION_TEXT, 0, NULL, "folder of the server's Unix socket"},
+    {"user", RENKEI_OPTION_TEXT, 1, NULL, "account; it needs SELECT and nothing else"},
+    {"password_file", RENKEI_OPTION_SECRET, 0, NULL, "file whose first line is the password"},
+    {"database", RENKEI_OPTION_TEXT, 1, NULL, "database to read"},
+    {"tls", RENKEI_OPTION_TEXT, 0, "off", "off, required (encrypted), verify (and checked)"},
+    {"tls_ca", RENKEI_OPTION_TEXT, 0, NULL, "file of the authority that signed the server"},
+    {"tls_certificate", RENKEI_OPTION_TEXT, 0, NULL, "our certificate"},
+    {"tls_key", RENKEI_OPTION_TEXT, 0, NULL, "our certificate's key"},
+    {"statement_timeout_ms", RENKEI_OPTION_NUMBER, 0, "3600000",
+     "the server ends a statement that takes longer; 0: never"},
+    {NULL, RENKEI_OPTION_TEXT, 0, NULL, NULL},
+};
+
+struct renkei_cursor {
+    struct renkei_session *session;
+    struct support_batch batch;
+    const char *table; /* borrowed from the description, for messages */
+    PGresult *result;  /* being handed over */
+    int row;
+    bool open;
+    bool pipelined;
+    bool own_transaction;
+    bool ended; /* nothing more will be asked for */
+    int asked[FETCHES_IN_FLIGHT]; /* rows asked for by each FETCH in flight, oldest first */
+    int in_flight;
+    int fetch_rows;
+};
+
+struct renkei_session {
+    PGconn *connection;
+    PGcancel *canceller;
+    struct support_options options;
+    atomic_bool cancelled;
+    bool in_snapshot;
+    bool switches; /* statements travel in another encoding than rows */
+    char encoding[64];
+    char settings[SETTINGS_BYTES_MAX];
+    char label[LABEL_BYTES_MAX];
+    struct support_table *tables;
+    struct renkei_cursor cursor;
+};
+
+/* --- errors --- */
+
+static bool state_is(const char *state, const char *prefix) {
+    return strncmp(state, prefix, strlen(prefix)) == 0;
+}
+
+static enum renkei_status status_of(const struct renkei_session *s, const char *state) {
+    if (state_is(state, "57P") || state_is(state, "08") ||
+        PQstatus(s->connection) == CONNECTION_BAD)
+        return RENKEI_LOST;
+    if (state_is(state, "57014"))
+        return atomic_load(&s->cancelled) ? RENKEI_CANCELLED : RENKEI_TIMEOUT;
+    if (state_is(state, "55P03") || state_is(state, "25P03"))
+        return RENKEI_TIMEOUT;
+    if (state_is(state, "42P01") || state_is(state, "3F000"))
+        return RENKEI_NO_TABLE;
+    if (state_is(state, "42703"))
+        return RENKEI_NO_COLUMN;
+    if (state_is(state, "53200") || state[0] == '\0')
+        return RENKEI_NO_MEMORY; /* libpq's own failures have no SQLSTATE */
+    return RENKEI_QUERY;
+}
+
+/* Only the texts of these are passed on: others may quote a value ("invalid input syntax ..."). */
+static bool text_is_safe(const char *state) {
+    return state_is(state, "42P01") || state_is(state, "42703") || state_is(state, "42501") ||
+           state_is(state, "57") || state_is(state, "55P03") || state_is(state, "53") ||
+           state_is(state, "25P03") || state_is(state, "3F000");
+}
+
+/* Takes the result, which may be NULL. */
+static enum renkei_status query_fault(struct renkei_session *s, PGresult *result,
+                                      const char *object, struct renkei_fault *fault) {
+    const char *state = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const char *text = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
+    if (state == NULL)
+        state = "";
+    enum renkei_status status = status_of(s, state);
+    if (status == RENKEI_CANCELLED)
+        support_fault(fault, status, 0, state, "%s: cancelled", object);
+    else if (text != NULL && text_is_safe(state))
+        support_fault(fault, status, 0, state, "%s: SQLSTATE %s: %s", object, state, text);
+    else if (state[0] != '\0')
+        support_fault(fault, status, 0, state, "%s: SQLSTATE %s", object, state);
+    else
+        support_fault(fault, status, 0, state, "%s: %s", object,
+                      status == RENKEI_LOST ? "the server closed the connection"
+                                            : "the client library ran out of memory");
+    PQclear(result);
+    return status;
+}
+
+/* libpq has no field for a failed login's SQLSTATE, but its verbose message has it before the
+ * text, in every language: "FATAL:  28P01: ...". */
+static enum renkei_status connect_fault(const PGconn *connection, struct renkei_fault *fault) {
+    char text[RENKEI_FAULT_MESSAGE_BYTES_MAX];
+    char state[SQLSTATE_BYTES + 1] = "";
+    snprintf(text, sizeof text, "%s", PQerrorMessage(connection));
+    text[strcspn(text, "\n")] = '\0';
+    const char *shown = text;
+    for (const char *at = text; (at = strchr(at, ':')) != NULL; at++) {
+        const char *code = at + 1 + strspn(at + 1, " ");
+        if (code[0] >= '0' && code[0] <= '9' &&
+            strspn(code, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == SQLSTATE_BYTES &&
+            code[SQLSTATE_BYTES] == ':') {
+            memcpy(state, code, SQLSTATE_BYTES);
+            shown = code + SQLSTATE_BYTES + 1;
+            shown += strspn(shown, " ");
+            break;
+        }
+    }
+    enum renkei_status status = RENKEI_UNREACHABLE;
+    if (state_is(state, "28") || PQconnectionNeedsPassword(connection))
+        status = RENKEI_LOGIN;
+    else if (state_is(state, "3D000"))
+        status = RENKEI_OPTION;
+    else if (state_is(state, "42501"))
+        status = RENKEI_LOGIN;
+    return support_fault(fault, status, 0, state, "%s", shown);
+}
+
+/* --- open and close --- */
+
+static const char *ssl_mode(const char *tls) {
+    if (strcmp(tls, "off") == 0)
+        return "disable";
+    if (strcmp(tls, "required") == 0)
+        return "require";
+    return strcmp(tls, "verify") == 0 ? "verify-full" : NULL;
+}
+
+static uint64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* Verbose errors must be asked for before the login, hence not PQconnectdb. */
+static bool connect_within_time(PGconn *connection) {
+    PQsetErrorVerbosity(connection, PQERRORS_VERBOSE);
+    uint64_t until = now_ms() + CONNECT_MS_MAX;
+    PostgresPollingStatusType state = PGRES_POLLING_WRITING;
+    while (state != PGRES_POLLING_OK && state != PGRES_POLLING_FAILED) {
+        uint64_t now = now_ms();
+        if (now >= until)
+            return false;
+        struct pollfd pfd = {PQsocket(connection),
+                             state == PGRES_POLLING_READING ? POLLIN : POLLOUT, 0};
+        if (poll(&pfd, 1, (int)(until - now)) > 0)
+            state = PQconnectPoll(connection);
+    }
+    return state == PGRES_POLLING_OK;
+}
+
+static enum renkei_status dial(struct renkei_session *s, struct renkei_fault *fault) {
+    const struct support_options *o = &s->options;
+    const char *socket = support_option(o, "socket"), *host = support_option(o, "host");
+    const char *mode = ssl_mode(support_option(o, "tls"));
+    if ((socket != NULL) == (host != NULL))
+        return support_fault(fault, RENKEI_OPTION, 0, NULL,
+                             "options 'socket' and 'host': expected one of them");
+    if (mode == NULL)
+        return support_fault(fault, RENKEI_OPTION, 0, NULL,
+                             "option 'tls': expected off, required or verify");
+    char password[SUPPORT_SECRET_BYTES_MAX];
+    enum renkei_status status = support_secret(o, "password_file", password, fault);
+    if (status != RENKEI_OK)
+        return status;
+    const char *const words[] = {"host", "port", "user", "password", "dbname", "sslmode",
+                                 "sslrootcert", "sslcert", "sslkey", "application_name",
+                                 "passfile", NULL};
+    const char *const values[] = {socket != NULL ? socket : host,
+                                  support_option(o, "port"),
+                                  support_option(o, "user"),
+                                  password,
+                                  support_option(o, "database"),
+                                  mode,
+                                  support_option(o, "tls_ca"),
+                                  support_option(o, "tls_certificate"),
+                                  support_option(o, "tls_key"),
+                                  "renkei",
+                                  "/dev/null", /* the password file is ours alone to name */
+                                  NULL};
+    s->connection = PQconnectStartParams(words, values, 0);
+    support_wipe(password, sizeof password);
+    if (s->connection == NULL)
+        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a connection");
+    if (PQstatus(s->connection) == CONNECTION_BAD || !connect_within_time(s->connection)) {
+        if (PQerrorMessage(s->connection)[0] == '\0')
+            return support_fault(fault, RENKEI_UNREACHABLE, 0, NULL,
+                                 "the server did not answer within %d ms", CONNECT_MS_MAX);
+        return connect_fault(s->connection, fault);
+    }
+    return RENKEI_OK;
+}
+
+static enum renkei_status command(struct renkei_session *s, const char *sql, const char *object,
+                                  struct renkei_fault *fault) {
+    PGresult *result = PQexec(s->connection, sql);
+    ExecStatusType status = PQresultStatus(result);
+    if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
+        return query_fault(s, result, object, fault);
+    PQclear(result);
+    return RENKEI_OK;
+}
+
+static enum renkei_status set_encoding(struct renkei_session *s, const char *encoding,
+                                       struct renkei_fault *fault) {
+    if (PQsetClientEncoding(s->connection, encoding) == 0)
+        return RENKEI_OK;
+    if (PQstatus(s->connection) == CONNECTION_BAD)
+        return query_fault(s, NULL, "client_encoding", fault);
+    return support_fault(fault, RENKEI_QUERY, 0, NULL, "client_encoding %s: refused", encoding);
+}
+
+static enum renkei_status set_session(struct renkei_session *s, struct renkei_fault *fault) {
+    const char *encoding = PQparameterStatus(s->connection, "server_encoding");
+    snprintf(s->encoding, sizeof s->encoding, "%s", encoding == NULL ? "" : encoding);
+    s->switches = strcmp(s->encoding, "UTF8") != 0 && strcmp(s->encoding, "SQL_ASCII") != 0;
+    enum renkei_status status = set_encoding(s, s->switches ? "UTF8" : s->encoding, fault);
+    char sql[640];
+    snprintf(sql, sizeof sql,
+             "SET DateStyle='ISO, YMD'; SET TimeZone='UTC'; SET IntervalStyle='postgres';"
+             "SET extra_float_digits=3; SET bytea_output='hex'; SET lc_monetary='C';"
+             "SET standard_conforming_strings=on; SET cursor_tuple_fraction=1.0;"
+             "SET statement_timeout=%u; SET default_transaction_read_only=on",
+             support_option_number(&s->options, "statement_timeout_ms"));
+    if (status == RENKEI_OK)
+        status = command(s, sql, "session settings", fault);
+    snprintf(s->settings, sizeof s->settings,
+             "client_encoding=%s;DateStyle=ISO, YMD;TimeZone=UTC;IntervalStyle=postgres;"
+             "extra_float_digits=3;bytea_output=hex;lc_monetary=C;",
+             s->encoding);
+    return status;
+}
+
+static void postgresql_close(struct renkei_session *s);
+
+static enum renkei_status postgresql_open(const struct renkei_option *options,
+                                          uint32_t option_count,
+                                          struct renkei_session **ret_session,
+                                          struct renkei_fault *fault) {
+    struct renkei_session *s = calloc(1, sizeof *s);
+    if (s == NULL)
+        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a session");
+    s->options = (struct support_options){option_specs, options, option_count};
+    s->cursor.session = s;
+    enum renkei_status status = support_options_check(&s->options, fault);
+    if (status == RENKEI_OK)
+        status = dial(s, fault);
+    if (status == RENKEI_OK)
+        status = set_session(s, fault);
+    if (status == RENKEI_OK) {
+        s->canceller = PQgetCancel(s->connection);
+        *ret_session = s;
+        return RENKEI_OK;
+    }
+    postgresql_close(s);
+    return status;
+}
+
+/* Reads what is still in flight away, at most FETCHES_IN_FLIGHT small results. */
+static void leave_pipeline(struct renkei_cursor *c) {
+    PGconn *connection = c->session->connection;
+    while (c->in_flight > 0 && PQstatus(connection) == CONNECTION_OK) {
+        PGresult *result = PQgetResult(connection);
+        if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
+            c->in_flight--;
+        PQclear(result);
+    }
+    PQexitPipelineMode(connection);
+    c->pipelined = false;
+}
+
+static void postgresql_finish(struct renkei_cursor *c) {
+    if (c == NULL || !c->open)
+        return;
+    struct renkei_session *s = c->session;
+    struct renkei_fault ignored; /* what goes wrong here shows at the next query */
+    bool had_cursor = c->pipelined;
+    PQclear(c->result);
+    c->result = NULL;
+    if (c->pipelined)
+        leave_pipeline(c);
+    if (c->own_transaction)
+        (void)command(s, "ROLLBACK", "end of the query", &ignored);
+    else if (had_cursor && PQtransactionStatus(s->connection) == PQTRANS_INTRANS)
+        (void)command(s, "CLOSE renkei_rows", "end of the query", &ignored);
+    if (s->switches)
+        (void)set_encoding(s, "UTF8", &ignored);
+    support_batch_done(&c->batch);
+    c->open = false;
+}
+
+static void postgresql_close(struct renkei_session *s) {
+    if (s == NULL)
+        return;
+    if (s->cursor.open) {
+        PQclear(s->cursor.result);
+        support_batch_done(&s->cursor.batch);
+    }
+    PQfreeCancel(s->canceller);
+    PQfinish(s->connection);
+    support_tables_done(&s->tables);
+    free(s);
+}
+
+static void postgresql_cancel(struct renkei_session *s) {
+    char ignored[256];
+    atomic_store(&s->cancelled, true);
+    if (s->canceller != NULL)
+        (void)PQcancel(s->canceller, ignored, sizeof ignored);
+}
+
+/* --- what there is --- */
+
+static enum renkei_status postgresql_server(struct renkei_session *s,
+                                            struct renkei_server *ret_server,
+                                            struct renkei_fault *fault) {
+    enum renkei_status status = command(s, "SELECT 1", "server", fault);
+    if (status != RENKEI_OK)
+        return status;
+    const char *version = PQparameterStatus(s->connection, "server_version");
+    *ret_server = (struct renkei_server){
+        .product = "PostgreSQL",
+        .version = version == NULL ? "" : version,
+        .charset = s->encoding,
+        .time_zone = "UTC",
+        .settings = s->settings,
+        .read_only = 1,
+    };
+    return RENKEI_OK;
+}
+
+static enum renkei_status catalog(struct renkei_session *s, const char *sql, const char *parameter,
+                                  const char *object, PGresult **ret_result,
+                                  struct renkei_fault *fault) {
+    PGresult *result = PQexecParams(s->connection, sql, parameter == NULL ? 0 : 1, NULL,
+                                    &parameter, NULL, NULL, 0);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK)
+        return query_fault(s, result, object, fault);
+    *ret_result = result;
+    return RENKEI_OK;
+}
+
+static enum renkei_status postgresql_tables(struct renkei_session *s,
+                                            renkei_table_visitor *visitor, void *context,
+                                            struct renkei_fault *fault) {
+    PGresult *result = NULL;
+    enum renkei_status status = catalog(
+        s,
+        "SELECT c.relname, CASE WHEN pg_table_is_visible(c.oid) THEN '' ELSE n.nspname END,"
+        " CASE WHEN c.relkind IN ('v', 'm') THEN 'view' ELSE 'table' END,"
+        " CASE WHEN c.relkind IN ('r', 'p', 'm') THEN 'heap' ELSE '' END,"
+        " CASE WHEN c.relkind = 'f' THEN -1 ELSE 1 END, c.reltuples::bigint"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema'"
+        " AND n.nspname NOT LIKE 'pg\\_%' ORDER BY n.nspname, c.relname",
+        NULL, "list of tables", &result, fault);
+    if (status != RENKEI_OK)
+        return status;
+    for (int i = 0; i < PQntuples(result); i++) {
+        struct renkei_table table = {
+            .name = PQgetvalue(result, i, 0),
+            .schema = PQgetvalue(result, i, 1),
+            .kind = PQgetvalue(result, i, 2),
+            .engine = PQgetvalue(result, i, 3),
+            .transactional = (int)strtol(PQgetvalue(result, i, 4), NULL, 10),
+            .rows_estimate = strtoll(PQgetvalue(result, i, 5), NULL, 10),
+        };
+        visitor(context, &table);
+    }
+    PQclear(result);
+    return RENKEI_OK;
+}
+
+static enum renkei_type type_of(const char *name, char kind, char category) {
+    static const struct {
+        const char *name;
+        enum renkei_type type;
+    } table[] = {
+        {"bool", RENKEI_TYPE_BOOL},
+        {"bytea", RENKEI_TYPE_BINARY},
+        {"int2", RENKEI_TYPE_INTEGER},
+        {"int4", RENKEI_TYPE_INTEGER},
+        {"int8", RENKEI_TYPE_INTEGER},
+        {"oid", RENKEI_TYPE_INTEGER},
+        {"float4", RENKEI_TYPE_FLOAT},
+        {"float8", RENKEI_TYPE_FLOAT},
+        {"numeric", RENKEI_TYPE_DECIMAL},
+        {"date", RENKEI_TYPE_DATE},
+        {"time", RENKEI_TYPE_TIME},
+        {"timetz", RENKEI_TYPE_TIME},
+        {"timestamp", RENKEI_TYPE_TIMESTAMP},
+        {"timestamptz", RENKEI_TYPE_TIMESTAMP_ZONE},
+        {"interval", RENKEI_TYPE_INTERVAL},
+        {"bit", RENKEI_TYPE_BIT},
+        {"varbit", RENKEI_TYPE_BIT},
+        {"json", RENKEI_TYPE_JSON},
+        {"jsonb", RENKEI_TYPE_JSON},
+        {"uuid", RENKEI_TYPE_UUID},
+        {"money", RENKEI_TYPE_MONEY},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
+        if (strcmp(table[i].name, name) == 0)
+            return table[i].type;
+    if (kind == 'e')
+        return RENKEI_TYPE_ENUM;
+    if (category == 'A')
+        return RENKEI_TYPE_ARRAY;
+    if (category == 'G')
+        return RENKEI_TYPE_GEOMETRY;
+    return category == 'S' ? RENKEI_TYPE_TEXT : RENKEI_TYPE_OTHER;
+}
+
+static bool holds_text(enum renkei_type type) {
+    return type == RENKEI_TYPE_TEXT || type == RENKEI_TYPE_ENUM || type == RENKEI_TYPE_JSON ||
+           type == RENKEI_TYPE_ARRAY || type == RENKEI_TYPE_OTHER;
+}
+
+enum { COLUMN_NAME, COLUMN_DECLARED, COLUMN_TYPE, COLUMN_KIND, COLUMN_CATEGORY, COLUMN_NOT_NULL,
+       COLUMN_KEY_POSITION, COLUMN_INDEXED, COLUMN_BITS };
+
+static const char columns_query[] =
+    "SELECT a.attname, format_type(a.atttypid, a.atttypmod), b.typname, b.typtype, b.typcategory,"
+    " a.attnotnull,"
+    " COALESCE((SELECT k.position FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY"
+    "  k(number, position) WHERE i.indrelid = a.attrelid AND i.indisprimary"
+    "  AND k.number = a.attnum), 0),"
+    " EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum),"
+    " CASE WHEN b.typname = 'bit' THEN GREATEST(a.atttypmod, 1) ELSE 0 END"
+    " FROM pg_attribute a, LATERAL ("
+    "  WITH RECURSIVE base AS (SELECT t.* FROM pg_type t WHERE t.oid = a.atttypid UNION ALL"
+    "  SELECT t.* FROM pg_type t JOIN base ON t.oid = base.typbasetype WHERE base.typtype = 'd')"
+    "  SELECT typname, typtype, typcategory FROM base WHERE typtype <> 'd') b"
+    " WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped"
+    " ORDER BY a.attnum";
+
+static bool describe_column(struct renkei_session *s, struct support_table *t, PGresult *result,
+                            int row) {
+    struct renkei_column *c = support_table_column(t);
+    if (c == NULL)
+        return false;
+    const char *name = PQgetvalue(result, row, COLUMN_NAME);
+    const char *declared = PQgetvalue(result, row, COLUMN_DECLARED);
+    c->name = support_pool_text(&t->pool, name, strlen(name));
+    c->declared_type = support_pool_text(&t->pool, declared, strlen(declared));
+    c->type = type_of(PQgetvalue(result, row, COLUMN_TYPE),
+                      PQgetvalue(result, row, COLUMN_KIND)[0],
+                      PQgetvalue(result, row, COLUMN_CATEGORY)[0]);
+    c->nullable = PQgetvalue(result, row, COLUMN_NOT_NULL)[0] != 't';
+    c->key_position = (int)strtol(PQgetvalue(result, row, COLUMN_KEY_POSITION), NULL, 10);
+    c->indexed = PQgetvalue(result, row, COLUMN_INDEXED)[0] == 't';
+    c->bits = (uint32_t)strtoul(PQgetvalue(result, row, COLUMN_BITS), NULL, 10);
+    c->charset = RENKEI_CHARSET_ASCII;
+    if (c->type == RENKEI_TYPE_BINARY)
+        c->charset = RENKEI_CHARSET_BINARY;
+    if (holds_text(c->type)) {
+        c->charset = support_charset(s->encoding);
+        c->charset_name = support_pool_text(&t->pool, s->encoding, strlen(s->encoding));
+    }
+    return true;
+}
+
+static void add_table(struct support_sql *sql, const char *schema, const char *table) {
+    if (schema != NULL && schema[0] != '\0') {
+        support_sql_name(sql, '"', schema);
+        support_sql_add(sql, ".");
+    }
+    support_sql_name(sql, '"', table);
+}
+
+static enum renkei_status describe(struct renkei_session *s, const char *schema,
+                                   const char *table, struct support_table **ret_table,
+                                   struct renkei_fault *fault) {
+    struct support_sql name = {0};
+    PGresult *result = NULL;
+    add_table(&name, schema, table);
+    enum renkei_status status = support_sql_check(&name, fault);
+    if (status == RENKEI_OK)
+        status = catalog(s, columns_query, name.text, table, &result, fault);
+    support_sql_done(&name);
+    if (status != RENKEI_OK)
+        return status;
+    struct support_table *t = support_table_new(schema, table);
+    bool fits = t != NULL;
+    int count = PQntuples(result);
+    for (int i = 0; fits && i < count; i++)
+        fits = describe_column(s, t, result, i);
+    PQclear(result);
+    if (fits && count > 0) {
+        support_table_keep(&s->tables, t);
+        *ret_table = t;
+        return RENKEI_OK;
+    }
+    support_table_free(t);
+    if (!fits)
+        return support_fault(fault, RENKEI_LIMIT, 0, NULL,
+                             "%s: more than %d columns, or no memory for them", table,
+                             RENKEI_COLUMNS_MAX);
+    return support_fault(fault, RENKEI_NO_TABLE, 0, NULL, "no table %s in the database", table);
+}
+
+static enum renkei_status postgresql_columns(struct renkei_session *s, const char *schema,
+                                             const char *table,
+                                             const struct renkei_column **ret_columns,
+                                             uint32_t *ret_count, struct renkei_fault *fault) {
+    struct support_table *t = NULL;
+    enum renkei_status status = describe(s, schema, table, &t, fault);
+    if (status != RENKEI_OK)
+        return status;
+    *ret_columns = t->columns;
+    *ret_count = t->column_count;
+    return RENKEI_OK;
+}
+
+static enum renkei_status postgresql_rights(struct renkei_session *s,
+                                            renkei_right_visitor *visitor, void *context,
+                                            struct renkei_fault *fault) {
+    PGresult *result = NULL;
+    enum renkei_status status = catalog(
+        s,
+        "SELECT 'role attribute ' || a.name, 1 FROM pg_roles r, LATERAL (VALUES"
+        " ('SUPERUSER', r.rolsuper), ('CREATEDB', r.rolcreatedb), ('CREATEROLE', r.rolcreaterole),"
+        " ('REPLICATION', r.rolreplication), ('BYPASSRLS', r.rolbypassrls)) a(name, has)"
+        " WHERE r.rolname = current_user AND a.has UNION ALL "
+        "SELECT 'CREATE on database ' || current_database(), 1"
+        " WHERE has_database_privilege(current_database(), 'CREATE') UNION ALL "
+        "SELECT 'CREATE on schema ' || n.nspname, 1 FROM pg_namespace n"
+        " WHERE has_schema_privilege(n.oid, 'CREATE') AND n.nspname NOT LIKE 'pg\\_%' UNION ALL "
+        "SELECT p.name || ' on table ' || n.nspname || '.' || c.relname,"
+        " CASE WHEN p.name = 'SELECT' THEN 0 ELSE 1 END"
+        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, unnest(ARRAY['SELECT',"
+        " 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) p(name)"
+        " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema'"
+        " AND n.nspname NOT LIKE 'pg\\_%' AND (has_table_privilege(c.oid, p.name) OR"
+        " (p.name IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')"
+        "  AND has_any_column_privilege(c.oid, p.name)))",
+        NULL, "rights of the account", &result, fault);
+    if (status != RENKEI_OK)
+        return status;
+    for (int i = 0; i < PQntuples(result); i++)
+        visitor(context, PQgetvalue(result, i, 0), PQgetvalue(result, i, 1)[0] == '1');
+    PQclear(result);
+    return RENKEI_OK;
+}
+
+/* --- the snapshot --- */
+
+static enum renkei_status postgresql_begin(struct renkei_session *s, const char **ret_label,
+                                           struct renkei_fault *fault) {
+    PGresult *result = NULL;
+    enum renkei_status status =
+        command(s, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "snapshot", fault);
+    /* The snapshot is taken by the first query, which is this one. */
+    if (status == RENKEI_OK)
+        status = catalog(s,
+                         "SELECT to_char(now(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\" \"snapshot \"')"
+                         " || txid_current_snapshot()",
+                         NULL, "snapshot", &result, fault);
+    if (status != RENKEI_OK)
+        return status;
+    snprintf(s->label, sizeof s->label, "%s", PQgetvalue(result, 0, 0));
+    PQclear(result);
+    s->in_snapshot = true;
+    *ret_label = s->label;
+    return RENKEI_OK;
+}
+
+static enum renkei_status postgresql_end(struct renkei_session *s, struct renkei_fault *fault) {
+    s->in_snapshot = false;
+    return command(s, "ROLLBACK", "end of the snapshot", fault);
+}
+
+/* --- queries --- */
+
+struct literal_context {
+    const struct renkei_session *session;
+    const struct support_table *table;
+};
+
+/* Bytes in the server's own encoding, made into a text by the server and cast to the column's
+ * type, so that an index serves and char(n) compares as char(n). */
+static void literal(void *context, struct support_sql *sql, const char *column,
+                    const struct renkei_value *value) {
+    const struct literal_context *l = context;
+    const struct renkei_column *c = support_table_find_column(l->table, column);
+    if (value->data == NULL) {
+        support_sql_add(sql, "NULL");
+        return;
+    }
+    bool binary = c != NULL && c->type == RENKEI_TYPE_BINARY;
+    support_sql_add(sql, binary ? "'\\x" : "convert_from('\\x");
+    support_sql_hex(sql, value->data, value->len);
+    support_sql_add(sql, "'::bytea");
+    if (binary)
+        return;
+    support_sql_add(sql, ", '");
+    support_sql_add(sql, l->session->encoding);
+    support_sql_add(sql, "')");
+    if (c != NULL) {
+        support_sql_add(sql, "::");
+        support_sql_add(sql, c->declared_type);
+    }
+}
+
+static bool ask_for_more(struct renkei_cursor *c) {
+    char sql[64];
+    PGconn *connection = c->session->connection;
+    snprintf(sql, sizeof sql, "FETCH FORWARD %d FROM renkei_rows", c->fetch_rows);
+    if (!PQsendQueryParams(connection, sql, 0, NULL, NULL, NULL, NULL, 0) ||
+        !PQpipelineSync(connection))
+        return false;
+    c->asked[c->in_flight++] = c->fetch_rows;
+    return true;
+}
+
+static enum renkei_status start_cursor(struct renkei_session *s, struct support_sql *select,
+                                       struct renkei_fault *fault) {
+    struct renkei_cursor *c = &s->cursor;
+    struct support_sql sql = {0};
+    enum renkei_status status = RENKEI_OK;
+    if (!s->in_snapshot) {
+        status = command(s, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", c->table, fault);
+        c->own_transaction = status == RENKEI_OK;
+    }
+    support_sql_add(&sql, "DECLARE renkei_rows NO SCROLL CURSOR FOR ");
+    support_sql_bytes(&sql, select->text, select->len);
+    if (status == RENKEI_OK)
+        status = support_sql_check(&sql, fault);
+    if (status == RENKEI_OK)
+        status = command(s, sql.text, c->table, fault);
+    if (status == RENKEI_OK && s->switches)
+        status = set_encoding(s, s->encoding, fault);
+    support_sql_done(&sql);
+    if (status != RENKEI_OK)
+        return status;
+    c->fetch_rows = FETCH_ROWS_FIRST;
+    c->pipelined = PQenterPipelineMode(s->connection) == 1;
+    if (!c->pipelined || !ask_for_more(c) || !ask_for_more(c))
+        return query_fault(s, NULL, c->table, fault);
+    return RENKEI_OK;
+}
+
+static enum renkei_status start_whole(struct renkei_session *s, const char *sql,
+                                      struct renkei_fault *fault) {
+    struct renkei_cursor *c = &s->cursor;
+    PGresult *result = PQexecParams(s->connection, sql, 0, NULL, NULL, NULL, NULL, 0);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK)
+        return query_fault(s, result, c->table, fault);
+    c->result = result;
+    c->ended = true;
+    return RENKEI_OK;
+}
+
+static enum renkei_status postgresql_query(struct renkei_session *s,
+                                           const struct renkei_query *query,
+                                           struct renkei_cursor **ret_cursor,
+                                           struct renkei_fault *fault) {
+    struct renkei_cursor *c = &s->cursor;
+    if (c->open)
+        return support_fault(fault, RENKEI_INTERNAL, 0, NULL, "%s: a cursor is open already",
+                             query->table);
+    atomic_store(&s->cancelled, false);
+    struct support_table *t = support_table_find(s->tables, query->schema, query->table);
+    enum renkei_status status = RENKEI_OK;
+    if (t == NULL)
+        status = describe(s, query->schema, query->table, &t, fault);
+    if (status != RENKEI_OK)
+        return status;
+    struct literal_context context = {s, t};
+    struct support_dialect dialect = {'"', true, literal, &context};
+    struct support_sql sql = {0};
+    bool whole = !s->switches && (query->key_row_count > 0 ||
+                                  (query->rows_max > 0 && query->rows_max <= RENKEI_BATCH_ROWS_MAX));
+    *c = (struct renkei_cursor){.session = s, .table = t->table};
+    status = support_select(&dialect, query, &sql, fault);
+    if (status == RENKEI_OK)
+        status = support_batch_init(&c->batch, query->column_count, fault);
+    if (status == RENKEI_OK) {
+        c->open = true;
+        status = whole ? start_whole(s, sql.text, fault) : start_cursor(s, &sql, fault);
+    }
+    support_sql_done(&sql);
+    if (status == RENKEI_OK)
+        *ret_cursor = c;
+    else
+        postgresql_finish(c);
+    return status;
+}
+
+/* --- rows --- */
+
+static int hex_digit(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* bytea's text form, \x and hexadecimal digits, back to the bytes. */
+static bool write_bytes(uint8_t *at, const char *text, size_t len, uint32_t *ret_len) {
+    if (len < 2 || text[0] != '\\' || text[1] != 'x' || len % 2 != 0)
+        return false;
+    for (size_t i = 2; i < len; i += 2) {
+        int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        *at++ = (uint8_t)(high << 4 | low);
+    }
+    *ret_len = (uint32_t)(len - 2) / 2;
+    return true;
+}
+
+static enum renkei_status add_row(struct renkei_cursor *c, struct renkei_fault *fault) {
+    const PGresult *r = c->result;
+    uint32_t columns = c->batch.column_count;
+    size_t total = 0;
+    for (uint32_t i = 0; i < columns; i++) {
+        size_t len = (size_t)PQgetlength(r, c->row, (int)i);
+        size_t cell = PQftype(r, (int)i) == OID_BYTEA ? len / 2 : len;
+        if (cell > RENKEI_CELL_BYTES_MAX)
+            return support_cell_too_long(PQfname(r, (int)i), cell, fault);
+        total += len;
+    }
+    enum renkei_status status = support_batch_reserve(&c->batch, total, fault);
+    if (status != RENKEI_OK)
+        return status;
+    for (uint32_t i = 0; i < columns; i++) {
+        uint32_t len = (uint32_t)PQgetlength(r, c->row, (int)i);
+        const char *text = PQgetvalue(r, c->row, (int)i);
+        if (len == 0 && PQgetisnull(r, c->row, (int)i)) {
+            support_batch_null(&c->batch, i);
+            continue;
+        }
+        if (PQftype(r, (int)i) != OID_BYTEA)
+            memcpy(support_batch_at(&c->batch), text, len);
+        else if (!write_bytes(support_batch_at(&c->batch), text, len, &len))
+            return support_fault(fault, RENKEI_QUERY, 0, NULL,
+                                 "column %s: bytea in a form that is not hex", PQfname(r, (int)i));
+        support_batch_cell(&c->batch, i, len);
+    }
+    support_batch_row_end(&c->batch);
+    return RENKEI_OK;
+}
+
+/* The size of the next FETCH, by what rows weighed in this one. */
+static void adapt(struct renkei_cursor *c, int rows, size_t bytes) {
+    if (rows == 0)
+        return;
+    size_t each = bytes / (size_t)rows + 1;
+    size_t fit = FETCH_BYTES / each;
+    c->fetch_rows = fit < 1 ? 1 : fit > FETCH_ROWS_MAX ? FETCH_ROWS_MAX : (int)fit;
+}
+
+/* The answer to the oldest FETCH in flight, and a new FETCH in its place. */
+static enum renkei_status receive(struct renkei_cursor *c, struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    PGconn *connection = s->connection;
+    PGresult *result = PQgetResult(connection);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
+        c->ended = true;
+        return query_fault(s, result, c->table, fault);
+    }
+    PGresult *rest;
+    bool synced = false;
+    while (!synced && PQstatus(connection) == CONNECTION_OK) {
+        rest = PQgetResult(connection);
+        synced = PQresultStatus(rest) == PGRES_PIPELINE_SYNC;
+        PQclear(rest);
+    }
+    c->result = result;
+    c->row = 0;
+    int asked = c->asked[0];
+    memmove(&c->asked[0], &c->asked[1], sizeof c->asked - sizeof c->asked[0]);
+    c->in_flight--;
+    if (!synced || PQstatus(connection) != CONNECTION_OK) {
+        c->ended = true;
+        return query_fault(s, NULL, c->table, fault);
+    }
+    if (PQntuples(result) < asked)
+        c->ended = true;
+    else if (!ask_for_more(c))
+        return query_fault(s, NULL, c->table, fault);
+    return RENKEI_OK;
+}
+
+static enum renkei_status postgresql_next(struct renkei_cursor *c, struct renkei_batch *ret_batch,
+                                          struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    enum renkei_status status = RENKEI_OK;
+    support_batch_clear(&c->batch);
+    if (atomic_load(&s->cancelled))
+        return support_fault(fault, RENKEI_CANCELLED, 0, NULL, "%s: cancelled", c->table);
+    if (c->result == NULL && c->ended)
+        return RENKEI_END;
+    if (c->result == NULL)
+        status = receive(c, fault);
+    if (status != RENKEI_OK)
+        return status;
+    int count = PQntuples(c->result);
+    while (c->row < count && !support_batch_full(&c->batch)) {
+        status = add_row(c, fault);
+        if (status != RENKEI_OK)
+            return status;
+        c->row++;
+    }
+    if (c->row == count) {
+        adapt(c, (int)c->batch.rows, c->batch.used);
+        PQclear(c->result);
+        c->result = NULL;
+    }
+    if (c->batch.rows == 0)
+        return RENKEI_END;
+    support_batch_view(&c->batch, ret_batch);
+    return RENKEI_OK;
+}
+
+__attribute__((visibility("default"))) extern const struct renkei_connector renkei_connector;
+
+const struct renkei_connector renkei_connector = {
+    .magic = {RENKEI_CONNECTOR_MAGIC, RENKEI_CONNECTOR_ABI_VERSION,
+              sizeof(struct renkei_connector), 0},
+    .name = "postgresql",
+    .version = "1",
+    .description = "PostgreSQL, by libpq",
+    .capabilities = RENKEI_CAN_SNAPSHOT | RENKEI_CAN_CANCEL | RENKEI_CAN_KEY_RANGE |
+                    RENKEI_CAN_WATERMARK | RENKEI_CAN_RIGHTS,
+    .options = option_specs,
+    .open = postgresql_open,
+    .close = postgresql_close,
+    .server = postgresql_server,
+    .tables = postgresql_tables,
+    .columns = postgresql_columns,
+    .rights = postgresql_rights,
+    .begin = postgresql_begin,
+    .end = postgresql_end,
+    .query = postgresql_query,
+    .next = postgresql_next,
+    .finish = postgresql_finish,
+    .cancel = postgresql_cancel,
+};
