@@ -14,7 +14,7 @@ static void put_text(struct buffer *out, const char *prefix, const char *text) {
     if (text == NULL)
         buffer_append_text(out, "null");
     else
-        json_string(bytes_text(text), out);
+        value_json_string(bytes_text(text), out);
 }
 
 static const char *source_name(enum renkei_type type) {

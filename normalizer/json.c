@@ -39,7 +39,7 @@ int json_compare_names(struct bytes a, struct bytes b) {
     return i < a.len ? 1 : j < b.len ? -1 : 0;
 }
 
-void json_string(struct bytes text, struct buffer *out) {
+void value_json_string(struct bytes text, struct buffer *out) {
     buffer_append_byte(out, '"');
     for (size_t i = 0; i < text.len; i++) {
         static const char from[] = "\b\t\n\f\r\"\\";
@@ -166,7 +166,7 @@ static bool read_string(struct reader *r, struct buffer *out) {
     buffer_init(&text, RENKEI_CELL_BYTES_MAX);
     if (!read_text(r, &text))
         return false;
-    json_string(buffer_bytes(&text), out);
+    value_json_string(buffer_bytes(&text), out);
     return true;
 }
 
@@ -269,7 +269,7 @@ static bool read_object(struct reader *r, struct buffer *out) {
             return false; /* twice the same name: which value would be meant? */
         if (i > 0)
             buffer_append_byte(out, ',');
-        json_string(bytes_of(object.bytes.data + member->name_at, member->name_len), out);
+        value_json_string(bytes_of(object.bytes.data + member->name_at, member->name_len), out);
         buffer_append_byte(out, ':');
         buffer_append(out, object.bytes.data + member->value_at, member->value_len);
     }
@@ -331,7 +331,7 @@ static bool read_value(struct reader *r, struct buffer *out) {
     return good;
 }
 
-bool json_canonical(struct bytes text, struct buffer *out, bool *ret_inexact) {
+bool value_json_canonical(struct bytes text, struct buffer *out, bool *ret_inexact) {
     struct reader r = {.at = text.data, .end = text.data + text.len};
     size_t before = out->len;
     bool good = text_utf8_valid(text) && read_value(&r, out);
@@ -354,7 +354,7 @@ static bool read_array_item(struct reader *r, struct buffer *text, struct buffer
                 return false;
             buffer_append_byte(text, *r->at++);
         }
-        json_string(buffer_bytes(text), out);
+        value_json_string(buffer_bytes(text), out);
         return take(r, '"');
     }
     while (r->at < r->end && memchr(",{}\"", *r->at, 4) == NULL) {
@@ -367,7 +367,7 @@ static bool read_array_item(struct reader *r, struct buffer *text, struct buffer
     if (bytes_equal(buffer_bytes(text), BYTES_LITERAL("NULL")))
         buffer_append_text(out, "null");
     else
-        json_string(buffer_bytes(text), out);
+        value_json_string(buffer_bytes(text), out);
     return true;
 }
 

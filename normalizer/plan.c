@@ -220,7 +220,7 @@ static enum error_code finish_fields(struct plan *plan, struct error *err) {
         buffer_init(&prefix, 16 * RENKEI_NAME_BYTES_MAX);
         if (i > 0)
             buffer_append_byte(&prefix, ',');
-        json_string(bytes_text(field->field.name), &prefix);
+        value_json_string(bytes_text(field->field.name), &prefix);
         buffer_append_byte(&prefix, ':');
         field->prefix = prefix.failed ? bytes_of(NULL, 0)
                                       : arena_bytes(plan->arena, buffer_bytes(&prefix));

@@ -145,10 +145,10 @@ static void write_json(const struct value_rule *rule, struct bytes raw, struct v
     struct bytes text = text_of(rule, raw, notes);
     bool inexact = false;
     bool good = rule->source == RENKEI_TYPE_ARRAY ? json_from_array(text, &canonical)
-                                                  : json_canonical(text, &canonical, &inexact);
+                                                  : value_json_canonical(text, &canonical, &inexact);
     if (!good)
         note(notes, inexact ? REASON_BIG_NUMBER : REASON_NOT_CANONICAL);
-    json_string(good ? buffer_bytes(&canonical) : text, out);
+    value_json_string(good ? buffer_bytes(&canonical) : text, out);
 }
 
 static enum value_type write_string(const struct value_rule *rule, struct bytes raw,
@@ -183,7 +183,7 @@ static enum value_type write_number_text(struct bytes text, struct value_notes *
         return VALUE_NUMBER;
     case NUMBER_SPECIAL:
         note(notes, REASON_NOT_A_NUMBER);
-        json_string(text, out);
+        value_json_string(text, out);
         return VALUE_STRING;
     case NUMBER_BAD:
         break;
@@ -328,7 +328,7 @@ static enum value_type write_date(const struct value_rule *rule, struct bytes ra
         note(notes, REASON_ERA_OVERRUN);
         if (rule->era == MAPPING_ERA_REJECT)
             return refuse(notes, out);
-        json_string(buffer_bytes(&notes->scratch), out); /* only texts have eras */
+        value_json_string(buffer_bytes(&notes->scratch), out); /* only texts have eras */
         return VALUE_STRING;
     case DATE_BAD:
         break;
