@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 
@@ -209,11 +210,22 @@ static enum error_code settle(struct pulling *p, struct error *err) {
         p->stopped = true;
         return ERROR_NONE;
     }
-    if (type != FRAME_SALTS || wire_read_u32(&r) != slot->count)
-        return host_bad_request(err);
-    enum error_code code = send_rows(p, slot, &r, err);
+    /* Both ends are of one build: what does not fit is memory gone wrong, and no state to go on
+     * from. The gateway sees this process end. */
+    if (type != FRAME_SALTS || wire_read_u32(&r) != slot->count ||
+        send_rows(p, slot, &r, err) != ERROR_NONE)
+        _exit(error_info(ERROR_PROTOCOL)->exit_status);
     p->totals.normalize_us += lap_us(&since);
-    return code;
+    return ERROR_NONE;
+}
+
+/* The gateway answers the oldest keys before it reads on, also before it reads our error: that
+ * answer must not be taken for the next request. */
+static void forget_salts(struct pulling *p) {
+    struct wire_reader r;
+    if (p->due)
+        (void)host_receive(p->host, &r);
+    p->due = false;
 }
 
 static enum error_code hand_over(struct pulling *p, struct error *err) {
@@ -494,6 +506,8 @@ enum error_code host_pull(struct host *h, struct wire_reader *r, struct error *e
         code = host_bad_request(err);
     if (code == ERROR_NONE)
         code = pull(p, err);
+    if (code != ERROR_NONE)
+        forget_salts(p);
     pulling_done(p);
     return code;
 }
