@@ -163,7 +163,8 @@ static uint32_t entry_once(uint32_t c, uint8_t seen[PLANE_BYTES]) {
     return marked_entry(c, first);
 }
 
-enum { GAIJI_ROW = 84, GAIJI_ROWS = 10, IBM_ROW = 82, IBM_CELL = 82 };
+enum { JIS_X_0212_ROW_LAST = 76, GAIJI_ROW = 84, GAIJI_ROWS = 10, IBM_ROW = 82, IBM_CELL = 82 };
+enum { BAR_ROW = 1, BAR_CELL = 34 }; /* 8FA2C3: ICU says U+00A6, PostgreSQL and glibc the wide one */
 
 enum error_code charset_fill_euc(const struct charset_cp932 *cp932, struct charset_euc *ret_table,
                                  struct error *err) {
@@ -187,7 +188,9 @@ enum error_code charset_fill_euc(const struct charset_cp932 *cp932, struct chars
                 c = ibm_extension[cell - IBM_CELL];
             else if (row == IBM_ROW + 1)
                 c = ibm_extension[94 - IBM_CELL + cell];
-            else
+            else if (row == BAR_ROW && cell == BAR_CELL)
+                c = 0xFFE4;
+            else if (row <= JIS_X_0212_ROW_LAST) /* behind it ICU has a vendor's rows of its own */
                 c = code_point(converter, raw, 3);
             ret_table->set3[row * 94 + cell] = entry_once(c, seen);
         }
