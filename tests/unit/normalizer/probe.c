@@ -120,7 +120,7 @@ static void print_json(void) {
     while (read_line()) {
         bool inexact = false;
         buffer_clear(&out);
-        if (json_canonical(bytes_text(line), &out, &inexact))
+        if (value_json_canonical(bytes_text(line), &out, &inexact))
             printf("%.*s\n", (int)out.len, (const char *)out.data);
         else
             puts(inexact ? "inexact" : "no");
