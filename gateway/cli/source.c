@@ -1,0 +1,487 @@
+/* Looking at a source database before and while it is mapped: discover, check, preview. */
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "gateway/cli/cli.h"
+#include "gateway/cli/output.h"
+#include "gateway/worker/worker.h"
+
+enum { YAML_BYTES_MAX = 1 << 20, PREVIEW_ROWS_DEFAULT = 3, SETTING_BYTES_MAX = 4096 };
+
+static void worker_free_scoped(struct worker **worker) {
+    worker_free(*worker);
+}
+#define SCOPED_WORKER __attribute__((cleanup(worker_free_scoped)))
+
+static void result_free_scoped(void *result) {
+    worker_result_free(*(const void **)result);
+}
+#define SCOPED_RESULT __attribute__((cleanup(result_free_scoped)))
+
+static void mapping_free_scoped(struct mapping **mapping) {
+    mapping_free(*mapping);
+}
+#define SCOPED_MAPPING __attribute__((cleanup(mapping_free_scoped)))
+
+/* The hospital's name stands in addresses only, which are shown here as an example. */
+static enum error_code open_worker(const char *mapping_path, const char *source,
+                                   struct worker **ret_worker, struct error *err) {
+    char program[PATH_MAX];
+    char plugins[PATH_MAX];
+    TRY(cli_program_path(CLI_WORKER, program, err));
+    TRY(cli_program_path(CLI_PLUGINS, plugins, err));
+    struct worker_config config = {.program = program,
+                                   .plugin_folder = plugins,
+                                   .mapping_path = mapping_path,
+                                   .hospital = "hospital",
+                                   .source = source};
+    return worker_new(&config, ret_worker, err);
+}
+
+/* --- discover ----------------------------------------------------------------------------------- */
+
+/* A text as a YAML scalar in double quotes. */
+static void yaml_text(struct buffer *out, const char *text) {
+    buffer_append_byte(out, '"');
+    for (; *text != '\0'; text++) {
+        if (*text == '"' || *text == '\\')
+            buffer_append_byte(out, '\\');
+        if ((uint8_t)*text < 0x20)
+            buffer_append_format(out, "\\x%02x", (unsigned)(uint8_t)*text);
+        else
+            buffer_append_byte(out, (uint8_t)*text);
+    }
+    buffer_append_byte(out, '"');
+}
+
+/* One --set NAME=VALUE. A name that ends in _file is a path, made absolute: the mapping may lie in
+ * another folder than the one this was typed in. */
+static enum error_code write_setting(const char *setting, struct buffer *out, struct error *err) {
+    const char *equals = strchr(setting, '=');
+    if (equals == NULL || equals == setting)
+        return error_set(err, ERROR_USAGE, "--set %s: expected NAME=VALUE", setting);
+    const char *value = equals + 1;
+    SCOPED_FREE char *absolute = NULL;
+    if (equals - setting > 5 && strncmp(equals - 5, "_file", 5) == 0) {
+        absolute = realpath(value, NULL);
+        if (absolute == NULL)
+            return error_set(err, ERROR_NOT_FOUND, "--set %s: there is no such file", setting);
+        value = absolute;
+    }
+    buffer_append_format(out, "  %.*s: ", (int)(equals - setting), setting);
+    yaml_text(out, value);
+    buffer_append_byte(out, '\n');
+    return ERROR_NONE;
+}
+
+/* The part of a mapping that says how to reach the source. */
+static enum error_code write_connection(const struct cli_call *call, struct buffer *out,
+                                        struct error *err) {
+    buffer_append_format(out, "source: %s\nconnector: %s\nconnection:\n",
+                         cli_value_or(call, "source", "main"), cli_value(call, "connector"));
+    for (size_t i = 0; i < cli_count(call, "set"); i++)
+        TRY(write_setting(cli_value_at(call, "set", i), out, err));
+    if (cli_value(call, "charset") != NULL)
+        buffer_append_format(out, "charset: %s\n", cli_value(call, "charset"));
+    return ERROR_NONE;
+}
+
+/* The patient's column is a guess that a person must confirm: the mapping says so. */
+static const char *guess_patient(const struct worker_table *table) {
+    static const char *const words[] = {"patient", "identification", "kanja", "患者", NULL};
+    for (size_t w = 0; words[w] != NULL; w++)
+        for (uint32_t c = 0; c < table->column_count; c++)
+            if (strcasestr(table->columns[c].name, words[w]) != NULL)
+                return table->columns[c].name;
+    return NULL;
+}
+
+static const char *first_date(const struct worker_table *table) {
+    for (uint32_t c = 0; c < table->column_count; c++)
+        if (table->columns[c].type == RENKEI_TYPE_DATE ||
+            table->columns[c].type == RENKEI_TYPE_TIMESTAMP ||
+            table->columns[c].type == RENKEI_TYPE_TIMESTAMP_ZONE)
+            return table->columns[c].name;
+    return NULL;
+}
+
+static void map_key(const struct worker_table *table, struct buffer *out) {
+    size_t keys = 0;
+    buffer_append_text(out, "    key: [");
+    for (int position = 1; position <= (int)table->column_count; position++)
+        for (uint32_t c = 0; c < table->column_count; c++)
+            if (table->columns[c].key_position == position) {
+                buffer_append_text(out, keys++ > 0 ? ", " : "");
+                yaml_text(out, table->columns[c].name);
+            }
+    if (keys == 0)
+        yaml_text(out, table->column_count > 0 ? table->columns[0].name : "");
+    buffer_append_text(out, keys == 0 ? "]   # no primary key: which columns name a row?\n" : "]\n");
+}
+
+static void map_table(const struct worker_table *table, struct buffer *out) {
+    buffer_append_text(out, "  - table: ");
+    yaml_text(out, table->table.name);
+    buffer_append_text(out, "\n    category: EMR01   # EMR01 to EMR16\n");
+    map_key(table, out);
+    const char *patient = guess_patient(table);
+    if (patient != NULL) {
+        buffer_append_text(out, "    patient: ");
+        yaml_text(out, patient);
+        buffer_append_text(out, "   # a guess: whose record is the row?\n");
+    } else {
+        buffer_append_text(out, "    # patient: which column says whose record the row is?\n");
+    }
+    if (first_date(table) != NULL) {
+        buffer_append_text(out, "    date: ");
+        yaml_text(out, first_date(table));
+        buffer_append_byte(out, '\n');
+    }
+}
+
+static void list_columns(json_t *rows, const struct worker_table *table) {
+    for (uint32_t c = 0; c < table->column_count; c++) {
+        const struct renkei_column *column = &table->columns[c];
+        json_t *row = json_pack("{s:s%, s:s%, s:s, s:s, s:b}", "table", table->table.name,
+                                strlen(table->table.name), "column", column->name,
+                                strlen(column->name), "type", column->declared_type, "charset",
+                                column->charset_name, "indexed", column->indexed);
+        if (column->key_position > 0)
+            json_object_set_new(row, "key", json_integer(column->key_position));
+        json_array_append_new(rows, row);
+    }
+}
+
+static bool wanted(const struct cli_call *call, const char *table) {
+    for (size_t i = 0; i < call->argument_count; i++)
+        if (strcmp(call->arguments[i], table) == 0)
+            return true;
+    return call->argument_count == 0;
+}
+
+static enum error_code look_around(const struct cli_call *call, struct worker *worker,
+                                   struct buffer *mapping, struct error *err) {
+    SCOPED_RESULT const struct worker_description *all = NULL;
+    SCOPED_JSON json_t *rows = json_array();
+    TRY(worker_describe(worker, &all, err));
+    buffer_append_text(mapping, "tables:\n");
+    for (size_t i = 0; i < all->table_count; i++) {
+        SCOPED_RESULT const struct worker_table *table = NULL;
+        if (!wanted(call, all->tables[i].table.name))
+            continue;
+        TRY(worker_columns(worker, all->tables[i].table.schema, all->tables[i].table.name, &table,
+                           err));
+        list_columns(rows, table);
+        map_table(table, mapping);
+    }
+    if (json_array_size(rows) == 0)
+        return error_set(err, ERROR_SOURCE_TABLE, "the account sees %zu tables, none of the name",
+                         all->table_count);
+    if (!call->json)
+        printf("%s %s, charset %s\n\n", all->server.product, all->server.version,
+               *all->server.charset != '\0' ? all->server.charset : "not declared");
+    static const struct output_column columns[] = {
+        {"table", "table", false},     {"column", "column", false}, {"type", "type", false},
+        {"charset", "charset", false}, {"key", "key", true},        {NULL, NULL, false}};
+    output_table(call, columns, rows);
+    return ERROR_NONE;
+}
+
+/* Adds the mapping to the folder's gateway.yaml, if it is one that `renkei init` wrote. */
+static enum error_code add_source(const struct cli_call *call, const char *mapping_path,
+                                  struct error *err) {
+    char path[PATH_MAX];
+    TRY(cli_path(cli_folder(call), "gateway.yaml", path, err));
+    if (access(path, F_OK) != 0)
+        return ERROR_NONE;
+    SCOPED_BUFFER struct buffer text;
+    buffer_init(&text, YAML_BYTES_MAX + PATH_MAX);
+    TRY(file_read(path, &text, YAML_BYTES_MAX, err));
+    buffer_append_byte(&text, '\0');
+    TRY(buffer_check(&text, path, err));
+    text.len--;
+    SCOPED_FREE char *absolute = realpath(mapping_path, NULL);
+    const char *name = absolute != NULL ? absolute : mapping_path;
+    if (strstr((const char *)text.data, name) != NULL)
+        return ERROR_NONE;
+    if (strstr((const char *)text.data, "\nsources:") == NULL)
+        buffer_append_text(&text, "sources:                # one mapping file a database\n");
+    buffer_append_text(&text, "  - mapping: ");
+    yaml_text(&text, name);
+    buffer_append_text(&text, "\n    interval: 10m\n");
+    TRY(buffer_check(&text, path, err));
+    TRY(file_replace(path, buffer_bytes(&text), 0644, err));
+    fprintf(stderr, "added to %s\n", path);
+    return ERROR_NONE;
+}
+
+/* The worker wants a mapping with a table; while there is none it gets one that is never read. */
+static enum error_code discover_with(const struct cli_call *call, const char *temporary,
+                                     struct buffer *mapping, struct error *err) {
+    SCOPED_WORKER struct worker *worker = NULL;
+    SCOPED_BUFFER struct buffer first;
+    buffer_init(&first, YAML_BYTES_MAX);
+    buffer_append(&first, mapping->data, mapping->len);
+    buffer_append_text(&first, "tables:\n  - table: t\n    category: EMR01\n    key: [k]\n");
+    TRY(buffer_check(&first, "mapping", err));
+    TRY(file_create(temporary, buffer_bytes(&first), 0600, err));
+    TRY(open_worker(temporary, cli_value_or(call, "source", "main"), &worker, err));
+    return look_around(call, worker, mapping, err);
+}
+
+static enum error_code run_discover(const struct cli_call *call, struct error *err) {
+    const char *path = cli_value(call, "mapping");
+    if (path != NULL && access(path, F_OK) == 0)
+        return error_set(err, ERROR_EXISTS, "%s is there already", path);
+    SCOPED_BUFFER struct buffer mapping;
+    buffer_init(&mapping, YAML_BYTES_MAX);
+    TRY(write_connection(call, &mapping, err));
+    char folder[] = "/tmp/renkei-discover-XXXXXX";
+    char temporary[sizeof folder + 16];
+    if (mkdtemp(folder) == NULL)
+        return error_set(err, ERROR_IO, "%s: cannot be made", folder);
+    snprintf(temporary, sizeof temporary, "%s/mapping.yaml", folder);
+    enum error_code code = discover_with(call, temporary, &mapping, err);
+    unlink(temporary);
+    rmdir(folder);
+    if (code != ERROR_NONE || path == NULL)
+        return code;
+    TRY(buffer_check(&mapping, path, err));
+    TRY(file_create(path, buffer_bytes(&mapping), 0644, err));
+    fprintf(stderr, "written: %s; read it before you trust it, then 'renkei preview %s'\n", path,
+            path);
+    return add_source(call, path, err);
+}
+
+static const struct cli_option discover_options[] = {
+    {"connector", "NAME", "mysql, postgresql, odbc or another plugin", true, false},
+    {"set", "NAME=VALUE", "an option of the connector: socket, host, user", true, true},
+    {"charset", "NAME", "where the source declares none (SQL_ASCII, ODBC)", false, false},
+    {"source", "NAME", "its name in addresses (default: main)", false, false},
+    {"mapping", "FILE", "write a mapping, and add it to gateway.yaml", false, false},
+    CLI_OPTION_FOLDER,
+    CLI_OPTIONS_COMMON};
+
+const struct cli_command cli_discover = {
+    "discover", "Connect a database", "[TABLE...]", 0, CLI_ARGUMENTS_MAX,
+    "list tables and columns, write a mapping to start from",
+    "renkei discover --connector mysql --set socket=/run/mysqld/mysqld.sock \\\n"
+    "      --set user=renkei --set password_file=emr.password --set database=emr \\\n"
+    "      --mapping main.yaml",
+    discover_options, run_discover};
+
+/* --- check -------------------------------------------------------------------------------------- */
+
+static void add_finding(json_t *rows, const char *level, const char *object, const char *finding) {
+    json_array_append_new(
+        rows, json_pack("{s:s, s:s, s:s}", "level", level, "object", object, "finding", finding));
+}
+
+static enum error_code check_source(struct worker *worker, const char *object, json_t *rows,
+                                    struct error *err) {
+    SCOPED_RESULT const struct worker_description *all = NULL;
+    char finding[1024];
+    TRY(worker_describe(worker, &all, err));
+    snprintf(finding, sizeof finding, "%s %s answers", all->server.product, all->server.version);
+    add_finding(rows, "ok", object, finding);
+    for (size_t i = 0; i < all->right_count; i++) {
+        if (all->rights[i].write != 1)
+            continue;
+        snprintf(finding, sizeof finding, "the account may do more than read: %s",
+                 all->rights[i].text);
+        add_finding(rows, "warning", object, finding);
+    }
+    return ERROR_NONE;
+}
+
+static enum error_code check_table(struct worker *worker, const char *table, json_t *rows,
+                                   struct error *err) {
+    SCOPED_RESULT const struct worker_plan *plan = NULL;
+    TRY(worker_plan(worker, table, &plan, err));
+    char finding[512];
+    snprintf(finding, sizeof finding, "%zu fields from %u columns, about %lld rows",
+             plan->field_count, plan->column_count, (long long)plan->rows_estimate);
+    add_finding(rows, "ok", table, finding);
+    if (plan->transactional == 0) {
+        snprintf(finding, sizeof finding,
+                 "engine %s has no snapshots: it is read in short key ranges", plan->engine);
+        add_finding(rows, "warning", table, finding);
+    }
+    return ERROR_NONE;
+}
+
+/* Every table is looked at, so that one run shows all that is wrong; the first error is the
+ * command's. */
+static enum error_code check_mapping(const char *path, json_t *rows, struct error *err) {
+    SCOPED_MAPPING struct mapping *mapping = NULL;
+    SCOPED_WORKER struct worker *worker = NULL;
+    TRY(mapping_load(path, &mapping, err));
+    TRY(open_worker(path, mapping->source, &worker, err));
+    TRY(check_source(worker, path, rows, err));
+    enum error_code code = ERROR_NONE;
+    for (size_t t = 0; t < mapping->table_count; t++) {
+        struct error wrong = {0};
+        if (check_table(worker, mapping->tables[t].table, rows, &wrong) == ERROR_NONE)
+            continue;
+        add_finding(rows, "error", mapping->tables[t].table, wrong.message);
+        if (code == ERROR_NONE && err != NULL)
+            *err = wrong;
+        code = code == ERROR_NONE ? wrong.code : code;
+    }
+    return code;
+}
+
+static enum error_code run_check(const struct cli_call *call, struct error *err) {
+    SCOPED_JSON json_t *rows = json_array();
+    enum error_code code = ERROR_NONE;
+    for (size_t i = 0; i < call->argument_count; i++) {
+        struct error wrong = {0};
+        if (check_mapping(call->arguments[i], rows, &wrong) == ERROR_NONE)
+            continue;
+        if (code == ERROR_NONE && err != NULL)
+            *err = wrong;
+        code = code == ERROR_NONE ? wrong.code : code;
+    }
+    static const struct output_column columns[] = {{"level", "level", false},
+                                                   {"object", "object", false},
+                                                   {"finding", "finding", false},
+                                                   {NULL, NULL, false}};
+    if (json_array_size(rows) > 0)
+        output_table(call, columns, rows);
+    return code;
+}
+
+static const struct cli_option check_options[] = {CLI_OPTIONS_COMMON};
+
+const struct cli_command cli_check = {
+    "check", "Connect a database", "MAPPING...", 1, CLI_ARGUMENTS_MAX,
+    "compare a mapping with its database, without reading a row", "renkei check main.yaml",
+    check_options, run_check};
+
+/* --- preview ------------------------------------------------------------------------------------ */
+
+/* Bytes as they are where they are ASCII, \xHH where they are not: what the source really holds. */
+static void raw_text(struct bytes cell, struct buffer *out) {
+    for (size_t i = 0; i < cell.len; i++) {
+        uint8_t byte = cell.data[i];
+        if (byte >= 0x20 && byte < 0x7F && byte != '\\')
+            buffer_append_byte(out, byte);
+        else
+            buffer_append_format(out, "\\x%02X", byte);
+    }
+}
+
+static json_t *raw_json(const struct worker_preview_row *row, const struct worker_plan *plan) {
+    json_t *raw = json_object();
+    for (uint32_t c = 0; c < plan->column_count; c++) {
+        SCOPED_BUFFER struct buffer text;
+        SCOPED_BUFFER struct buffer name;
+        buffer_init(&text, RENKEI_CELL_BYTES_MAX * (size_t)4);
+        buffer_init(&name, RENKEI_NAME_BYTES_MAX * 4 + 1);
+        /* A column's name may be raw bytes, too. */
+        if (text_utf8_valid(bytes_text(plan->columns[c])))
+            buffer_append_text(&name, plan->columns[c]);
+        else
+            raw_text(bytes_text(plan->columns[c]), &name);
+        buffer_append_byte(&name, '\0');
+        json_t *value = json_null();
+        if (row->cells[c].data != NULL) {
+            raw_text(bytes_of(row->cells[c].data, row->cells[c].len), &text);
+            value = json_stringn(text.data != NULL ? (const char *)text.data : "", text.len);
+        }
+        json_object_set_new(raw, (const char *)name.data, value);
+    }
+    return raw;
+}
+
+static json_t *row_json(const char *table, const struct worker_preview_row *row,
+                        const struct worker_plan *plan) {
+    json_t *shown = json_pack("{s:s, s:o}", "table", table, "raw", raw_json(row, plan));
+    if (row->quarantined)
+        json_object_set_new(shown, "quarantined", json_true());
+    else
+        json_object_set_new(
+            shown, "document",
+            json_loadb((const char *)row->document.data, row->document.len, 0, NULL));
+    json_t *reasons = json_array();
+    for (size_t i = 0; i < row->reason_count; i++) {
+        const struct normalized_reason *reason = &row->reasons[i];
+        const char *column = reason->column < plan->column_count ? plan->columns[reason->column] : "";
+        json_array_append_new(reasons, json_pack("{s:s, s:s, s:I}", "column", column, "reason",
+                                                 reason_name(reason->reason), "count",
+                                                 (json_int_t)reason->count));
+    }
+    json_object_set_new(shown, "reasons", reasons);
+    return shown;
+}
+
+static void print_side_by_side(const json_t *shown) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(json_object_get(shown, "raw"), name, value)
+        printf("  %-20s %s\n", name, json_is_string(value) ? json_string_value(value) : "NULL");
+    if (json_is_true(json_object_get(shown, "quarantined"))) {
+        printf("  -> quarantined\n");
+    } else {
+        SCOPED_FREE char *text =
+            json_dumps(json_object_get(shown, "document"), JSON_INDENT(2) | JSON_SORT_KEYS);
+        printf("  -> %s\n", text != NULL ? text : "");
+    }
+    size_t i;
+    json_t *reason;
+    json_array_foreach(json_object_get(shown, "reasons"), i, reason)
+        printf("  note: %s in column %s\n", cli_json_text(reason, "reason"),
+               cli_json_text(reason, "column"));
+    putchar('\n');
+}
+
+static enum error_code preview_table(const struct cli_call *call, struct worker *worker,
+                                     const char *table, uint32_t rows, json_t *list,
+                                     struct error *err) {
+    SCOPED_RESULT const struct worker_preview *preview = NULL;
+    TRY(worker_preview(worker, table, rows, &preview, err));
+    if (!call->json)
+        printf("%s: %zu rows, raw and as they will be\n\n", table, preview->row_count);
+    for (size_t i = 0; i < preview->row_count; i++) {
+        json_t *shown = row_json(table, &preview->rows[i], preview->plan);
+        if (!call->json)
+            print_side_by_side(shown);
+        json_array_append_new(list, shown);
+    }
+    return ERROR_NONE;
+}
+
+static enum error_code run_preview(const struct cli_call *call, struct error *err) {
+    SCOPED_MAPPING struct mapping *mapping = NULL;
+    SCOPED_WORKER struct worker *worker = NULL;
+    SCOPED_JSON json_t *list = json_array();
+    unsigned long rows = 0;
+    const char *path = call->arguments[0];
+    TRY(cli_number(call, "rows", 1, WORKER_PREVIEW_ROWS_MAX, PREVIEW_ROWS_DEFAULT, &rows, err));
+    TRY(mapping_load(path, &mapping, err));
+    TRY(open_worker(path, mapping->source, &worker, err));
+    for (size_t t = 0; t < mapping->table_count; t++) {
+        const char *table = mapping->tables[t].table;
+        if (call->argument_count == 1 || strcmp(call->arguments[1], table) == 0)
+            TRY(preview_table(call, worker, table, (uint32_t)rows, list, err));
+    }
+    if (call->argument_count == 2 && mapping_find(mapping, call->arguments[1]) == NULL)
+        return error_set(err, ERROR_NOT_FOUND, "%s: the mapping has no table '%s'", path,
+                         call->arguments[1]);
+    if (call->json)
+        output_json(list);
+    return ERROR_NONE;
+}
+
+static const struct cli_option preview_options[] = {
+    {"rows", "N", "how many rows of each table (default: 3)", false, false}, CLI_OPTIONS_COMMON};
+
+const struct cli_command cli_preview = {
+    "preview", "Connect a database", "MAPPING [TABLE]", 1, 2,
+    "show patients' rows as they will be: raw bytes beside JSON",
+    "renkei preview main.yaml visits --rows 5", preview_options, run_preview};
