@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/bytes.h"
 #include "base/error.h"
 
 enum { CLI_OPTIONS_MAX = 16, CLI_ARGUMENTS_MAX = 64, CLI_REPEATS_MAX = 32 };
@@ -95,6 +96,10 @@ MUST_CHECK enum error_code cli_program_path(enum cli_program what, char *ret_pat
 MUST_CHECK enum error_code cli_admin(const struct cli_call *call, const char *method,
                                      const char *path, const json_t *body, json_t **ret_answer,
                                      struct error *err);
+
+/* Adds an item (whole lines) under a top-level list of a YAML text, whose key is made where it is
+ * missing. Only for files in the shape that `renkei init` writes. */
+void cli_yaml_add(struct buffer *text, const char *key, const char *item);
 
 /* Members of an object, or the given stand-in. */
 const char *cli_json_text(const json_t *object, const char *name);

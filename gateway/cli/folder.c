@@ -70,6 +70,29 @@ enum error_code cli_admin(const struct cli_call *call, const char *method, const
     return http_json(request, body, ret_answer, err);
 }
 
+void cli_yaml_add(struct buffer *text, const char *key, const char *item) {
+    char line[64];
+    snprintf(line, sizeof line, "\n%s:", key);
+    buffer_append_byte(text, '\0');
+    if (text->failed)
+        return;
+    text->len--;
+    const char *found = strstr((const char *)text->data, line);
+    const char *end = found != NULL ? strchr(found + 1, '\n') : NULL;
+    size_t at = end != NULL ? (size_t)(end + 1 - (const char *)text->data) : text->len;
+    char *rest = strdup((const char *)text->data + at);
+    text->len = at;
+    if (rest == NULL) {
+        text->failed = true;
+        return;
+    }
+    if (end == NULL)
+        buffer_append_format(text, "%s:\n", key);
+    buffer_append_text(text, item);
+    buffer_append_text(text, rest);
+    free(rest);
+}
+
 const char *cli_json_text(const json_t *object, const char *name) {
     const char *text = json_string_value(json_object_get(object, name));
     return text != NULL ? text : "";

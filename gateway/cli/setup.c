@@ -117,10 +117,7 @@ static enum error_code write_gateway_config(const struct plan *plan, struct erro
                          "node_socket: node/node.sock\n"
                          "genesis: node/genesis.json\n"
                          "signer: signer.pem\n"
-                         "vault: vault\n"
-                         "sources:                # one mapping file a database\n"
-                         "  - mapping: main.yaml\n"
-                         "    interval: 10m\n");
+                         "vault: vault\n");
     TRY(buffer_check(&text, "gateway.yaml", err));
     char path[PATH_MAX];
     TRY(cli_path(plan->folder, "gateway.yaml", path, err));
@@ -226,8 +223,8 @@ static enum error_code make_folder(const struct plan *plan, struct error *err) {
     char node_folder[PATH_MAX];
     TRY(cli_path(plan->folder, "node", node_folder, err));
     struct genesis_validator validator;
-    TRY(setup_node_create(node_folder, plan->hospital,
-                          plan->node != NULL ? plan->node : "127.0.0.1:0", &validator, err));
+    TRY(setup_node(node_folder, plan->hospital, plan->node != NULL ? plan->node : "127.0.0.1:0",
+                   clock_wall_ms(), &validator, err));
     if (plan->join)
         return write_member(plan, &validator, &submitter, err);
     return found_alone(plan, &validator, &submitter, err);
@@ -243,11 +240,11 @@ static void say_next_steps(const struct plan *plan) {
     }
     printf("%s is ready: a chain of one node (its proofs are self-attested) and a gateway.\n\n"
            "Next, in %s:\n"
-           "  1. write main.yaml: the connection to your database and the tables (docs/operator.md;\n"
-           "     renkei discover main.yaml --suggest helps)\n"
-           "  2. renkei check         does it reach the database, do the tables fit?\n"
-           "  3. renkei start         runs node and gateway\n"
-           "  4. renkei sync          anchors every record\n",
+           "  1. renkei discover --connector mysql --set ... --mapping main.yaml\n"
+           "                             looks at your database and writes a mapping; correct it\n"
+           "  2. renkei check main.yaml  does the mapping fit the tables?\n"
+           "  3. renkei start            runs node and gateway\n"
+           "  4. renkei sync             anchors every record\n",
            plan->hospital, plan->folder);
 }
 
@@ -410,8 +407,13 @@ static enum error_code add_hospital(const char *folder, const char *path, struct
         code = cli_path(folder, file, full, err);
         if (code == ERROR_NONE)
             code = file_replace(full, bytes_text(certificate), 0644, err);
-        buffer_append_format(config, "  - name: %s\n    url: %s\n    certificate: %s\n", name, url,
+        SCOPED_BUFFER struct buffer item;
+        buffer_init(&item, CONFIG_FILE_BYTES_MAX);
+        buffer_append_format(&item, "  - name: %s\n    url: %s\n    certificate: %s\n", name, url,
                              file);
+        buffer_append_byte(&item, '\0');
+        if (!item.failed)
+            cli_yaml_add(config, "hospitals", (const char *)item.data);
     }
     json_decref(member);
     return code;
@@ -433,7 +435,6 @@ static enum error_code run_join(const struct cli_call *call, struct error *err) 
         SCOPED_BUFFER struct buffer config;
         buffer_init(&config, CONFIG_FILE_BYTES_MAX);
         TRY(file_read(path, &config, CONFIG_FILE_BYTES_MAX, err));
-        buffer_append_text(&config, "hospitals:\n");
         for (size_t i = 0; i < cli_count(call, "member"); i++)
             TRY(add_hospital(folder, cli_value_at(call, "member", i), &config, err));
         TRY(buffer_check(&config, path, err));

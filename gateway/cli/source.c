@@ -206,14 +206,22 @@ static enum error_code add_source(const struct cli_call *call, const char *mappi
     TRY(buffer_check(&text, path, err));
     text.len--;
     SCOPED_FREE char *absolute = realpath(mapping_path, NULL);
-    const char *name = absolute != NULL ? absolute : mapping_path;
-    if (strstr((const char *)text.data, name) != NULL)
+    SCOPED_FREE char *folder = realpath(cli_folder(call), NULL);
+    if (absolute == NULL || folder == NULL)
+        return error_set(err, ERROR_IO, "%s: cannot be found again", mapping_path);
+    /* Within the folder by its relative name, so that the folder can be moved. */
+    size_t len = strlen(folder);
+    bool within = strncmp(absolute, folder, len) == 0 && absolute[len] == '/';
+    SCOPED_BUFFER struct buffer item;
+    buffer_init(&item, 2 * PATH_MAX);
+    buffer_append_text(&item, "  - mapping: ");
+    yaml_text(&item, within ? absolute + len + 1 : absolute);
+    buffer_append_text(&item, "\n    interval: 10m\n");
+    buffer_append_byte(&item, '\0');
+    TRY(buffer_check(&item, path, err));
+    if (strstr((const char *)text.data, (const char *)item.data) != NULL)
         return ERROR_NONE;
-    if (strstr((const char *)text.data, "\nsources:") == NULL)
-        buffer_append_text(&text, "sources:                # one mapping file a database\n");
-    buffer_append_text(&text, "  - mapping: ");
-    yaml_text(&text, name);
-    buffer_append_text(&text, "\n    interval: 10m\n");
+    cli_yaml_add(&text, "sources", (const char *)item.data);
     TRY(buffer_check(&text, path, err));
     TRY(file_replace(path, buffer_bytes(&text), 0644, err));
     fprintf(stderr, "added to %s\n", path);
