@@ -50,7 +50,7 @@ static enum error_code write_config(const char *folder, struct error *err) {
                                "vote_key: " SETUP_VOTE_KEY "\n"
                                "tls_key: " SETUP_TLS_KEY "\n"
                                "tls_certificate: " SETUP_TLS_CERTIFICATE "\n"
-                               "socket: node.socket\n";
+                               "socket: node.sock\n";
     return file_create(path.text, bytes_of(text, sizeof text - 1), 0644, err);
 }
 

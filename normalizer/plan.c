@@ -166,7 +166,7 @@ static enum error_code make_rule(struct plan *plan, uint32_t column,
 static int compare_fields(const void *a, const void *b) {
     const struct plan_field *left = a;
     const struct plan_field *right = b;
-    return json_compare_names(bytes_text(left->field.name), bytes_text(right->field.name));
+    return normalizer__json_compare_names(bytes_text(left->field.name), bytes_text(right->field.name));
 }
 
 static enum error_code add_field(struct plan *plan, const struct source *source,

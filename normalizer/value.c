@@ -144,7 +144,7 @@ static void write_json(const struct value_rule *rule, struct bytes raw, struct v
     buffer_init(&canonical, SCRATCH_BYTES_MAX);
     struct bytes text = text_of(rule, raw, notes);
     bool inexact = false;
-    bool good = rule->source == RENKEI_TYPE_ARRAY ? json_from_array(text, &canonical)
+    bool good = rule->source == RENKEI_TYPE_ARRAY ? normalizer__json_from_array(text, &canonical)
                                                   : value_json_canonical(text, &canonical, &inexact);
     if (!good)
         note(notes, inexact ? REASON_BIG_NUMBER : REASON_NOT_CANONICAL);

@@ -9,38 +9,102 @@
 #include "gateway/cli/cli.h"
 #include "gateway/cli/output.h"
 
-enum { POLL_MS = 100, JWK_BYTES_MAX = 4096, PAGES_MAX = 1000, PATH_BYTES = 1024 };
+enum { POLL_MS = 100, JWK_BYTES_MAX = 4096, PAGES_MAX = 1000, PATH_BYTES = 1024, START_ATTEMPTS_MAX = 10 };
 
 /* --- sync --------------------------------------------------------------------------------------- */
 
-struct totals {
-    unsigned long long read;
-    unsigned long long expected;
-    bool expected_known;
-};
-
-static struct totals add_up(const json_t *progress) {
-    struct totals t = {.expected_known = true};
-    size_t i;
-    json_t *source;
-    json_array_foreach(json_object_get(progress, "sources"), i, source) {
-        long long read = cli_json_number(source, "rowsRead", 0);
-        long long expected = cli_json_number(source, "rowsEstimate", -1);
-        t.read += (unsigned long long)read;
-        if (expected < 0)
-            t.expected_known = false;
-        else
-            t.expected += (unsigned long long)(expected > read ? expected : read);
-    }
-    return t;
+static const json_t *progress_of(const json_t *source) {
+    return json_object_get(source, "progress");
 }
 
-static enum error_code failed_source(const json_t *progress, const char *only, struct error *err) {
+static bool state_is(const json_t *source, const char *state) {
+    return strcmp(cli_json_text(progress_of(source), "state"), state) == 0;
+}
+
+static void show_progress(const struct cli_call *call, const json_t *answer, uint64_t elapsed_ms) {
+    struct output_progress line = {.what = "sync", .left_ms = 0};
     size_t i;
     json_t *source;
-    json_array_foreach(json_object_get(progress, "sources"), i, source) {
-        const json_t *problem = json_object_get(source, "error");
-        if (strcmp(cli_json_text(source, "state"), "failed") != 0 ||
+    json_array_foreach(json_object_get(answer, "sources"), i, source) {
+        const json_t *progress = progress_of(source);
+        long long read = cli_json_number(json_object_get(progress, "counts"), "read", 0);
+        long long expected = cli_json_number(progress, "rowsExpected", 0);
+        long long left_ms = cli_json_number(progress, "leftMs", 0);
+        line.done += (unsigned long long)read;
+        line.expected += (unsigned long long)(expected > read ? expected : read);
+        if (left_ms > line.left_ms)
+            line.left_ms = left_ms;
+        if (state_is(source, "reading"))
+            line.rate += (unsigned long long)cli_json_number(progress, "rowsPerSecond", 0);
+    }
+    output_progress(call, &line, elapsed_ms);
+}
+
+/* Polls until every pass has ended. */
+static enum error_code follow(const struct cli_call *call, json_t **ret_answer,
+                              struct error *err) {
+    uint64_t started_ms = clock_monotonic_ms();
+    for (;;) {
+        SCOPED_JSON json_t *answer = NULL;
+        TRY(cli_admin(call, "GET", "/admin/v1/sync", NULL, &answer, err));
+        show_progress(call, answer, clock_monotonic_ms() - started_ms + 1);
+        if (!json_is_true(json_object_get(answer, "running"))) {
+            output_progress_end(call);
+            *ret_answer = json_incref(answer);
+            return ERROR_NONE;
+        }
+        clock_sleep_ms(POLL_MS);
+    }
+}
+
+/* A pass that runs already began before this command was given, so it may have read past what the
+ * user has just changed: wait for its end, then start our own. */
+static enum error_code start_pass(const struct cli_call *call, const char *source,
+                                  struct error *err) {
+    SCOPED_JSON json_t *body = json_object();
+    if (source != NULL)
+        json_object_set_new(body, "source", json_string(source));
+    if (cli_flag(call, "declared"))
+        json_object_set_new(body, "declared", json_true());
+    if (cli_flag(call, "dry-run"))
+        json_object_set_new(body, "dryRun", json_true());
+    if (cli_value(call, "mode") != NULL)
+        json_object_set_new(body, "mode", json_string(cli_value(call, "mode")));
+    enum error_code code = ERROR_NONE;
+    for (int attempt = 0; attempt < START_ATTEMPTS_MAX; attempt++) {
+        SCOPED_JSON json_t *started = NULL;
+        SCOPED_JSON json_t *ended = NULL;
+        code = cli_admin(call, "POST", "/admin/v1/sync", body, &started, err);
+        if (code != ERROR_BUSY)
+            return code;
+        TRY(follow(call, &ended, err));
+    }
+    return code;
+}
+
+/* The rows of the table: one flat object a source. */
+static json_t *summary(const json_t *answer, const char *only) {
+    json_t *rows = json_array();
+    size_t i;
+    json_t *source;
+    json_array_foreach(json_object_get(answer, "sources"), i, source) {
+        const json_t *progress = progress_of(source);
+        json_t *row = json_pack("{s:s, s:s}", "source", cli_json_text(source, "source"), "state",
+                                cli_json_text(progress, "state"));
+        if (only == NULL || strcmp(cli_json_text(source, "source"), only) == 0)
+            json_array_append(rows, row);
+        json_object_update(row, json_object_get(progress, "counts"));
+        json_decref(row);
+    }
+    return rows;
+}
+
+static enum error_code failed_source(const json_t *answer, const char *only, struct error *err) {
+    size_t i;
+    json_t *source;
+    json_array_foreach(json_object_get(answer, "sources"), i, source) {
+        const json_t *problem = json_object_get(progress_of(source), "error");
+        if (!state_is(source, "failed") ||
             (only != NULL && strcmp(cli_json_text(source, "source"), only) != 0))
             continue;
         enum error_code code = error_code_from_name(cli_json_text(problem, "code"));
@@ -54,65 +118,29 @@ static enum error_code failed_source(const json_t *progress, const char *only, s
     return ERROR_NONE;
 }
 
-static void show_progress(const struct cli_call *call, const json_t *progress,
-                          uint64_t elapsed_ms) {
-    struct totals t = add_up(progress);
-    uint64_t rate = elapsed_ms > 0 ? t.read * 1000 / elapsed_ms : 0;
-    struct output_progress line = {
-        .what = "sync",
-        .done = t.read,
-        .expected = t.expected_known ? t.expected : 0,
-        .rate = rate,
-        .left_ms = t.expected_known && rate > 0 && t.expected >= t.read
-                       ? (long long)((t.expected - t.read) * 1000 / rate)
-                       : -1};
-    output_progress(call, &line, elapsed_ms);
-}
-
-/* Polls until every pass has ended. */
-static enum error_code follow(const struct cli_call *call, json_t **ret_progress,
-                              struct error *err) {
-    uint64_t started_ms = clock_monotonic_ms();
-    for (;;) {
-        SCOPED_JSON json_t *progress = NULL;
-        TRY(cli_admin(call, "GET", "/admin/v1/sync", NULL, &progress, err));
-        show_progress(call, progress, clock_monotonic_ms() - started_ms + 1);
-        if (!json_is_true(json_object_get(progress, "running"))) {
-            output_progress_end(call);
-            *ret_progress = json_incref(progress);
-            return ERROR_NONE;
-        }
-        clock_sleep_ms(POLL_MS);
-    }
-}
-
 static enum error_code run_sync(const struct cli_call *call, struct error *err) {
-    SCOPED_JSON json_t *body = json_object();
-    SCOPED_JSON json_t *started = NULL;
-    SCOPED_JSON json_t *progress = NULL;
     const char *source = call->argument_count > 0 ? call->arguments[0] : NULL;
-    if (source != NULL)
-        json_object_set_new(body, "source", json_string(source));
-    if (cli_flag(call, "declared"))
-        json_object_set_new(body, "declared", json_true());
-    TRY(cli_admin(call, "POST", "/admin/v1/sync", body, &started, err));
+    SCOPED_JSON json_t *answer = NULL;
+    TRY(start_pass(call, source, err));
     if (cli_flag(call, "no-wait"))
         return ERROR_NONE;
-    TRY(follow(call, &progress, err));
-    static const struct output_column columns[] = {{"source", "source", false},
-                                                   {"state", "state", false},
-                                                   {"rowsRead", "read", true},
-                                                   {"rowsAnchored", "anchored", true},
-                                                   {"rowsQuarantined", "quarantined", true},
-                                                   {"records", "records", true},
-                                                   {NULL, NULL, false}};
-    output_table(call, columns, json_object_get(progress, "sources"));
-    return failed_source(progress, source, err);
+    TRY(follow(call, &answer, err));
+    SCOPED_JSON json_t *rows = summary(answer, source);
+    static const struct output_column columns[] = {
+        {"source", "source", false},     {"state", "state", false},
+        {"read", "read", true},          {"created", "new", true},
+        {"modified", "changed", true},   {"deleted", "vanished", true},
+        {"quarantined", "quarantined", true}, {"anchored", "anchored", true},
+        {NULL, NULL, false}};
+    output_table(call, columns, rows);
+    return failed_source(answer, source, err);
 }
 
 static const struct cli_option sync_options[] = {
     CLI_OPTION_FOLDER,
     {"declared", NULL, "a planned migration: changes are anchored as declared", false, false},
+    {"mode", "MODE", "full (default), watermark or keys", false, false},
+    {"dry-run", NULL, "read and count, anchor nothing", false, false},
     {"no-wait", NULL, "start it and return", false, false},
     CLI_OPTIONS_COMMON};
 
@@ -125,7 +153,8 @@ const struct cli_command cli_sync = {
 static void print_chain(const json_t *status) {
     const json_t *chain = json_object_get(status, "chain");
     if (!json_is_object(chain)) {
-        printf("chain     %s\n", cli_json_text(status, "chainError"));
+        printf("chain     %s\n",
+               cli_json_text(json_object_get(status, "chainError"), "detail"));
         return;
     }
     printf("chain     height %s, %s leaves; %lld of %lld validators signed, %lld may fail (%s)\n"
@@ -135,6 +164,30 @@ static void print_chain(const json_t *status) {
            cli_json_number(chain, "signatures", 0), cli_json_number(chain, "validators", 0),
            cli_json_number(chain, "faultsTolerated", 0), cli_json_text(chain, "assurance"),
            cli_json_text(chain, "time"));
+}
+
+/* One flat object a source, its tables added up. */
+static json_t *source_row(const json_t *source) {
+    json_int_t records = 0;
+    json_int_t quarantined = 0;
+    size_t i;
+    json_t *table;
+    json_array_foreach(json_object_get(source, "tables"), i, table) {
+        records += cli_json_number(table, "records", 0);
+        quarantined += cli_json_number(table, "quarantined", 0);
+    }
+    const char *trouble = cli_json_text(json_object_get(source, "error"), "detail");
+    json_t *row = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "source",
+                            cli_json_text(source, "source"), "connector",
+                            cli_json_text(source, "connector"), "state",
+                            cli_json_text(progress_of(source), "state"), "records", records,
+                            "quarantined", quarantined, "pending",
+                            (json_int_t)cli_json_number(source, "pending", 0));
+    if (*cli_json_text(source, "lastPass") != '\0')
+        json_object_set_new(row, "lastPass", json_string(cli_json_text(source, "lastPass")));
+    if (*trouble != '\0')
+        json_object_set_new(row, "trouble", json_string(trouble));
+    return row;
 }
 
 static enum error_code run_status(const struct cli_call *call, struct error *err) {
@@ -151,21 +204,18 @@ static enum error_code run_status(const struct cli_call *call, struct error *err
                cli_json_number(status, "patients", 0));
     print_chain(status);
     printf("\n");
-    json_t *sources = json_object_get(status, "sources");
+    SCOPED_JSON json_t *rows = json_array();
     size_t i;
     json_t *source;
-    json_array_foreach(sources, i, source)
-        json_object_set_new(source, "trouble",
-                            json_string(cli_json_text(json_object_get(source, "error"), "detail")));
-    static const struct output_column columns[] = {{"source", "source", false},
-                                                   {"connector", "connector", false},
-                                                   {"state", "state", false},
-                                                   {"records", "records", true},
-                                                   {"rowsQuarantined", "quarantined", true},
-                                                   {"lastPass", "last pass", false},
-                                                   {"trouble", "trouble", false},
-                                                   {NULL, NULL, false}};
-    output_table(call, columns, sources);
+    json_array_foreach(json_object_get(status, "sources"), i, source)
+        json_array_append_new(rows, source_row(source));
+    static const struct output_column columns[] = {
+        {"source", "source", false},       {"connector", "connector", false},
+        {"state", "state", false},         {"records", "records", true},
+        {"pending", "pending", true},      {"quarantined", "quarantined", true},
+        {"lastPass", "last pass", false},  {"trouble", "trouble", false},
+        {NULL, NULL, false}};
+    output_table(call, columns, rows);
     return ERROR_NONE;
 }
 
@@ -209,7 +259,6 @@ static enum error_code all_pages(const struct cli_call *call, const char *path, 
     return error_set(err, ERROR_LIMIT, "more than %d pages of %s", PAGES_MAX, list);
 }
 
-/* The first reason of a row stands in the table; --json has them all. */
 static enum error_code run_quarantine(const struct cli_call *call, struct error *err) {
     char path[PATH_BYTES];
     snprintf(path, sizeof path, "/admin/v1/quarantine%s%s",
@@ -217,18 +266,10 @@ static enum error_code run_quarantine(const struct cli_call *call, struct error 
              call->argument_count > 0 ? call->arguments[0] : "");
     SCOPED_JSON json_t *rows = json_array();
     TRY(all_pages(call, path, "rows", rows, err));
-    size_t i;
-    json_t *row;
-    json_array_foreach(rows, i, row) {
-        const json_t *reason = json_array_get(json_object_get(row, "reasons"), 0);
-        if (!call->json) {
-            json_object_set_new(row, "column", json_string(cli_json_text(reason, "column")));
-            json_object_set_new(row, "reason", json_string(cli_json_text(reason, "reason")));
-        }
-    }
     static const struct output_column columns[] = {
-        {"address", "address", false}, {"column", "column", false}, {"reason", "reason", false},
-        {"seen", "seen", false},       {NULL, NULL, false}};
+        {"id", "id", true},          {"source", "source", false}, {"table", "table", false},
+        {"key", "key", false},       {"column", "column", false}, {"reason", "reason", false},
+        {"last", "last met", false}, {NULL, NULL, false}};
     output_table(call, columns, rows);
     return ERROR_NONE;
 }

@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/http.h"
+#include "gateway/settings.h"
 
 enum { ADMIN_TIMEOUT_MS = 60000 };
 
@@ -21,9 +22,8 @@ const char *cli_folder(const struct cli_call *call) {
 }
 
 enum error_code cli_path(const char *folder, const char *name, char *ret_path, struct error *err) {
-    if (strlen(folder) + 1 + strlen(name) >= PATH_MAX)
+    if (snprintf(ret_path, PATH_MAX, "%s/%s", folder, name) >= PATH_MAX)
         return error_set(err, ERROR_LIMIT, "path longer than %d bytes: %s", PATH_MAX, folder);
-    snprintf(ret_path, PATH_MAX, "%s/%s", folder, name);
     return ERROR_NONE;
 }
 
@@ -61,13 +61,19 @@ enum error_code cli_program_path(enum cli_program what, char *ret_path, struct e
 
 enum error_code cli_admin(const struct cli_call *call, const char *method, const char *path,
                           const json_t *body, json_t **ret_answer, struct error *err) {
-    char socket[PATH_MAX];
+    char config[PATH_MAX];
     char url[1024];
-    TRY(cli_path(cli_folder(call), "admin.sock", socket, err));
+    TRY(cli_path(cli_folder(call), "gateway.yaml", config, err));
     snprintf(url, sizeof url, "http://gateway%s", path);
-    struct http_request request = {
-        .method = method, .url = url, .socket = socket, .timeout_ms = ADMIN_TIMEOUT_MS};
-    return http_json(request, body, ret_answer, err);
+    struct settings *settings = NULL;
+    TRY(settings_load(config, &settings, err));
+    struct http_request request = {.method = method,
+                                   .url = url,
+                                   .socket = settings->admin_socket,
+                                   .timeout_ms = ADMIN_TIMEOUT_MS};
+    enum error_code code = http_json(request, body, ret_answer, err);
+    settings_free(settings);
+    return code;
 }
 
 void cli_yaml_add(struct buffer *text, const char *key, const char *item) {

@@ -183,6 +183,8 @@ static enum error_code write_member(const struct plan *plan,
         code = cli_path(plan->folder, "member.json", path, err);
         if (code == ERROR_NONE)
             code = file_create(path, bytes_text(text), 0644, err);
+    } else if (code == ERROR_NONE) {
+        code = error_set(err, ERROR_INTERNAL, "member.json cannot be put together");
     }
     free(text);
     json_decref(member);
