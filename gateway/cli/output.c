@@ -39,7 +39,7 @@ static int text_width(const char *text) {
 
 /* A cell's text: what comes from a database or a peer must not move the cursor. */
 static void cell_text(const json_t *value, char *ret_text, size_t size) {
-    if (json_is_string(value))
+    if (json_is_string(value) && json_string_length(value) > 0)
         snprintf(ret_text, size, "%s", json_string_value(value));
     else if (json_is_integer(value))
         snprintf(ret_text, size, "%s", output_count((unsigned long long)json_integer_value(value)));
