@@ -19,6 +19,10 @@
 #include "base/file.h"
 #include "gateway/cli/cli.h"
 
+#define LOCK_FILE "start.lock"
+
+enum { LOCK_BYTES_MAX = 64 };
+
 enum { READY_MS_MAX = 60000, READY_POLL_MS = 20, STOP_MS_MAX = 30000, EXEC_FAILED_STATUS = 126 };
 
 struct program {
@@ -125,9 +129,36 @@ static void say_ready(const struct cli_call *call, const char *folder, bool gate
     if (gateway && cli_admin(call, "GET", "/admin/v1/status", NULL, &status, NULL) != ERROR_NONE)
         status = NULL;
     const char *url = cli_json_text(status, "url");
-    printf("ready%s%s; logs are in %s/log; ctrl-C ends it\n", *url != '\0' ? ": " : "", url, folder);
+    printf("ready%s%s; logs are in %s/log; %s ends it\n", *url != '\0' ? ": " : "", url, folder,
+           cli_flag(call, "background") ? "`renkei stop`" : "ctrl-C");
     json_decref(status);
     fflush(stdout);
+}
+
+/* One message to the process that waits in the foreground: an error, or that all is ready. */
+static void tell_parent(int *told, const struct error *failed) {
+    if (*told < 0)
+        return;
+    struct error message = {.code = ERROR_NONE};
+    if (failed != NULL)
+        message = *failed;
+    ssize_t written = write(*told, &message, sizeof message);
+    (void)written; /* a parent that is gone needs no answer */
+    close(*told);
+    *told = -1;
+}
+
+/* What a process in the background says goes to a file; whoever reads the command's output must
+ * see its end. */
+static enum error_code leave_terminal(const char *folder, struct error *err) {
+    char path[PATH_MAX];
+    TRY(cli_path(folder, "log/start.log", path, err));
+    SCOPED_FD int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+    SCOPED_FD int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (nothing < 0 || log < 0 || dup2(nothing, STDIN_FILENO) < 0 ||
+        dup2(nothing, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
+        return file_error(err, errno, "cannot open", path);
+    return ERROR_NONE;
 }
 
 /* Waits for a signal to end, or for the end of a program, which is an error. */
@@ -157,7 +188,7 @@ static enum error_code start_all(struct program *programs, size_t count, const c
     return ERROR_NONE;
 }
 
-static enum error_code run_start(const struct cli_call *call, struct error *err) {
+static enum error_code supervise(const struct cli_call *call, int *told, struct error *err) {
     const char *folder = cli_folder(call);
     struct program programs[] = {
         {.name = "renkei-node",
@@ -170,10 +201,12 @@ static enum error_code run_start(const struct cli_call *call, struct error *err)
          .socket = "admin.sock"},
     };
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/log", folder) >= PATH_MAX)
-        return error_set(err, ERROR_LIMIT, "path longer than %d bytes: %s", PATH_MAX, folder);
+    TRY(cli_path(folder, "log", path, err));
     TRY(file_make_folder(path, 0700, err));
-    snprintf(path, sizeof path, "%.*s/gateway.yaml", PATH_MAX - 16, folder);
+    SCOPED_FD int lock = -1;
+    TRY(cli_path(folder, LOCK_FILE, path, err));
+    TRY(file_lock(path, &lock, err));
+    TRY(cli_path(folder, "gateway.yaml", path, err));
     size_t count = access(path, F_OK) == 0 && !cli_flag(call, "node-only") ? 2 : 1;
     sigset_t signals;
     sigemptyset(&signals);
@@ -184,6 +217,11 @@ static enum error_code run_start(const struct cli_call *call, struct error *err)
     enum error_code code = start_all(programs, count, folder, err);
     if (code == ERROR_NONE) {
         say_ready(call, folder, count == 2);
+        if (*told >= 0)
+            code = leave_terminal(folder, err);
+    }
+    if (code == ERROR_NONE) {
+        tell_parent(told, NULL);
         code = watch(programs, count, &signals, err);
     }
     for (size_t i = count; i > 0; i--)
@@ -191,8 +229,84 @@ static enum error_code run_start(const struct cli_call *call, struct error *err)
     return code;
 }
 
+/* A second process supervises; this one returns once that is ready, or with its error. */
+static enum error_code in_background(const struct cli_call *call, struct error *err) {
+    int told[2];
+    if (pipe2(told, O_CLOEXEC) != 0)
+        return file_error(err, errno, "cannot make", "a pipe");
+    fflush(stdout);
+    pid_t pid = fork();
+    if (pid < 0)
+        return file_error(err, errno, "cannot start", "a process");
+    if (pid == 0) {
+        close(told[0]);
+        setsid();
+        struct error failed;
+        if (supervise(call, &told[1], &failed) != ERROR_NONE) {
+            if (told[1] < 0)
+                cli_print_error(&failed, call->json);
+            tell_parent(&told[1], &failed);
+        }
+        _exit(0);
+    }
+    close(told[1]);
+    SCOPED_FD int from = told[0];
+    struct error failed = {.code = ERROR_NONE};
+    ssize_t got = read(from, &failed, sizeof failed);
+    if (got == (ssize_t)sizeof failed && failed.code != ERROR_NONE) {
+        if (err != NULL)
+            *err = failed;
+        return failed.code;
+    }
+    if (got != (ssize_t)sizeof failed)
+        return error_set(err, ERROR_INTERNAL, "the process in the background ended at once");
+    return ERROR_NONE;
+}
+
+static enum error_code run_start(const struct cli_call *call, struct error *err) {
+    if (cli_flag(call, "background"))
+        return in_background(call, err);
+    int nobody = -1;
+    return supervise(call, &nobody, err);
+}
+
+/* --- stop --------------------------------------------------------------------------------------- */
+
+static enum error_code run_stop(const struct cli_call *call, struct error *err) {
+    char path[PATH_MAX];
+    TRY(cli_path(cli_folder(call), LOCK_FILE, path, err));
+    SCOPED_BUFFER struct buffer holder;
+    buffer_init(&holder, LOCK_BYTES_MAX);
+    int lock = -1;
+    if (access(path, F_OK) != 0 || file_lock(path, &lock, NULL) == ERROR_NONE) {
+        file_close_scoped(&lock);
+        return error_set(err, ERROR_NOT_FOUND, "nothing runs in %s", cli_folder(call));
+    }
+    TRY(file_read(path, &holder, LOCK_BYTES_MAX - 1, err));
+    buffer_append_byte(&holder, '\0');
+    long pid = strtol((const char *)holder.data, NULL, 10);
+    if (pid <= 1 || kill((pid_t)pid, SIGTERM) != 0)
+        return error_set(err, ERROR_IO, "process %ld, which holds %s, cannot be ended", pid, path);
+    uint64_t until_ms = clock_monotonic_ms() + 2 * STOP_MS_MAX;
+    while (file_lock(path, &lock, NULL) != ERROR_NONE) {
+        if (clock_monotonic_ms() > until_ms)
+            return error_set(err, ERROR_TIMEOUT, "process %ld still runs after %d s", pid,
+                             2 * STOP_MS_MAX / 1000);
+        clock_sleep_ms(READY_POLL_MS);
+    }
+    file_close_scoped(&lock);
+    return ERROR_NONE;
+}
+
+static const struct cli_option stop_options[] = {CLI_OPTION_FOLDER, CLI_OPTIONS_COMMON};
+
+const struct cli_command cli_stop = {"stop", "Set up", "", 0, 0,
+                                     "end what `renkei start` runs",
+                                     "renkei stop --folder ./clinic", stop_options, run_stop};
+
 static const struct cli_option start_options[] = {
     CLI_OPTION_FOLDER,
+    {"background", NULL, "return once all is ready; `renkei stop` ends it", false, false},
     {"node-only", NULL, "start no gateway", false, false},
     CLI_OPTIONS_COMMON};
 

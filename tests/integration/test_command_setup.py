@@ -9,8 +9,8 @@ import pytest
 
 BUILD = pathlib.Path(os.environ.get("RENKEI_BUILD", "build")).resolve()
 RENKEI = BUILD / "gateway/cli/renkei"
-COMMANDS = ["init", "genesis", "join", "start", "discover", "check", "preview", "sync", "status",
-            "chain", "quarantine", "enrol", "patients", "keygen", "document", "sign"]
+COMMANDS = ["init", "genesis", "join", "start", "stop", "discover", "check", "preview", "sync",
+            "status", "chain", "quarantine", "enrol", "patients", "keygen", "document", "sign"]
 
 
 def renkei(*arguments, folder=None):
@@ -134,3 +134,9 @@ def test_without_a_gateway_the_error_says_where_it_looked(tmp_path):
     assert shown.returncode == 45
     assert shown.stderr.startswith("renkei: the gateway cannot be reached: ./admin.sock: ")
     assert "renkei start" in shown.stderr
+
+
+def test_stop_says_when_nothing_runs(tmp_path):
+    shown = renkei("stop", "--folder", tmp_path)
+    assert shown.returncode == 4
+    assert f"nothing runs in {tmp_path}" in shown.stderr
