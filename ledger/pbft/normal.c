@@ -386,6 +386,18 @@ static void send_prepare(struct pbft *p, struct slot *s) {
     send_ballot(p, PBFT_EVERYBODY, PBFT_PREPARE, s, signature);
 }
 
+/* The certificate is taken the moment it is complete: a signer who goes on to a later view replaces
+ * his own vote in the tally. It becomes durable before the COMMIT that builds on it. */
+static void note_prepared(struct pbft *p, struct slot *s) {
+    if (s->prepared || count_votes(p, s->prepares, p->view, &s->block.digest) < p->quorum)
+        return;
+    s->prepared = true;
+    s->prepared_ballot = (struct pbft_ballot){PBFT_PREPARE, p->view, s->height, s->block.digest};
+    certificate_build(p, s->prepares, &s->prepared_ballot, &s->prepared_certificate);
+    s->prepared_block = s->block;
+    s->has_prepared_certificate = true;
+}
+
 static void send_commit(struct pbft *p, struct slot *s) {
     if (!s->prepared || s->commit_sent)
         return;
@@ -397,10 +409,8 @@ static void send_commit(struct pbft *p, struct slot *s) {
         return;
     /* Section 4.2 and 4.4: the certificate must outlive us, since the next view's choice may hang
      * on it alone. */
-    s->prepared_ballot = (struct pbft_ballot){PBFT_PREPARE, p->view, s->height, s->block.digest};
-    certificate_build(p, s->prepares, &s->prepared_ballot, &s->prepared_certificate);
-    s->prepared_block = s->block;
-    s->has_prepared_certificate = true;
+    assert(s->has_prepared_certificate);
+    assert(s->prepared_ballot.view == p->view);
     pbft__persist_prepared(p, s);
     uint8_t signature[PBFT_SIGNATURE_BYTES];
     sign_ballot(p, PBFT_COMMIT, s->height, &s->block.digest, signature);
@@ -576,9 +586,7 @@ static void advance_slot(struct pbft *p, struct slot *s) {
         return;
     if (!pbft__observer(p))
         send_prepare(p, s);
-    if (!s->prepared &&
-        count_votes(p, s->prepares, p->view, &s->block.digest) >= p->quorum)
-        s->prepared = true;
+    note_prepared(p, s);
     if (!pbft__observer(p))
         send_commit(p, s);
 }

@@ -4,6 +4,8 @@
  */
 #include "tests/sim/world.h"
 
+#include <stdlib.h>
+
 enum { AT_TYPE = 1, AT_SIGNER = 2, AT_VIEW = 4, AT_HEIGHT = 12, AT_DIGEST = 20, BALLOT_END = 52 };
 
 static uint64_t place_key(uint32_t signer, uint8_t type, uint64_t view, uint64_t height) {
@@ -39,24 +41,29 @@ static void certify(struct world *w, const struct certified *c) {
                      (unsigned long long)h + 1, (unsigned long long)h);
 }
 
-static void count_commit(struct world *w, uint32_t signer, uint64_t view, uint64_t height,
-                         const struct hash *digest) {
+static struct certified *commits_for(struct world *w, uint64_t view, uint64_t height,
+                                     const struct hash *digest) {
     uint64_t key;
     memcpy(&key, digest->byte, 8);
-    key = (key ^ view * 7919) & (SIM_CERTIFIED - 1);
+    key ^= view * 7919;
     for (uint32_t probe = 0; probe < SIM_CERTIFIED; probe++) {
         struct certified *c = &w->commits[(key + probe) & (SIM_CERTIFIED - 1)];
         if (!c->set)
             *c = (struct certified){true, view, height, *digest, 0};
-        if (c->view != view || c->height != height || !hash_equal(&c->digest, digest))
-            continue;
-        uint32_t before = (uint32_t)__builtin_popcount(c->signers);
-        c->signers |= 1u << signer;
-        uint32_t after = (uint32_t)__builtin_popcount(c->signers);
-        if (before < pbft_quorum(w->config.n) && after >= pbft_quorum(w->config.n))
-            certify(w, c);
-        return;
+        if (c->view == view && c->height == height && hash_equal(&c->digest, digest))
+            return c;
     }
+    abort();
+}
+
+static void count_commit(struct world *w, uint32_t signer, uint64_t view, uint64_t height,
+                         const struct hash *digest) {
+    struct certified *c = commits_for(w, view, height, digest);
+    uint32_t before = (uint32_t)__builtin_popcount(c->signers);
+    c->signers |= 1u << signer;
+    uint32_t after = (uint32_t)__builtin_popcount(c->signers);
+    if (before < pbft_quorum(w->config.n) && after >= pbft_quorum(w->config.n))
+        certify(w, c);
 }
 
 /* An honest validator never signs two digests for one (type, view, height), over all its lives. */
@@ -117,6 +124,14 @@ void check_committed(struct world *w, const struct sim_instance *in,
     for (uint32_t i = 0; i < c.seal_count; i++) {
         uint8_t expected[PBFT_SIGNATURE_BYTES];
         world_sign(w, c.seals[i].signer, &statement, expected);
+        bool sent = w->config.n == 1 || w->config.lies[c.seals[i].signer % w->config.n] != 0 ||
+                    (commits_for(w, c.ballot.view, h, &c.ballot.digest)->signers >>
+                         c.seals[i].signer & 1) != 0;
+        if (!sent)
+            world_broken(w, BROKEN_CERTIFICATE,
+                         "validator %u: a seal of %u, who never sent it, stands in the certificate "
+                         "of height %llu",
+                         in->identity, c.seals[i].signer, (unsigned long long)h);
         if (memcmp(expected, c.seals[i].signature, sizeof expected) != 0)
             world_broken(w, BROKEN_CERTIFICATE,
                          "validator %u: a forged seal stands in the certificate of height %llu",
@@ -146,8 +161,13 @@ void check_evidence(struct world *w, const struct pbft_effect *effect) {
     w->evidence_count++;
     w->evidence_against |= 1u << signer;
     if (pbft_evidence_decode(effect->evidence.evidence, &e, NULL) != ERROR_NONE ||
-        e.signer != signer)
+        e.signer != signer) {
         world_broken(w, BROKEN_ACCUSED, "evidence that cannot be read");
+        return;
+    }
+    struct pbft_domain domain = {{{0}}, 0};
+    if (pbft_evidence_verify(&e, &domain, w->config.n, world_verify, NULL, NULL) != ERROR_NONE)
+        world_broken(w, BROKEN_ACCUSED, "evidence that does not verify, against %u", signer);
     if (w->config.lies[signer] == 0)
         world_broken(w, BROKEN_ACCUSED, "evidence against the honest validator %u", signer);
 }

@@ -60,12 +60,34 @@ static void equivocate(struct world *w, struct sim_instance *in, uint32_t to,
     post_signed(w, in, to, &other);
 }
 
+/* A certificate for a block of our own that Q validators never saw. */
+static void invent_certificate(struct world *w, struct sim_instance *in, struct message *m,
+                               uint8_t *header_bytes, struct buffer *certificate) {
+    struct pbft_certificate c = {.epoch = 0, .seal_count = pbft_quorum(w->config.n)};
+    struct bytes header = world_header(w, header_bytes, in->committed + 1,
+                                       &in->chain[in->committed], 1000000 + w->now_ms, 0,
+                                       UINT64_C(0xf00) + in->identity);
+    struct registered *block = world_register(w, header, in->identity);
+    block->holders = UINT32_MAX;
+    c.ballot = (struct pbft_ballot){PBFT_PREPARE, m->view - 1, in->committed + 1, block->digest};
+    for (uint32_t i = 0; i < c.seal_count; i++)
+        c.seals[i].signer = (uint16_t)i;
+    pbft_certificate_encode(&c, certificate);
+    m->prepared[0].certificate = buffer_bytes(certificate);
+    m->prepared[0].header = header;
+    m->prepared_count = 1;
+}
+
 /* Our VIEW-CHANGE without some of its certificates, or with a certificate that nobody signed. */
 static void forge_view_change(struct world *w, struct sim_instance *in, uint32_t to,
                               const struct message *m) {
     struct message other = *m;
-    uint8_t forged[PBFT_CERTIFICATE_BYTES_MAX];
-    if (other.prepared_count > 0 && world_chance(w, 700)) {
+    uint8_t forged[PBFT_CERTIFICATE_BYTES_MAX], header_bytes[SIM_HEADER_BYTES];
+    SCOPED_BUFFER struct buffer invented;
+    buffer_init(&invented, PBFT_CERTIFICATE_BYTES_MAX);
+    if (other.view > 0 && world_chance(w, 250)) {
+        invent_certificate(w, in, &other, header_bytes, &invented);
+    } else if (other.prepared_count > 0 && world_chance(w, 700)) {
         other.prepared_count = world_below(w, other.prepared_count);
     } else if (other.prepared_count > 0 && world_chance(w, 500)) {
         struct bytes certificate = other.prepared[0].certificate;
@@ -166,10 +188,62 @@ void liar_send(struct world *w, struct sim_instance *in, const struct pbft_effec
     }
 }
 
+/* Something that anybody said before, to anybody: as it was, with bits flipped, or with its type,
+ * view or height changed under the old signature. */
 static void replay_one(struct world *w, struct sim_instance *in) {
+    struct blob *old = w->replay[world_below(w, SIM_REPLAY_MAX)];
+    if (old == NULL)
+        return;
+    struct blob *blob = blob_new(blob_bytes(old));
+    bool vote = blob->data[1] == PBFT_PREPARE || blob->data[1] == PBFT_COMMIT;
+    switch (world_below(w, 6)) {
+    case 0:
+        blob->data[world_below(w, blob->len)] ^= (uint8_t)(1 << world_below(w, 8));
+        break;
+    case 1:
+        if (vote)
+            blob->data[1] ^= PBFT_PREPARE ^ PBFT_COMMIT;
+        break;
+    case 2:
+        if (vote)
+            blob->data[11] = (uint8_t)(blob->data[11] + 1); /* the view's last byte */
+        break;
+    case 3:
+        /* Inside a proposal's header: what a relay could do if the digest were believed. */
+        if (blob->data[1] == PBFT_PROPOSE && blob->len > 140)
+            blob->data[135] ^= 1;
+        break;
+    default:
+        break;
+    }
+    world_post(w, in->number, world_below(w, w->config.n), blob);
+    blob_unref(blob);
+}
+
+/* Votes in everybody's name, for a block of our own, with signatures that nobody made. */
+static void forge_votes(struct world *w, struct sim_instance *in) {
+    struct message m;
     struct blob *blob = w->replay[world_below(w, SIM_REPLAY_MAX)];
-    if (blob != NULL)
-        world_post(w, in->number, world_below(w, w->config.n), blob);
+    if (blob == NULL || blob->data[1] != PBFT_PROPOSE ||
+        pbft__message_decode(blob_bytes(blob), &m) != NULL)
+        return;
+    uint32_t to = world_below(w, w->config.n);
+    for (uint32_t name = 0; name < w->config.n; name++) {
+        struct message vote = {.type = world_chance(w, 500) ? PBFT_PREPARE : PBFT_COMMIT,
+                               .signer = (uint16_t)name,
+                               .view = m.view,
+                               .height = m.height,
+                               .digest = m.digest};
+        struct buffer out;
+        buffer_init(&out, PBFT_MESSAGE_BYTES_MAX);
+        pbft__message_encode(&vote, &out);
+        buffer_append(&out, vote.signature, PBFT_SIGNATURE_BYTES);
+        struct blob *forged = blob_new(buffer_bytes(&out));
+        if (name != in->identity)
+            world_post(w, in->number, to, forged);
+        blob_unref(forged);
+        buffer_done(&out);
+    }
 }
 
 void liar_tick(struct world *w, struct sim_instance *in) {
@@ -189,6 +263,8 @@ void liar_tick(struct world *w, struct sim_instance *in) {
                             .header = bytes_of(w->genesis, SIM_HEADER_BYTES)};
         post_signed(w, in, to, &m);
     }
+    if ((lies & LIE_FORGE) != 0 && world_chance(w, 300))
+        forge_votes(w, in);
     if ((lies & LIE_STATUS) != 0 && world_chance(w, 300)) {
         struct message m = {.type = PBFT_STATUS,
                             .signer = (uint16_t)in->identity,

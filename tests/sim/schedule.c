@@ -9,6 +9,8 @@ enum {
     PLAN_JOIN,
     PLAN_COMPACT,
     PLAN_SUSPECT,
+    PLAN_DROP,
+    PLAN_UNDROP,
     /* After healing, what any schedule may take at most: some leaders' timeouts with backoff. */
     LIVENESS_MS_MAX = 60000,
 };
@@ -62,6 +64,10 @@ static void draw_config(struct world *dice, struct sim_config *c, bool above_f) 
     c->rotation = PICK(dice, {50, 0}, {10, 1}, {20, 2}, {20, 3});
     c->delay_ms_min = 1;
     c->delay_ms_max = PICK(dice, {40, 8}, {30, 40}, {20, 120}, {10, 1});
+    if (world_chance(dice, 20)) { /* slower than the timer at first allows: it must back off */
+        c->delay_ms_min = 150;
+        c->delay_ms_max = 300;
+    }
     c->loss_permille = PICK(dice, {50, 0}, {20, 20}, {20, 100}, {10, 300});
     c->duplicate_permille = PICK(dice, {60, 0}, {40, 60});
     c->slow_permille = PICK(dice, {50, 0}, {30, 30}, {20, 150});
@@ -90,9 +96,23 @@ static void plan_faults(struct world *w, uint32_t fault_ms) {
         if (world_chance(w, 600))
             world_plan(w, at_ms + 20 + world_below(w, 500), PLAN_JOIN << 8);
     }
-    if (world_chance(w, 150))
-        world_plan(w, world_below(w, fault_ms), PLAN_COMPACT << 8 | world_below(w, w->config.n));
-    if (world_chance(w, 400))
+    if (world_chance(w, 150)) { /* a compacted log, put to use at once */
+        uint64_t at_ms = world_below(w, fault_ms);
+        for (uint64_t who = 0; who < w->instance_count; who++) {
+            uint64_t mine_ms = at_ms + world_below(w, 60);
+            world_plan(w, mine_ms, PLAN_COMPACT << 8 | who);
+            world_plan(w, mine_ms + 1, PLAN_CRASH << 8 | who);
+            world_plan(w, mine_ms + 2 + world_below(w, 100), PLAN_RESTART << 8 | who);
+        }
+    }
+    /* Some kinds of messages lost between some pairs: what leaves few validators prepared. */
+    uint32_t drops = PICK(w, {40, 0}, {20, 2}, {20, 5}, {20, 10});
+    for (uint32_t i = 0; i < drops; i++)
+        world_plan(w, world_below(w, fault_ms), PLAN_DROP << 8);
+    for (uint32_t i = 0; i < drops / 3; i++)
+        world_plan(w, world_below(w, fault_ms), PLAN_UNDROP << 8);
+    uint32_t suspects = PICK(w, {50, 0}, {20, 1}, {15, 3}, {15, 8});
+    for (uint32_t i = 0; i < suspects; i++)
         world_plan(w, world_below(w, fault_ms), PLAN_SUSPECT << 8 | world_below(w, w->config.n));
 }
 
@@ -123,6 +143,18 @@ static void on_plan(struct world *w, const struct happening *h) {
         world_step(w, &w->instances[who], &event);
         return;
     }
+    case PLAN_DROP: {
+        static const uint32_t types[] = {0, PBFT_PREPARE, PBFT_COMMIT, PBFT_COMMIT, PBFT_NEW_VIEW,
+                                         PBFT_PROPOSE};
+        struct drop_rule *rule = &w->drops[world_below(w, sizeof w->drops / sizeof w->drops[0])];
+        *rule = (struct drop_rule){.set = true, .type = types[world_below(w, 6)]};
+        rule->from = world_chance(w, 300) ? UINT32_MAX : world_below(w, w->config.n);
+        rule->to = world_chance(w, 300) ? UINT32_MAX : world_below(w, w->config.n);
+        return;
+    }
+    case PLAN_UNDROP:
+        memset(w->drops, 0, sizeof w->drops);
+        return;
     default:
         return;
     }
@@ -158,8 +190,9 @@ void schedule_run(uint64_t seed, const struct schedule_options *options,
     plan_faults(w, fault_ms);
     world_start(w);
     uint32_t requests = 2 + world_below(w, 5);
+    bool burst = world_chance(w, 500); /* fills the window */
     for (uint64_t r = 1; r <= requests; r++)
-        world_request(w, r, fault_ms);
+        world_request(w, r, burst ? 20 : fault_ms);
     world_run(w, fault_ms);
     if (w->broken == BROKEN_NOTHING)
         world_heal(w);

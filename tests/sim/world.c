@@ -148,8 +148,8 @@ static void host_sign(void *context, const struct hash *statement, uint8_t *ret_
     world_sign(NULL, ((struct sim_instance *)context)->identity, statement, ret_signature);
 }
 
-static bool host_verify(void *context, uint32_t signer, const struct hash *statement,
-                        const uint8_t *signature) {
+bool world_verify(void *context, uint32_t signer, const struct hash *statement,
+                  const uint8_t *signature) {
     (void)context;
     uint8_t expected[PBFT_SIGNATURE_BYTES];
     world_sign(NULL, signer, statement, expected);
@@ -709,7 +709,7 @@ void world_restart(struct world *w, uint32_t instance, bool forget_votes) {
     }
     config.records = records;
     config.record_count = record_count;
-    config.host = (struct pbft_host){in, host_header_read, host_sign, host_verify};
+    config.host = (struct pbft_host){in, host_header_read, host_sign, world_verify};
     struct error err = {0};
     if (pbft_new(&config, &in->core, &err) != ERROR_NONE) {
         world_broken(w, BROKEN_RESTART, "validator %u does not start: %s", in->identity,
@@ -779,17 +779,20 @@ static void on_fetch(struct world *w, const struct happening *h) {
     uint64_t last = h->to_height < h->number + 7 ? h->to_height : h->number + 7;
     uint32_t delay_ms = draw_delay(w);
     for (uint64_t height = h->number; height <= last && height <= asked->released; height++) {
+        struct blob *header = blob_ref(asked->headers[height]);
         struct blob *certificate = blob_ref(asked->certificates[height]);
         if ((w->config.lies[asked->identity] & LIE_FORGE) != 0 && world_chance(w, 500)) {
-            blob_unref(certificate);
-            certificate = blob_new(blob_bytes(asked->certificates[height]));
-            certificate->data[world_below(w, certificate->len)] ^= 1;
+            struct blob **forged = world_chance(w, 500) ? &certificate : &header;
+            struct blob *copy = blob_new(blob_bytes(*forged));
+            copy->data[world_below(w, copy->len)] ^= 1;
+            blob_unref(*forged);
+            *forged = copy;
         }
         push(w, (struct happening){.kind = HAPPEN_BLOCK,
                                    .at_ms = w->now_ms + delay_ms,
                                    .instance = h->from,
                                    .life = asks->life,
-                                   .a = blob_ref(asked->headers[height]),
+                                   .a = header,
                                    .b = certificate});
     }
 }

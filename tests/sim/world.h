@@ -263,6 +263,8 @@ static inline struct bytes blob_bytes(const struct blob *blob) {
 
 void world_sign(const struct world *w, uint32_t signer, const struct hash *statement,
                 uint8_t *ret_signature);
+bool world_verify(void *context, uint32_t signer, const struct hash *statement,
+                  const uint8_t *signature);
 struct bytes world_header(struct world *w, uint8_t *into, uint64_t height,
                           const struct hash *parent, uint64_t time_ms, uint64_t request,
                           uint64_t salt);
