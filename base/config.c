@@ -84,8 +84,8 @@ static unsigned column_of(const yaml_event_t *event) {
     fail_at((parser)->config, line_of(event), column_of(event), (parser)->err, __VA_ARGS__)
 
 static enum error_code no_room(struct parser *p) {
-    return error_set(p->err, ERROR_LIMIT, "%s: needs more than %d bytes of memory",
-                     p->config->path, CONFIG_MEMORY_BYTES_MAX);
+    return error_set(p->err, ERROR_LIMIT, "%s: needs more than %d bytes of memory", p->config->path,
+                     CONFIG_MEMORY_BYTES_MAX);
 }
 
 /* The next event; what no file of ours may use is refused here, for all callers. */
@@ -153,8 +153,8 @@ static void hint_names(struct error *err, const char *word, const char *const *n
     char list[ERROR_HINT_BYTES_MAX] = "";
     size_t used = 0;
     for (size_t i = 0; names[i] != NULL && used < sizeof list; i++)
-        used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "",
-                                 names[i]);
+        used +=
+            (size_t)snprintf(list + used, sizeof list - used, "%s%s", i > 0 ? ", " : "", names[i]);
     error_hint(err, "%s: %s", what, list);
 }
 
@@ -269,9 +269,9 @@ static enum error_code check_enum(struct parser *p, const struct config_key *key
             return ERROR_NONE;
         }
     }
-    enum error_code code = fail_at(p->config, value->line, value->column, p->err,
-                                   "'%s': '%.*s' is not one of its words", key->name,
-                                   shown(text), text);
+    enum error_code code =
+        fail_at(p->config, value->line, value->column, p->err,
+                "'%s': '%.*s' is not one of its words", key->name, shown(text), text);
     hint_names(p->err, text, key->words, "words here");
     return code;
 }
@@ -519,8 +519,7 @@ static enum error_code parse_map(struct parser *p, const struct config_key *tabl
         while (table[i].name != NULL && strcmp(table[i].name, word) != 0)
             i++;
         if (table[i].name == NULL || strlen(word) != name.data.scalar.length) {
-            enum error_code code =
-                FAIL(p, &name, "unknown key '%.*s'", shown(word), word);
+            enum error_code code = FAIL(p, &name, "unknown key '%.*s'", shown(word), word);
             hint_keys(p->err, word, table);
             return code;
         }
@@ -666,15 +665,13 @@ const char *config_text_at(const struct config_map *map, const char *key, size_t
     return value->texts[index];
 }
 
-const struct config_map *config_item(const struct config_map *map, const char *key,
-                                     size_t index) {
+const struct config_map *config_item(const struct config_map *map, const char *key, size_t index) {
     const struct config_value *value = value_of(map, key, 1u << CONFIG_MAPS);
     assert(index < value->count);
     return value->maps[index];
 }
 
-const struct config_pair *config_pair(const struct config_map *map, const char *key,
-                                      size_t index) {
+const struct config_pair *config_pair(const struct config_map *map, const char *key, size_t index) {
     const struct config_value *value = value_of(map, key, 1u << CONFIG_PAIRS);
     assert(index < value->count);
     return &value->pairs[index];

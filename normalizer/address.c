@@ -121,8 +121,7 @@ bool address_key_valid(struct bytes key) {
     return true;
 }
 
-enum error_code address_parse(struct bytes text, struct address *ret_address,
-                              struct error *err) {
+enum error_code address_parse(struct bytes text, struct address *ret_address, struct error *err) {
     static const char scheme[] = "renkei://";
     struct address address = {0};
     struct bytes part = {0};

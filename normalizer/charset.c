@@ -18,10 +18,9 @@ struct charset {
     struct charset_icu *icu; /* ISO-2022-JP and UTF-16 */
 };
 
-const char *const charset_words[] = {"cp932",      "windows-31j", "shift_jis",   "sjis",
-                                     "euc-jp",     "eucjp",       "iso-2022-jp", "utf-8",
-                                     "utf8",       "utf-16le",    "utf-16be",    "latin1",
-                                     "ascii",      "binary",      NULL};
+const char *const charset_words[] = {"cp932",    "windows-31j", "shift_jis", "sjis",   "euc-jp",
+                                     "eucjp",    "iso-2022-jp", "utf-8",     "utf8",   "utf-16le",
+                                     "utf-16be", "latin1",      "ascii",     "binary", NULL};
 
 enum renkei_charset charset_of_word(int index) {
     static const enum renkei_charset charsets[] = {
@@ -35,11 +34,11 @@ enum renkei_charset charset_of_word(int index) {
 
 const char *charset_name(enum renkei_charset charset) {
     static const char *const names[] = {
-        [RENKEI_CHARSET_UNKNOWN] = "unknown",     [RENKEI_CHARSET_BINARY] = "binary",
-        [RENKEI_CHARSET_ASCII] = "ascii",         [RENKEI_CHARSET_UTF8] = "utf-8",
-        [RENKEI_CHARSET_CP932] = "cp932",         [RENKEI_CHARSET_SJIS] = "sjis",
-        [RENKEI_CHARSET_EUC_JP] = "euc-jp",       [RENKEI_CHARSET_ISO_2022_JP] = "iso-2022-jp",
-        [RENKEI_CHARSET_UTF16LE] = "utf-16le",    [RENKEI_CHARSET_UTF16BE] = "utf-16be",
+        [RENKEI_CHARSET_UNKNOWN] = "unknown",  [RENKEI_CHARSET_BINARY] = "binary",
+        [RENKEI_CHARSET_ASCII] = "ascii",      [RENKEI_CHARSET_UTF8] = "utf-8",
+        [RENKEI_CHARSET_CP932] = "cp932",      [RENKEI_CHARSET_SJIS] = "sjis",
+        [RENKEI_CHARSET_EUC_JP] = "euc-jp",    [RENKEI_CHARSET_ISO_2022_JP] = "iso-2022-jp",
+        [RENKEI_CHARSET_UTF16LE] = "utf-16le", [RENKEI_CHARSET_UTF16BE] = "utf-16be",
         [RENKEI_CHARSET_LATIN1] = "latin1",
     };
     return (unsigned)charset < sizeof names / sizeof names[0] ? names[charset] : "unknown";
@@ -69,8 +68,7 @@ static void fill_tables(void) {
     if (tables.code == ERROR_NONE)
         tables.code = charset_fill_euc(&tables.cp932, &tables.euc, &tables.err);
     if (tables.code == ERROR_NONE)
-        tables.code =
-            charset_fill_single("ibm-5348_P100-1997", tables.latin1, &tables.err);
+        tables.code = charset_fill_single("ibm-5348_P100-1997", tables.latin1, &tables.err);
 }
 
 enum error_code charset_new(enum renkei_charset id, const struct gaiji *gaiji,
@@ -113,8 +111,8 @@ void charset_set_vector(struct charset *charset, bool vector) {
 
 static size_t put_escape(uint8_t *o, uint8_t byte) {
     static const char digits[] = "0123456789abcdef";
-    static const char letters[0x20] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n',
-                                       ['\f'] = 'f', ['\r'] = 'r'};
+    static const char letters[0x20] = {
+        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r'};
     o[0] = '\\';
     if (byte == '"' || byte == '\\') {
         o[1] = byte;
@@ -212,8 +210,7 @@ static void run_bad(struct run *run, const uint8_t *at, size_t len) {
 
 /* A private-use character: the hospital's table may say what it is, in more bytes than a block has
  * room for. */
-static bool run_private(struct run *run, const uint8_t *at, size_t len, uint32_t code,
-                        uint32_t c) {
+static bool run_private(struct run *run, const uint8_t *at, size_t len, uint32_t code, uint32_t c) {
     bool mapped = gaiji_find(run->charset->gaiji, c).len > 0;
     run->visitor(run->context, mapped ? CHARACTER_GAIJI_MAPPED : CHARACTER_GAIJI, code,
                  (size_t)(at - run->begin));
@@ -325,8 +322,7 @@ cp932_block(struct run *run, const uint8_t *at, bool escape, bool vector) {
 }
 
 static inline __attribute__((always_inline)) const uint8_t *
-single_block(struct run *run, const uint8_t *at, const uint32_t *single, bool escape,
-             bool vector) {
+single_block(struct run *run, const uint8_t *at, const uint32_t *single, bool escape, bool vector) {
     const bool *stops = escape ? tables.stop_escape : tables.stop_plain;
     while (at != NULL && at < run->stop) {
         if (!stops[*at]) {
@@ -380,8 +376,10 @@ euc_block(struct run *run, const uint8_t *at, bool escape, bool vector) {
  * how many bytes make one U+FFFD: the longest beginning of a character. */
 static size_t utf8_length(const uint8_t *at, const uint8_t *end, size_t *ret_bad) {
     uint8_t lead = at[0];
-    size_t len = lead >= 0xC2 && lead <= 0xDF ? 2 : lead >= 0xE0 && lead <= 0xEF ? 3
-                 : lead >= 0xF0 && lead <= 0xF4 ? 4 : 0;
+    size_t len = lead >= 0xC2 && lead <= 0xDF   ? 2
+                 : lead >= 0xE0 && lead <= 0xEF ? 3
+                 : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                : 0;
     uint8_t low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
     uint8_t high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
     *ret_bad = 1;
@@ -460,8 +458,13 @@ void charset_decode(struct charset *charset, struct bytes raw, bool escape,
         charset_icu_decode(charset, charset->icu, raw, escape, visitor, context, out);
         return;
     }
-    struct run run = {.charset = charset, .begin = raw.data, .end = raw.data + raw.len,
-                      .out = out, .escape = escape, .visitor = visitor, .context = context};
+    struct run run = {.charset = charset,
+                      .begin = raw.data,
+                      .end = raw.data + raw.len,
+                      .out = out,
+                      .escape = escape,
+                      .visitor = visitor,
+                      .context = context};
     const uint8_t *at = raw.data;
     while (at != NULL && at < run.end) {
         run.stop = run.end - at > CHARSET_BLOCK_BYTES ? at + CHARSET_BLOCK_BYTES : run.end;

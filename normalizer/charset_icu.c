@@ -34,8 +34,7 @@ static void on_invalid(const void *context, UConverterToUnicodeArgs *args, const
     ucnv_cbToUWriteUChars(args, &replacement, 1, 0, status);
 }
 
-enum error_code charset_icu_new(const char *name, struct charset_icu **ret_icu,
-                                struct error *err) {
+enum error_code charset_icu_new(const char *name, struct charset_icu **ret_icu, struct error *err) {
     struct charset_icu *icu = calloc(1, sizeof *icu);
     if (icu == NULL)
         return error_set(err, ERROR_NO_MEMORY, "charset: out of memory");
@@ -62,8 +61,7 @@ void charset_icu_free(struct charset_icu *icu) {
 }
 
 void charset_icu_decode(struct charset *charset, struct charset_icu *icu, struct bytes raw,
-                        bool escape, charset_visitor *visitor, void *context,
-                        struct buffer *out) {
+                        bool escape, charset_visitor *visitor, void *context, struct buffer *out) {
     static const char nothing[1] = "";
     icu->visitor = visitor;
     icu->context = context;
@@ -101,8 +99,7 @@ bool charset_icu_encode(struct charset_icu *icu, struct bytes text, struct buffe
     if (text.len > TEXT_UNITS)
         return false;
     u_strFromUTF8(units, TEXT_UNITS, &count, (const char *)text.data, (int32_t)text.len, &status);
-    int32_t len =
-        ucnv_fromUChars(icu->converter, bytes, TEXT_BYTES, units, count, &status);
+    int32_t len = ucnv_fromUChars(icu->converter, bytes, TEXT_BYTES, units, count, &status);
     if (U_FAILURE(status))
         return false;
     buffer_append(out, bytes, (size_t)len);

@@ -115,7 +115,8 @@ enum error_code charset_fill_cp932(struct charset_cp932 *ret_table, struct error
         for (unsigned trail = 0; trail < 256; trail++) {
             uint8_t raw[2] = {(uint8_t)lead, (uint8_t)trail};
             uint32_t c = is_trail(trail) ? code_point(converter, raw, 2) : 0;
-            /* No pair is an ASCII character: such a table would smuggle quotes past the escaping. */
+            /* No pair is an ASCII character: such a table would smuggle quotes past the escaping.
+             */
             if (c != 0 && c < 0x80)
                 return error_set(err, ERROR_INTERNAL, "ICU's converter: %02X%02X is U+%04X", lead,
                                  trail, c);
@@ -164,7 +165,10 @@ static uint32_t entry_once(uint32_t c, uint8_t seen[PLANE_BYTES]) {
 }
 
 enum { JIS_X_0212_ROW_LAST = 76, GAIJI_ROW = 84, GAIJI_ROWS = 10, IBM_ROW = 82, IBM_CELL = 82 };
-enum { BAR_ROW = 1, BAR_CELL = 34 }; /* 8FA2C3: ICU says U+00A6, PostgreSQL and glibc the wide one */
+enum {
+    BAR_ROW = 1,
+    BAR_CELL = 34
+}; /* 8FA2C3: ICU says U+00A6, PostgreSQL and glibc the wide one */
 
 enum error_code charset_fill_euc(const struct charset_cp932 *cp932, struct charset_euc *ret_table,
                                  struct error *err) {
@@ -208,8 +212,9 @@ enum error_code charset_fill_single(const char *icu_name, uint32_t ret_single[25
     for (unsigned byte = 0; byte < 256; byte++) {
         uint8_t raw = (uint8_t)byte;
         uint32_t c = code_point(converter, &raw, 1);
-        ret_single[byte] = byte < 0x80 ? charset_entry(byte) : c != 0 ? charset_entry(c)
-                                                                     : CHARSET_BAD;
+        ret_single[byte] = byte < 0x80 ? charset_entry(byte)
+                           : c != 0    ? charset_entry(c)
+                                       : CHARSET_BAD;
     }
     return ERROR_NONE;
 }

@@ -200,8 +200,7 @@ enum date_form date_from_source(struct bytes text, int offset_minutes, struct da
     if (digits_ahead(&c) > 4 && digits_ahead(&c) < 8)
         return DATE_RANGE;
     if (!take_digits(&c, 4, 4, &date.year) || !take(&c, '-') ||
-        !take_digits(&c, 2, 2, &date.month) || !take(&c, '-') ||
-        !take_digits(&c, 2, 2, &date.day))
+        !take_digits(&c, 2, 2, &date.month) || !take(&c, '-') || !take_digits(&c, 2, 2, &date.day))
         return DATE_BAD;
     enum date_form form = check_day(date.year, date.month, date.day);
     if (form == DATE_GOOD)

@@ -19,9 +19,9 @@ static void put_text(struct buffer *out, const char *prefix, const char *text) {
 
 static const char *source_name(enum renkei_type type) {
     static const char *const names[] = {
-        "other", "text", "integer", "decimal", "float", "bool", "date", "time", "timestamp",
-        "timestamp-zone", "year", "binary", "bit", "json", "array", "uuid", "interval", "money",
-        "enum", "geometry"};
+        "other", "text",      "integer",        "decimal", "float",  "bool",    "date",
+        "time",  "timestamp", "timestamp-zone", "year",    "binary", "bit",     "json",
+        "array", "uuid",      "interval",       "money",   "enum",   "geometry"};
     return (unsigned)type < sizeof names / sizeof names[0] ? names[type] : "other";
 }
 

@@ -1,4 +1,5 @@
-/* JSON inside of values: the source's json texts and arrays, made canonical. Not on the hot path. */
+/* JSON inside of values: the source's json texts and arrays, made canonical. Not on the hot path.
+ */
 #include "normalizer/value.h"
 
 #include <errno.h>
@@ -243,7 +244,7 @@ static int compare_members(const void *left, const void *right, void *context) {
     const struct member *a = left;
     const struct member *b = right;
     return normalizer__json_compare_names(bytes_of(object->bytes.data + a->name_at, a->name_len),
-                              bytes_of(object->bytes.data + b->name_at, b->name_len));
+                                          bytes_of(object->bytes.data + b->name_at, b->name_len));
 }
 
 static bool read_object(struct reader *r, struct buffer *out) {

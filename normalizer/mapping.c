@@ -24,7 +24,7 @@ static const char *const category_words[] = {"EMR01", "EMR02", "EMR03", "EMR04",
                                              "EMR13", "EMR14", "EMR15", "EMR16", NULL};
 
 #define NAME_KEY(key, needed)                                                                      \
-    {.name = key, .kind = CONFIG_TEXT, .required = needed, .min = 1, .max = NAME_MAX_BYTES}
+    { .name = key, .kind = CONFIG_TEXT, .required = needed, .min = 1, .max = NAME_MAX_BYTES }
 
 static const struct config_key field_keys[] = {
     NAME_KEY("column", true),
@@ -38,7 +38,11 @@ static const struct config_key table_keys[] = {
     NAME_KEY("table", true),
     NAME_KEY("schema", false),
     {.name = "category", .kind = CONFIG_ENUM, .words = category_words, .required = true},
-    {.name = "key", .kind = CONFIG_TEXTS, .required = true, .min = 1, .max = RENKEI_KEY_COLUMNS_MAX},
+    {.name = "key",
+     .kind = CONFIG_TEXTS,
+     .required = true,
+     .min = 1,
+     .max = RENKEI_KEY_COLUMNS_MAX},
     NAME_KEY("patient", false),
     NAME_KEY("date", false),
     NAME_KEY("watermark", false),
@@ -53,11 +57,17 @@ static const struct config_key keys[] = {
     {.name = "connection", .kind = CONFIG_PAIRS, .max = OPTIONS_MAX},
     {.name = "environment", .kind = CONFIG_PAIRS, .max = OPTIONS_MAX},
     {.name = "charset", .kind = CONFIG_ENUM, .words = charset_words},
-    {.name = "invalid_text", .kind = CONFIG_ENUM, .words = policy_words,
+    {.name = "invalid_text",
+     .kind = CONFIG_ENUM,
+     .words = policy_words,
      .default_text = "quarantine"},
     {.name = "gaiji", .kind = CONFIG_PATH},
     {.name = "time_zone", .kind = CONFIG_TEXT, .default_text = "+00:00"},
-    {.name = "tables", .kind = CONFIG_MAPS, .keys = table_keys, .required = true, .min = 1,
+    {.name = "tables",
+     .kind = CONFIG_MAPS,
+     .keys = table_keys,
+     .required = true,
+     .min = 1,
      .max = MAPPING_TABLES_MAX},
     {0}};
 
@@ -151,8 +161,8 @@ static enum error_code read_environment(struct mapping_owner *owner, const struc
 }
 
 static enum error_code read_names(struct mapping_owner *owner, const struct config_map *map,
-                                  const char *key, const char *const **ret_names,
-                                  size_t *ret_count, struct error *err) {
+                                  const char *key, const char *const **ret_names, size_t *ret_count,
+                                  struct error *err) {
     size_t count = config_count(map, key);
     const char **names = array(owner, count, sizeof *names);
     if (names == NULL)
@@ -285,8 +295,7 @@ static bool read_offset(const char *text, int *ret_minutes) {
     return true;
 }
 
-static enum error_code read_root(struct mapping_owner *owner, const char *path,
-                                 struct error *err) {
+static enum error_code read_root(struct mapping_owner *owner, const char *path, struct error *err) {
     const struct config_map *root = config_root(owner->config);
     owner->mapping.path = arena_text(owner->arena, path);
     if (owner->mapping.path == NULL)

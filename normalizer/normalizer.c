@@ -131,8 +131,8 @@ enum error_code normalizer_new(const struct mapping *mapping, const struct mappi
                                uint32_t column_count, const char *server_settings,
                                struct normalizer **ret_normalizer, struct error *err) {
     if (!mapping_name_valid(hospital))
-        return error_set(err, ERROR_CONFIG, "the hospital's name '%.64s' cannot stand in an address",
-                         hospital);
+        return error_set(err, ERROR_CONFIG,
+                         "the hospital's name '%.64s' cannot stand in an address", hospital);
     struct normalizer *n = calloc(1, sizeof *n);
     if (n == NULL)
         return error_set(err, ERROR_NO_MEMORY, "normalizer: out of memory");
@@ -335,13 +335,13 @@ static void begin_row(struct normalizer *n) {
     buffer_clear(&n->notes.scratch);
 }
 
-enum error_code normalizer_row(struct normalizer *n, const struct renkei_batch *batch,
-                               uint32_t row, struct normalized_row *ret_row, struct error *err) {
+enum error_code normalizer_row(struct normalizer *n, const struct renkei_batch *batch, uint32_t row,
+                               struct normalized_row *ret_row, struct error *err) {
     if (batch->column_count != n->plan.column_count || row >= batch->row_count)
         return error_set(err, ERROR_PLUGIN,
                          "the connector gave a batch of %u columns and %u rows: expected %u columns"
-                         " and row %u", batch->column_count, batch->row_count,
-                         n->plan.column_count, row);
+                         " and row %u",
+                         batch->column_count, batch->row_count, n->plan.column_count, row);
     begin_row(n);
     write_key(n, batch, row);
     buffer_append(&n->address, n->plan.address.data, n->plan.address.len);
@@ -387,8 +387,7 @@ enum error_code normalizer_key_values(struct normalizer *n, struct bytes key,
         start = i + 1;
     }
     if (!good || count != n->plan.key_count)
-        return error_set(err, ERROR_BAD_REQUEST,
-                         "table '%s': not a canonical key of %u components",
+        return error_set(err, ERROR_BAD_REQUEST, "table '%s': not a canonical key of %u components",
                          n->plan.table->table, n->plan.key_count);
     static const uint8_t nothing[1] = {0};
     const uint8_t *data = n->encoded.data != NULL ? n->encoded.data : nothing;

@@ -124,8 +124,8 @@ MUST_CHECK enum error_code normalizer_row(struct normalizer *n, const struct ren
                                           uint32_t row, struct normalized_row *ret_row,
                                           struct error *err);
 
-/* The characters met so far, by column, kind and code; ret_beyond: how many characters were of codes
- * that did not fit. Valid until the next row. */
+/* The characters met so far, by column, kind and code; ret_beyond: how many characters were of
+ * codes that did not fit. Valid until the next row. */
 const struct character_count *normalizer_characters(const struct normalizer *n, size_t *ret_count,
                                                     uint64_t *ret_beyond);
 

@@ -98,12 +98,11 @@ static enum error_code select_column(struct plan *plan, const struct source *sou
     while (at < plan->column_count && plan->columns[at].source != &source->columns[i])
         at++;
     if (at == plan->column_count) {
-        plan->columns[at] = (struct plan_column){.name = arena_text(plan->arena,
-                                                                    source->columns[i].name),
-                                                 .text = source->texts[i],
-                                                 .source = &source->columns[i],
-                                                 .charset = declared_charset(plan,
-                                                                             &source->columns[i])};
+        plan->columns[at] =
+            (struct plan_column){.name = arena_text(plan->arena, source->columns[i].name),
+                                 .text = source->texts[i],
+                                 .source = &source->columns[i],
+                                 .charset = declared_charset(plan, &source->columns[i])};
         if (plan->columns[at].name == NULL)
             return no_memory(plan, err);
         plan->names[at] = plan->columns[at].name;
@@ -155,10 +154,9 @@ static enum error_code make_rule(struct plan *plan, uint32_t column,
         rule.era = field->era;
     TRY(rule_charset(plan, at, line, &rule, err));
     if (rule.source == RENKEI_TYPE_BINARY && rule.type != VALUE_STRING)
-        return error_set(err, ERROR_MAPPING,
-                         "%s:%u: table '%s': column '%s' is binary: it cannot become a %s",
-                         plan->mapping->path, line, plan->table->table, at->text,
-                         value_type_name(rule.type));
+        return error_set(
+            err, ERROR_MAPPING, "%s:%u: table '%s': column '%s' is binary: it cannot become a %s",
+            plan->mapping->path, line, plan->table->table, at->text, value_type_name(rule.type));
     *ret_rule = rule;
     return ERROR_NONE;
 }
@@ -166,7 +164,8 @@ static enum error_code make_rule(struct plan *plan, uint32_t column,
 static int compare_fields(const void *a, const void *b) {
     const struct plan_field *left = a;
     const struct plan_field *right = b;
-    return normalizer__json_compare_names(bytes_text(left->field.name), bytes_text(right->field.name));
+    return normalizer__json_compare_names(bytes_text(left->field.name),
+                                          bytes_text(right->field.name));
 }
 
 static enum error_code add_field(struct plan *plan, const struct source *source,
@@ -197,8 +196,8 @@ static enum error_code add_fields(struct plan *plan, const struct source *source
     if (!table->all_columns)
         return ERROR_NONE;
     for (uint32_t i = 0; i < source->count; i++)
-        TRY(add_field(plan, source, NULL, source->texts[i],
-                      is_personal(table, source->texts[i]), table->line, err));
+        TRY(add_field(plan, source, NULL, source->texts[i], is_personal(table, source->texts[i]),
+                      table->line, err));
     for (size_t i = 0; i < table->personal_count; i++) {
         uint32_t unused = 0;
         TRY(select_column(plan, source, table->personal[i], table->line, "'personal'", &unused,
@@ -222,8 +221,8 @@ static enum error_code finish_fields(struct plan *plan, struct error *err) {
             buffer_append_byte(&prefix, ',');
         value_json_string(bytes_text(field->field.name), &prefix);
         buffer_append_byte(&prefix, ':');
-        field->prefix = prefix.failed ? bytes_of(NULL, 0)
-                                      : arena_bytes(plan->arena, buffer_bytes(&prefix));
+        field->prefix =
+            prefix.failed ? bytes_of(NULL, 0) : arena_bytes(plan->arena, buffer_bytes(&prefix));
         if (field->prefix.data == NULL)
             return no_memory(plan, err);
         plan->field_list[i] = field->field;
@@ -271,8 +270,8 @@ static enum error_code make_special_rules(struct plan *plan, struct error *err) 
         plan->patient_rule.type = VALUE_STRING;
     }
     if (plan->date != PLAN_NONE) {
-        TRY(make_rule(plan, (uint32_t)plan->date, field_of_column(table, table->date),
-                      table->line, &plan->date_rule, err));
+        TRY(make_rule(plan, (uint32_t)plan->date, field_of_column(table, table->date), table->line,
+                      &plan->date_rule, err));
         plan->date_rule.type = VALUE_DATE;
     }
     bool binary = plan->patient != PLAN_NONE && plan->patient_rule.source == RENKEI_TYPE_BINARY;
@@ -303,8 +302,7 @@ static enum error_code render(struct plan *plan, struct error *err) {
 }
 
 static enum error_code read_source(struct plan *plan, const struct renkei_column *columns,
-                                   uint32_t count, struct source *ret_source,
-                                   struct error *err) {
+                                   uint32_t count, struct source *ret_source, struct error *err) {
     const char **texts = arena_alloc(plan->arena, (count + 1) * sizeof *texts);
     if (texts == NULL)
         return no_memory(plan, err);
@@ -315,8 +313,7 @@ static enum error_code read_source(struct plan *plan, const struct renkei_column
 }
 
 enum error_code plan_make(struct plan *plan, const struct renkei_column *columns,
-                          uint32_t column_count, const char *server_settings,
-                          struct error *err) {
+                          uint32_t column_count, const char *server_settings, struct error *err) {
     struct source source = {0};
     plan->patient = PLAN_NONE;
     plan->date = PLAN_NONE;

@@ -48,9 +48,8 @@ void report_count(struct report *report, uint32_t column, enum character_kind ki
     if (key.len > 0)
         memcpy(sample, key.data, key.len);
     sample[key.len] = '\0';
-    report->counts[report->count] =
-        (struct character_count){.column = column, .kind = kind, .code = code, .count = 1,
-                                 .sample_key = sample};
+    report->counts[report->count] = (struct character_count){
+        .column = column, .kind = kind, .code = code, .count = 1, .sample_key = sample};
     report->slots[slot] = (uint16_t)++report->count;
 }
 

@@ -144,8 +144,9 @@ static void write_json(const struct value_rule *rule, struct bytes raw, struct v
     buffer_init(&canonical, SCRATCH_BYTES_MAX);
     struct bytes text = text_of(rule, raw, notes);
     bool inexact = false;
-    bool good = rule->source == RENKEI_TYPE_ARRAY ? normalizer__json_from_array(text, &canonical)
-                                                  : value_json_canonical(text, &canonical, &inexact);
+    bool good = rule->source == RENKEI_TYPE_ARRAY
+                    ? normalizer__json_from_array(text, &canonical)
+                    : value_json_canonical(text, &canonical, &inexact);
     if (!good)
         note(notes, inexact ? REASON_BIG_NUMBER : REASON_NOT_CANONICAL);
     value_json_string(good ? buffer_bytes(&canonical) : text, out);
@@ -191,8 +192,7 @@ static enum value_type write_number_text(struct bytes text, struct value_notes *
     return refuse(notes, out);
 }
 
-static enum value_type write_bits(struct bytes raw, struct value_notes *notes,
-                                  struct buffer *out) {
+static enum value_type write_bits(struct bytes raw, struct value_notes *notes, struct buffer *out) {
     uint64_t value = 0;
     char text[24];
     if (raw.len == 0 || raw.len > 64)
@@ -212,10 +212,9 @@ static enum value_type write_bits(struct bytes raw, struct value_notes *notes,
 
 /* -1: neither. */
 static int bool_of(struct bytes text) {
-    static const char *const words[] = {"f", "t",  "false", "true", "0", "1",
-                                        "n", "y",  "no",    "yes",  "F", "T",
-                                        "N", "Y",  "False", "True", "FALSE", "TRUE",
-                                        "No", "Yes", "NO",  "YES"};
+    static const char *const words[] = {
+        "f", "t", "false", "true",  "0",    "1",     "n",    "y",  "no",  "yes", "F",
+        "T", "N", "Y",     "False", "True", "FALSE", "TRUE", "No", "Yes", "NO",  "YES"};
     for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
         if (bytes_equal(text, bytes_text(words[i])))
             return (int)(i % 2);

@@ -157,8 +157,8 @@ static void what_is_not_declared_is_refused_with_its_place(void **state) {
         {"hospital: a\nnames: *x\n", "2:8: aliases (*name) are not allowed", NULL},
         {"hospital: a\n<<: b\n", "2:1: unknown key '<<'",
          "keys here: hospital, log_level, verbose, offset, listen, limits, tls, names, connection"},
-        {"hospital: a\n---\nhospital: b\n",
-         "2:1: a second document in one file is not allowed", NULL},
+        {"hospital: a\n---\nhospital: b\n", "2:1: a second document in one file is not allowed",
+         NULL},
         {"", "1:1: the file is empty", NULL},
         {"- a\n", "1:1: expected 'key: value' at the top of the file", NULL},
         {"hospital: \"a\n", "2:1: found unexpected end of stream", NULL},
@@ -182,9 +182,9 @@ static void bytes_that_are_not_utf8_are_refused(void **state) {
     (void)state;
     struct config *untouched = NULL;
     struct error err = {0};
-    assert_int_equal(
-        config_parse("a.yaml", BYTES_LITERAL("hospital: \x93\x8C\x8B\x9E\n"), keys, &untouched, &err),
-        ERROR_CONFIG);
+    assert_int_equal(config_parse("a.yaml", BYTES_LITERAL("hospital: \x93\x8C\x8B\x9E\n"), keys,
+                                  &untouched, &err),
+                     ERROR_CONFIG);
     assert_string_equal(err.message, "a.yaml: byte 10: invalid leading UTF-8 octet");
 }
 
@@ -206,8 +206,8 @@ static void a_file_has_limits(void **state) {
     assert_string_equal(err.message, "a.yaml:1:11: 'hospital' is longer than 4096 bytes");
 }
 
-static const struct config_key nested[] = {
-    {.name = "in", .kind = CONFIG_MAPS, .keys = nested}, {0}};
+static const struct config_key nested[] = {{.name = "in", .kind = CONFIG_MAPS, .keys = nested},
+                                           {0}};
 
 static void maps_do_not_nest_without_end(void **state) {
     (void)state;
@@ -232,15 +232,14 @@ static void a_file_is_loaded_and_its_paths_stand_beside_it(void **state) {
     struct error err = {0};
     struct config *config = NULL;
     assert_int_equal(config_load(path, keys, &config, &err), ERROR_IO);
-    assert_int_equal(file_replace(path,
-                                  BYTES_LITERAL("hospital: a\ntls: {certificate: c/d.pem}\n"),
-                                  0600, &err),
-                     ERROR_NONE);
+    assert_int_equal(
+        file_replace(path, BYTES_LITERAL("hospital: a\ntls: {certificate: c/d.pem}\n"), 0600, &err),
+        ERROR_NONE);
     assert_int_equal(config_load(path, keys, &config, &err), ERROR_NONE);
     char expected[64];
     snprintf(expected, sizeof expected, "%s/c/d.pem", folder);
-    assert_string_equal(
-        config_text(config_child(config_root(config), "tls"), "certificate"), expected);
+    assert_string_equal(config_text(config_child(config_root(config), "tls"), "certificate"),
+                        expected);
     config_free(config);
     config_free(NULL);
     unlink(path);

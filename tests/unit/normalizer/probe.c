@@ -104,8 +104,8 @@ static void print_doubles(void) {
 }
 
 static void print_decimals(void) {
-    static const char letters[] = {[NUMBER_JSON] = 'J', [NUMBER_EXACT] = 'E',
-                                   [NUMBER_SPECIAL] = 'S', [NUMBER_BAD] = 'B'};
+    static const char letters[] = {
+        [NUMBER_JSON] = 'J', [NUMBER_EXACT] = 'E', [NUMBER_SPECIAL] = 'S', [NUMBER_BAD] = 'B'};
     struct buffer out = {.bytes_max = LINE_BYTES_MAX};
     while (read_line()) {
         buffer_clear(&out);
@@ -157,8 +157,10 @@ static void print_rows(const char *path, char **specs, uint32_t count) {
         if (sscanf(specs[i], "%d:%31[^:]:%u", &type, charset, &bits) != 3)
             exit(1);
         snprintf(names[i], sizeof names[i], "c%02u", i % 100);
-        columns[i] = (struct renkei_column){.name = names[i], .type = (enum renkei_type)type,
-                                            .charset = charset_named(charset), .bits = bits};
+        columns[i] = (struct renkei_column){.name = names[i],
+                                            .type = (enum renkei_type)type,
+                                            .charset = charset_named(charset),
+                                            .bits = bits};
     }
     if (mapping_load(path, &mapping, &err) != ERROR_NONE ||
         normalizer_new(mapping, &mapping->tables[0], "h", columns, count, "", &normalizer, &err) !=

@@ -44,8 +44,10 @@ static UConverter *open_icu(const char *name) {
 /* What the patch to ICU is: 1A, 1C and 7F are themselves (ICU turns them to 1C, 7F and 1A). */
 static void unrotate(UChar *units, int32_t count) {
     for (int32_t i = 0; i < count; i++)
-        units[i] = units[i] == 0x1C ? 0x1A : units[i] == 0x7F ? 0x1C
-                   : units[i] == 0x1A ? 0x7F : units[i];
+        units[i] = units[i] == 0x1C   ? 0x1A
+                   : units[i] == 0x7F ? 0x1C
+                   : units[i] == 0x1A ? 0x7F
+                                      : units[i];
 }
 
 static size_t icu_utf8(UConverter *converter, struct bytes raw, bool patch, char *ret_text,
@@ -169,9 +171,9 @@ static void pairs_are_whole_across_blocks(void **state) {
 /* A text that ends where its memory ends: the sanitizer sees a byte too many. */
 static void no_byte_beyond_the_text_is_read(void **state) {
     (void)state;
-    static const enum renkei_charset ids[] = {
-        RENKEI_CHARSET_CP932, RENKEI_CHARSET_EUC_JP, RENKEI_CHARSET_UTF8, RENKEI_CHARSET_LATIN1,
-        RENKEI_CHARSET_ISO_2022_JP, RENKEI_CHARSET_UTF16LE};
+    static const enum renkei_charset ids[] = {RENKEI_CHARSET_CP932,       RENKEI_CHARSET_EUC_JP,
+                                              RENKEI_CHARSET_UTF8,        RENKEI_CHARSET_LATIN1,
+                                              RENKEI_CHARSET_ISO_2022_JP, RENKEI_CHARSET_UTF16LE};
     SCOPED_BUFFER struct buffer out;
     buffer_init(&out, 1 << 20);
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++) {
@@ -203,35 +205,50 @@ static void what_is_odd_is_reported_with_its_bytes(void **state) {
         size_t offset;
     } rows[] = {
         /* a lead byte is bad, the ASCII byte after it stays */
-        {RENKEI_CHARSET_CP932, BYTES_LITERAL("a\x83 b"), "a\uFFFD b", CHARACTER_INVALID, 1, 0x83, 1},
+        {RENKEI_CHARSET_CP932, BYTES_LITERAL("a\x83 b"), "a\uFFFD b", CHARACTER_INVALID, 1, 0x83,
+         1},
         {RENKEI_CHARSET_CP932, BYTES_LITERAL("\x81\""), "\uFFFD\"", CHARACTER_INVALID, 1, 0x81, 0},
         /* a pair that nobody assigned is one character that is bad */
-        {RENKEI_CHARSET_CP932, BYTES_LITERAL("ab\x85\x40"), "ab\uFFFD", CHARACTER_INVALID, 1, 0x8540, 2},
+        {RENKEI_CHARSET_CP932, BYTES_LITERAL("ab\x85\x40"), "ab\uFFFD", CHARACTER_INVALID, 1,
+         0x8540, 2},
         {RENKEI_CHARSET_CP932, BYTES_LITERAL("\x80\xA0\xFD\xFE\xFF"),
          "\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD", CHARACTER_INVALID, 5, 0x80, 0},
         /* a text cut in the middle of a character */
         {RENKEI_CHARSET_CP932, BYTES_LITERAL("x\x95"), "x\uFFFD", CHARACTER_INVALID, 1, 0x95, 1},
-        {RENKEI_CHARSET_CP932, BYTES_LITERAL("\xEE\xE0\xFB\xFC"), "髙髙", CHARACTER_NOT_ROUND_TRIP, 1, 0xEEE0, 0},
-        {RENKEI_CHARSET_CP932, BYTES_LITERAL("\xF0\x40\xF9\xFC"), "\uE000\uE757", CHARACTER_GAIJI, 2, 0xF040, 0},
-        {RENKEI_CHARSET_CP932, BYTES_LITERAL("\x81\x60\x81\x7C\x81\x5C\x81\x61\x81\x91\x81\x92\x81\xCA"),
-         "～－―∥￠￡￢", CHARACTER_WAVE_DASH, 7, 0x8160, 0},
-        {RENKEI_CHARSET_CP932, BYTES_LITERAL("\x1A\x1C\x7F\\~"), "\x1A\x1C\x7F\\~", CHARACTER_INVALID, 0, 0, 0},
+        {RENKEI_CHARSET_CP932, BYTES_LITERAL("\xEE\xE0\xFB\xFC"), "髙髙", CHARACTER_NOT_ROUND_TRIP,
+         1, 0xEEE0, 0},
+        {RENKEI_CHARSET_CP932, BYTES_LITERAL("\xF0\x40\xF9\xFC"), "\uE000\uE757", CHARACTER_GAIJI,
+         2, 0xF040, 0},
+        {RENKEI_CHARSET_CP932,
+         BYTES_LITERAL("\x81\x60\x81\x7C\x81\x5C\x81\x61\x81\x91\x81\x92\x81\xCA"), "～－―∥￠￡￢",
+         CHARACTER_WAVE_DASH, 7, 0x8160, 0},
+        {RENKEI_CHARSET_CP932, BYTES_LITERAL("\x1A\x1C\x7F\\~"), "\x1A\x1C\x7F\\~",
+         CHARACTER_INVALID, 0, 0, 0},
         {RENKEI_CHARSET_SJIS, BYTES_LITERAL("\x87\x40\xFA\xB1"), "①﨑", CHARACTER_INVALID, 0, 0, 0},
         {RENKEI_CHARSET_EUC_JP, BYTES_LITERAL("\xAD\xA1\xAD\xEA\x8F\xF4\xFB\x8F\xF4\xA8\x8E\xC0"),
          "①㈱髙Ⅹﾀ", CHARACTER_NOT_ROUND_TRIP, 1, 0x8FF4A8, 7},
-        {RENKEI_CHARSET_EUC_JP, BYTES_LITERAL("\xF5\xA1\x8F\xFE\xFE"), "\uE000\uE757", CHARACTER_GAIJI, 2, 0xF5A1, 0},
+        {RENKEI_CHARSET_EUC_JP, BYTES_LITERAL("\xF5\xA1\x8F\xFE\xFE"), "\uE000\uE757",
+         CHARACTER_GAIJI, 2, 0xF5A1, 0},
         {RENKEI_CHARSET_EUC_JP, BYTES_LITERAL("\xA1\xC1"), "～", CHARACTER_WAVE_DASH, 1, 0xA1C1, 0},
-        {RENKEI_CHARSET_EUC_JP, BYTES_LITERAL("\xB0\"\x8F\xA2x\x8E\xE0\x80"), "\uFFFD\"\uFFFD\uFFFDx\uFFFD\uFFFD\uFFFD",
-         CHARACTER_INVALID, 6, 0xB0, 0},
-        {RENKEI_CHARSET_UTF8, BYTES_LITERAL("髙\xED\xA0\x80x"), "髙\uFFFD\uFFFD\uFFFDx", CHARACTER_INVALID, 3, 0xED, 3},
-        {RENKEI_CHARSET_UTF8, BYTES_LITERAL("\xC0\xAF\xF0\x9F\x98"), "\uFFFD\uFFFD\uFFFD", CHARACTER_INVALID, 3, 0xC0, 0},
-        {RENKEI_CHARSET_UTF8, BYTES_LITERAL("😀\xEE\x80\x80\xEF\xA3\xBF\xEF\xA4\x80"), "😀\uE000\uF8FF\uF900", CHARACTER_GAIJI, 2, 0xE000, 4},
-        {RENKEI_CHARSET_LATIN1, BYTES_LITERAL("caf\xE9 \x80"), "café €", CHARACTER_INVALID, 0, 0, 0},
+        {RENKEI_CHARSET_EUC_JP, BYTES_LITERAL("\xB0\"\x8F\xA2x\x8E\xE0\x80"),
+         "\uFFFD\"\uFFFD\uFFFDx\uFFFD\uFFFD\uFFFD", CHARACTER_INVALID, 6, 0xB0, 0},
+        {RENKEI_CHARSET_UTF8, BYTES_LITERAL("髙\xED\xA0\x80x"), "髙\uFFFD\uFFFD\uFFFDx",
+         CHARACTER_INVALID, 3, 0xED, 3},
+        {RENKEI_CHARSET_UTF8, BYTES_LITERAL("\xC0\xAF\xF0\x9F\x98"), "\uFFFD\uFFFD\uFFFD",
+         CHARACTER_INVALID, 3, 0xC0, 0},
+        {RENKEI_CHARSET_UTF8, BYTES_LITERAL("😀\xEE\x80\x80\xEF\xA3\xBF\xEF\xA4\x80"),
+         "😀\uE000\uF8FF\uF900", CHARACTER_GAIJI, 2, 0xE000, 4},
+        {RENKEI_CHARSET_LATIN1, BYTES_LITERAL("caf\xE9 \x80"), "café €", CHARACTER_INVALID, 0, 0,
+         0},
         {RENKEI_CHARSET_ASCII, BYTES_LITERAL("a\xE9"), "a\uFFFD", CHARACTER_INVALID, 1, 0xE9, 1},
-        {RENKEI_CHARSET_ISO_2022_JP, BYTES_LITERAL("a\x1B$B4A;z\x1B(Bb"), "a漢字b", CHARACTER_INVALID, 0, 0, 0},
-        {RENKEI_CHARSET_UTF16LE, BYTES_LITERAL("\x57\x5B\x3D\xD8\x00\xDE"), "字😀", CHARACTER_INVALID, 0, 0, 0},
-        {RENKEI_CHARSET_UTF16BE, BYTES_LITERAL("\x5B\x57\xD8\x3D\x00\x41"), "字\uFFFDA", CHARACTER_INVALID, 1, 0xD83D, 2},
-        {RENKEI_CHARSET_UTF16LE, BYTES_LITERAL("\x57\x5B\x3D"), "字\uFFFD", CHARACTER_INVALID, 1, 0x3D, 2},
+        {RENKEI_CHARSET_ISO_2022_JP, BYTES_LITERAL("a\x1B$B4A;z\x1B(Bb"), "a漢字b",
+         CHARACTER_INVALID, 0, 0, 0},
+        {RENKEI_CHARSET_UTF16LE, BYTES_LITERAL("\x57\x5B\x3D\xD8\x00\xDE"), "字😀",
+         CHARACTER_INVALID, 0, 0, 0},
+        {RENKEI_CHARSET_UTF16BE, BYTES_LITERAL("\x5B\x57\xD8\x3D\x00\x41"), "字\uFFFDA",
+         CHARACTER_INVALID, 1, 0xD83D, 2},
+        {RENKEI_CHARSET_UTF16LE, BYTES_LITERAL("\x57\x5B\x3D"), "字\uFFFD", CHARACTER_INVALID, 1,
+         0x3D, 2},
     };
     SCOPED_BUFFER struct buffer out;
     buffer_init(&out, 1 << 20);
@@ -277,9 +294,9 @@ static void how_many_do_not_round_trip_is_known(void **state) {
 /* RFC 8785: two-character escapes, lower-case \u00xx for the other controls, DEL as it is. */
 static void json_escapes_are_those_of_rfc_8785(void **state) {
     (void)state;
-    static const enum renkei_charset ids[] = {
-        RENKEI_CHARSET_CP932, RENKEI_CHARSET_EUC_JP, RENKEI_CHARSET_UTF8,
-        RENKEI_CHARSET_LATIN1, RENKEI_CHARSET_ASCII, RENKEI_CHARSET_ISO_2022_JP};
+    static const enum renkei_charset ids[] = {RENKEI_CHARSET_CP932, RENKEI_CHARSET_EUC_JP,
+                                              RENKEI_CHARSET_UTF8,  RENKEI_CHARSET_LATIN1,
+                                              RENKEI_CHARSET_ASCII, RENKEI_CHARSET_ISO_2022_JP};
     SCOPED_BUFFER struct buffer out;
     buffer_init(&out, 10000);
     static const char named[] = "\b\t\n\f\r\"\\";
@@ -288,7 +305,8 @@ static void json_escapes_are_those_of_rfc_8785(void **state) {
         struct charset *charset = open_charset(ids[i], NULL);
         for (unsigned byte = 0; byte < 0x80; byte++) {
             /* ISO-2022-JP speaks by escapes and shifts. */
-            if (ids[i] == RENKEI_CHARSET_ISO_2022_JP && (byte == 0x1B || byte == 0x0E || byte == 0x0F))
+            if (ids[i] == RENKEI_CHARSET_ISO_2022_JP &&
+                (byte == 0x1B || byte == 0x0E || byte == 0x0F))
                 continue;
             uint8_t text[40];
             char expected[64];

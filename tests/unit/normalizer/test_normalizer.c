@@ -84,17 +84,21 @@ static void a_row_becomes_its_document(void **state) {
     fixture_open(&f, visits, "visits", visit_columns, 6);
     uint32_t count = 0;
     const char *const *names = normalizer_columns(f.normalizer, &count);
-    static const char *const expected[] = {"visit_no",   "IdentificationID", "RecordDate",
-                                           "userName",   "allergy",          "dose"};
+    static const char *const expected[] = {"visit_no", "IdentificationID", "RecordDate",
+                                           "userName", "allergy",          "dose"};
     assert_int_equal(count, 6);
     for (uint32_t i = 0; i < count; i++)
         assert_string_equal(names[i], expected[i]);
 
     /* 髙﨑 ソ表十 "～" in CP932: 5C as a second byte, NEC's and IBM's extensions, a wave dash. */
     const struct bytes cells[] = {
-        BYTES_LITERAL("17"), BYTES_LITERAL("999-99-9999  "), BYTES_LITERAL("2011-03-24 09:30:00"),
-        BYTES_LITERAL("\xFB\xFC\xFA\xB1 \x83\x5C\x95\x5C\x8F\x5C \"\x81\x60\"\n\x87\x40\x87\x8A\xC0"),
-        BYTES_LITERAL("1"), BYTES_LITERAL("12.50")};
+        BYTES_LITERAL("17"),
+        BYTES_LITERAL("999-99-9999  "),
+        BYTES_LITERAL("2011-03-24 09:30:00"),
+        BYTES_LITERAL(
+            "\xFB\xFC\xFA\xB1 \x83\x5C\x95\x5C\x8F\x5C \"\x81\x60\"\n\x87\x40\x87\x8A\xC0"),
+        BYTES_LITERAL("1"),
+        BYTES_LITERAL("12.50")};
     struct normalized_row row = normalize(&f, cells, 6);
     assert_false(row.quarantined);
     assert_text(row.document,
@@ -141,8 +145,7 @@ static void the_raw_preimage_has_every_selected_byte(void **state) {
     struct fixture f;
     fixture_open(&f, "source: s\nconnector: c\ntables: [{table: t, category: EMR01, key: id}]\n",
                  "t", columns, 3);
-    const struct bytes cells[] = {BYTES_LITERAL("\x95\x5C"), bytes_of(NULL, 0),
-                                  BYTES_LITERAL("")};
+    const struct bytes cells[] = {BYTES_LITERAL("\x95\x5C"), bytes_of(NULL, 0), BYTES_LITERAL("")};
     struct normalized_row row = normalize(&f, cells, 3);
     assert_text(row.key, "%95%5C");
     static const char expected[] = "\1"
@@ -224,9 +227,8 @@ static void what_is_invalid_is_quarantined_or_replaced_as_the_mapping_says(void 
                  "t", columns, 2);
     row = normalize(&f, cells, 2);
     assert_false(row.quarantined);
-    assert_text(row.document,
-                "{\"address\":\"renkei://hospital-b/s/t/5\",\"category\":\"EMR01\","
-                "\"fields\":{\"a\":\"x\uFFFD\\\"y\uFFFDz\uFFFD\",\"id\":5}}");
+    assert_text(row.document, "{\"address\":\"renkei://hospital-b/s/t/5\",\"category\":\"EMR01\","
+                              "\"fields\":{\"a\":\"x\uFFFD\\\"y\uFFFDz\uFFFD\",\"id\":5}}");
     assert_int_equal(row.reasons[0].count, 3);
     fixture_close(&f);
 }
@@ -277,8 +279,7 @@ static void keys_go_to_addresses_and_back(void **state) {
     const struct bytes cells[] = {BYTES_LITERAL("A,/%\x60"), BYTES_LITERAL("x  ")};
     struct normalized_row row = normalize(&f, cells, 2);
     assert_text(row.key, "A%2C%2F%25%60,x%20%20");
-    assert_text(row.address,
-                "renkei://hospital-b/s/%E4%BA%88%E7%B4%84/A%2C%2F%25%60,x%20%20");
+    assert_text(row.address, "renkei://hospital-b/s/%E4%BA%88%E7%B4%84/A%2C%2F%25%60,x%20%20");
     const struct renkei_value *values = NULL;
     struct error err = {0};
     assert_int_equal(normalizer_key_values(f.normalizer, row.key, &values, &count, &err),
@@ -304,8 +305,7 @@ static void keys_go_to_addresses_and_back(void **state) {
     assert_string_equal(address.key, "A%2C%2F%25%60,x%20%20");
     SCOPED_BUFFER struct buffer again;
     buffer_init(&again, 1000);
-    address_write(address.hospital, address.source, address.table, bytes_text(address.key),
-                  &again);
+    address_write(address.hospital, address.source, address.table, bytes_text(address.key), &again);
     assert_true(bytes_equal(buffer_bytes(&again), row.address));
 
     const struct bytes null[] = {BYTES_LITERAL("a"), bytes_of(NULL, 0)};
@@ -324,11 +324,21 @@ static void keys_go_to_addresses_and_back(void **state) {
 
 static void addresses_have_one_form(void **state) {
     (void)state;
-    static const char *const wrong[] = {
-        "", "renkei://", "http://a/b/c/d", "renkei://A/b/c/d", "renkei://a/B/c/d",
-        "renkei://a/b//d", "renkei://a/b/c", "renkei://a/b/c/d/e", "renkei://a/b/%63/d",
-        "renkei://a/b/%95%5C/d", "renkei://a/b/c/%64", "renkei://a/b/%00/d", "renkei://-a/b/c/d",
-        "renkei://a/b/c/d e", "renkei:///b/c/d"};
+    static const char *const wrong[] = {"",
+                                        "renkei://",
+                                        "http://a/b/c/d",
+                                        "renkei://A/b/c/d",
+                                        "renkei://a/B/c/d",
+                                        "renkei://a/b//d",
+                                        "renkei://a/b/c",
+                                        "renkei://a/b/c/d/e",
+                                        "renkei://a/b/%63/d",
+                                        "renkei://a/b/%95%5C/d",
+                                        "renkei://a/b/c/%64",
+                                        "renkei://a/b/%00/d",
+                                        "renkei://-a/b/c/d",
+                                        "renkei://a/b/c/d e",
+                                        "renkei:///b/c/d"};
     struct address address;
     struct error err = {0};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
@@ -342,7 +352,9 @@ static void a_mapping_that_does_not_fit_says_where(void **state) {
     (void)state;
     static const struct renkei_column columns[] = {
         {.name = "visit_no", .type = RENKEI_TYPE_INTEGER, PLAIN},
-        {.name = "note", .type = RENKEI_TYPE_TEXT, .charset = RENKEI_CHARSET_UNKNOWN,
+        {.name = "note",
+         .type = RENKEI_TYPE_TEXT,
+         .charset = RENKEI_CHARSET_UNKNOWN,
          .charset_name = "SQL_ASCII"},
         {.name = "photo", .type = RENKEI_TYPE_BINARY, PLAIN},
     };
@@ -378,9 +390,9 @@ static void a_mapping_that_does_not_fit_says_where(void **state) {
                  "source: s\nconnector: c\ntables: [{table: t, category: EMR01, %s}]\n",
                  rows[i].table);
         assert_int_equal(mapping_parse("main.yaml", bytes_text(text), &mapping, &err), ERROR_NONE);
-        assert_int_equal(normalizer_new(mapping, &mapping->tables[0], "h", columns, 3, "",
-                                        &untouched, &err),
-                         ERROR_MAPPING);
+        assert_int_equal(
+            normalizer_new(mapping, &mapping->tables[0], "h", columns, 3, "", &untouched, &err),
+            ERROR_MAPPING);
         assert_string_equal(err.message, rows[i].message);
         assert_string_equal(error_hint_text(&err),
                             rows[i].hint != NULL ? rows[i].hint : error_info(ERROR_MAPPING)->hint);
