@@ -9,18 +9,6 @@
 #include "base/clock.h"
 #include "gateway/sync/sync_internal.h"
 
-const char *sync_mode_name(enum sync_mode mode) {
-    return mode == SYNC_WATERMARK ? "watermark" : mode == SYNC_KEYS ? "keys" : "full";
-}
-
-const char *sync_state_name(enum sync_state state) {
-    static const char *const names[] = {
-        [SYNC_NEVER] = "never",         [SYNC_QUEUED] = "queued", [SYNC_READING] = "reading",
-        [SYNC_ANCHORING] = "anchoring", [SYNC_DONE] = "done",     [SYNC_FAILED] = "failed",
-        [SYNC_CANCELLED] = "cancelled"};
-    return names[state];
-}
-
 void sync__event(struct sync *sync, const char *event, const char *source,
                  const struct error *err) {
     if (sync->event != NULL)

@@ -1,25 +1,5 @@
 #include "gateway/sync/sync_internal.h"
 
-const char *verdict_name(enum verdict verdict) {
-    switch (verdict) {
-    case VERDICT_UNKNOWN:
-        return "unknown";
-    case VERDICT_MATCH:
-        return "match";
-    case VERDICT_MISMATCH:
-        return "mismatch";
-    case VERDICT_MISSING:
-        return "missing";
-    case VERDICT_UNANCHORED:
-        return "unanchored";
-    case VERDICT_ERASED:
-        return "erased";
-    case VERDICT_WITHHELD:
-        return "withheld";
-    }
-    return "unknown";
-}
-
 /*
  * The comparison of what the database holds now with what the chain says was anchored last. Both
  * are known when this is asked: a database or a chain that could not be asked is VERDICT_UNKNOWN

@@ -1,0 +1,74 @@
+#include "gateway/listen.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "base/log.h"
+
+static void log_request(void *context, const struct rest_event *event) {
+    (void)context;
+    char status[8];
+    snprintf(status, sizeof status, "%u", event->status);
+    bool failed = event->status >= 500;
+    const struct error *err = event->err;
+    log_event(failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, event->event, "listener",
+              event->listener, "operation", event->operation, "method", event->method, "status",
+              status, "ms", log_u64(event->duration_ms), "who", event->who, "request",
+              event->request, "error", err != NULL ? error_info(err->code)->name : "", "detail",
+              err != NULL ? err->message : "", NULL);
+}
+
+static struct rest_listen listener_of(const struct settings_listen *from) {
+    return (struct rest_listen){.address = from->address,
+                                .port = from->port,
+                                .certificate = from->certificate,
+                                .key = from->key,
+                                .urls = from->urls,
+                                .url_count = from->url_count};
+}
+
+enum error_code listen_open(const struct settings *settings, const struct rest_backend *backend,
+                            struct rest **ret_rest, struct error *err) {
+    struct rest_peer peers[SETTINGS_HOSPITALS_MAX];
+    for (size_t i = 0; i < settings->hospital_count; i++)
+        peers[i] = (struct rest_peer){settings->hospitals[i].name, settings->hospitals[i].url,
+                                      settings->hospitals[i].certificate};
+    struct rest_options options = {.hospital = settings->hospital,
+                                   .listen = listener_of(&settings->listen),
+                                   .machine = listener_of(&settings->machine),
+                                   .peers = peers,
+                                   .peer_count = settings->hospital_count,
+                                   .admin_socket = settings->admin_socket,
+                                   .backend = backend,
+                                   .event = log_request};
+    struct rest *rest = NULL;
+    TRY(rest_open(&options, &rest, err));
+    log_event(LOG_LEVEL_INFO, "listening", "url", rest_url(rest), "machine_url",
+              rest_machine_url(rest), "admin_socket", settings->admin_socket, NULL);
+    *ret_rest = rest;
+    return ERROR_NONE;
+}
+
+static void stop_signals(sigset_t *ret_set) {
+    sigemptyset(ret_set);
+    sigaddset(ret_set, SIGTERM);
+    sigaddset(ret_set, SIGINT);
+    sigaddset(ret_set, SIGHUP);
+}
+
+void listen_block_signals(void) {
+    sigset_t set;
+    stop_signals(&set);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+void listen_wait(void) {
+    sigset_t set;
+    stop_signals(&set);
+    int number = 0;
+    do {
+        if (sigwait(&set, &number) != 0)
+            return;
+    } while (number == SIGHUP); /* a terminal that goes away does not end a daemon */
+}

@@ -1,0 +1,129 @@
+#include <inttypes.h>
+
+#include "gateway/rest/embedded.h"
+#include "gateway/rest/routes.h"
+
+enum error_code health_live(struct rest *rest, struct rest_request *request,
+                            struct rest_answer *answer, struct error *err) {
+    (void)rest;
+    (void)request;
+    (void)err;
+    buffer_append_text(&answer->body, "alive\n");
+    answer->content_type = "text/plain";
+    return ERROR_NONE;
+}
+
+/* Ready: the node answers with a head that is not stale, and the vault can be read. */
+enum error_code health_ready(struct rest *rest, struct rest_request *request,
+                             struct rest_answer *answer, struct error *err) {
+    struct ledger_head head;
+    struct sync_status status;
+    TRY(rest->backend.head(rest->backend.context, &head, err));
+    TRY(rest->backend.status(rest->backend.context, request->arena, &status, err));
+    buffer_append_text(&answer->body, "ready\n");
+    answer->content_type = "text/plain";
+    return ERROR_NONE;
+}
+
+enum error_code health_openapi(struct rest *rest, struct rest_request *request,
+                               struct rest_answer *answer, struct error *err) {
+    (void)rest;
+    (void)request;
+    (void)err;
+    buffer_append(&answer->body, embedded_openapi, embedded_openapi_len);
+    answer->content_type = "application/yaml";
+    answer->cacheable = true;
+    return ERROR_NONE;
+}
+
+enum error_code health_openapi_admin(struct rest *rest, struct rest_request *request,
+                                     struct rest_answer *answer, struct error *err) {
+    (void)rest;
+    (void)request;
+    (void)err;
+    buffer_append(&answer->body, embedded_openapi_admin, embedded_openapi_admin_len);
+    answer->content_type = "application/yaml";
+    answer->cacheable = true;
+    return ERROR_NONE;
+}
+
+/* -------------------------------------------------------------------------- metrics ---- */
+
+static void metric(struct buffer *out, const char *name, const char *type, const char *help) {
+    buffer_append_format(out, "# HELP renkei_%s %s\n# TYPE renkei_%s %s\n", name, help, name,
+                         type);
+}
+
+static void value(struct buffer *out, const char *name, uint64_t number) {
+    buffer_append_format(out, "renkei_%s %" PRIu64 "\n", name, number);
+}
+
+static void request_metrics(struct rest *rest, struct buffer *out) {
+    metric(out, "http_requests_total", "counter", "Requests by operation and status class.");
+    for (size_t i = 0; i < rest__route_count; i++)
+        for (unsigned c = 1; c < 6; c++)
+            if (rest->metrics.requests[i][c] > 0)
+                buffer_append_format(
+                    out, "renkei_http_requests_total{operation=\"%s\",status=\"%uxx\"} %" PRIu64 "\n",
+                    rest__routes[i].operation, c, (uint64_t)rest->metrics.requests[i][c]);
+    metric(out, "http_request_duration_milliseconds_total", "counter",
+           "Time spent on answers, by operation.");
+    for (size_t i = 0; i < rest__route_count; i++)
+        if (rest->metrics.duration_ms[i] > 0)
+            buffer_append_format(
+                out,
+                "renkei_http_request_duration_milliseconds_total{operation=\"%s\"} %" PRIu64 "\n",
+                rest__routes[i].operation, (uint64_t)rest->metrics.duration_ms[i]);
+    metric(out, "verdicts_total", "counter", "Verdicts of records that were shown.");
+    for (int i = 0; i <= VERDICT_WITHHELD; i++)
+        buffer_append_format(out, "renkei_verdicts_total{verdict=\"%s\"} %" PRIu64 "\n",
+                             verdict_name((enum verdict)i), (uint64_t)rest->metrics.verdicts[i]);
+    metric(out, "sign_ins_total", "counter", "Tokens given out.");
+    value(out, "sign_ins_total", rest->metrics.sign_ins);
+    metric(out, "refusals_total", "counter", "Answers 401 and 403.");
+    value(out, "refusals_total", rest->metrics.refusals);
+    metric(out, "forwards_answered_total", "counter", "Requests of other hospitals answered.");
+    value(out, "forwards_answered_total", rest->metrics.forwards_answered);
+    metric(out, "late_connections_total", "counter", "Connections closed for being too slow.");
+    value(out, "late_connections_total", rest->metrics.late_connections);
+}
+
+static void source_metrics(const struct sync_status *status, struct buffer *out) {
+    metric(out, "source_failures", "gauge", "Passes of a source that failed one after another.");
+    for (size_t i = 0; i < status->source_count; i++)
+        buffer_append_format(out, "renkei_source_failures{source=\"%s\"} %u\n",
+                             status->sources[i].source, status->sources[i].failures);
+    metric(out, "source_last_pass_seconds", "gauge", "End of a source's last whole pass.");
+    for (size_t i = 0; i < status->source_count; i++)
+        buffer_append_format(out, "renkei_source_last_pass_seconds{source=\"%s\"} %" PRIu64 "\n",
+                             status->sources[i].source, status->sources[i].last_pass_ms / 1000);
+    metric(out, "source_pending_anchors", "gauge", "Durable anchors that are not yet committed.");
+    for (size_t i = 0; i < status->source_count; i++)
+        buffer_append_format(out, "renkei_source_pending_anchors{source=\"%s\"} %" PRIu64 "\n",
+                             status->sources[i].source, status->sources[i].pending);
+    metric(out, "vault_bytes", "gauge", "Size of the vault.");
+    value(out, "vault_bytes", status->vault_bytes);
+    metric(out, "enrolments", "gauge", "Enrolled keys.");
+    value(out, "enrolments", status->enrolments);
+}
+
+enum error_code health_metrics(struct rest *rest, struct rest_request *request,
+                               struct rest_answer *answer, struct error *err) {
+    (void)err;
+    struct buffer *out = &answer->body;
+    request_metrics(rest, out);
+    metric(out, "tokens", "gauge", "Tokens that have not ended.");
+    value(out, "tokens", identity_token_count(rest->identity, request->now_ms));
+    struct ledger_head head;
+    if (rest->backend.head(rest->backend.context, &head, NULL) == ERROR_NONE) {
+        metric(out, "chain_height", "gauge", "Height of the chain's head.");
+        value(out, "chain_height", head.height);
+        metric(out, "chain_time_seconds", "gauge", "Time of the chain's head.");
+        value(out, "chain_time_seconds", head.time_ms / 1000);
+    }
+    struct sync_status status;
+    if (rest->backend.status(rest->backend.context, request->arena, &status, NULL) == ERROR_NONE)
+        source_metrics(&status, out);
+    answer->content_type = "text/plain; version=0.0.4";
+    return ERROR_NONE;
+}

@@ -1,0 +1,34 @@
+/* The words of the enumerations; apart, so that a program may have them without the rest. */
+#include "gateway/sync/records.h"
+
+const char *sync_mode_name(enum sync_mode mode) {
+    return mode == SYNC_WATERMARK ? "watermark" : mode == SYNC_KEYS ? "keys" : "full";
+}
+
+const char *sync_state_name(enum sync_state state) {
+    static const char *const names[] = {
+        [SYNC_NEVER] = "never",         [SYNC_QUEUED] = "queued", [SYNC_READING] = "reading",
+        [SYNC_ANCHORING] = "anchoring", [SYNC_DONE] = "done",     [SYNC_FAILED] = "failed",
+        [SYNC_CANCELLED] = "cancelled"};
+    return names[state];
+}
+
+const char *verdict_name(enum verdict verdict) {
+    switch (verdict) {
+    case VERDICT_UNKNOWN:
+        return "unknown";
+    case VERDICT_MATCH:
+        return "match";
+    case VERDICT_MISMATCH:
+        return "mismatch";
+    case VERDICT_MISSING:
+        return "missing";
+    case VERDICT_UNANCHORED:
+        return "unanchored";
+    case VERDICT_ERASED:
+        return "erased";
+    case VERDICT_WITHHELD:
+        return "withheld";
+    }
+    return "unknown";
+}
