@@ -45,6 +45,11 @@ struct anchor_cursor anchor_cursor(const struct anchor *anchor);
 /* False after the last. */
 bool anchor_next(struct anchor_cursor *cursor, struct leaf *ret_leaf);
 
+/* The one leaf whose compact form starts at this byte of an anchor transaction that was checked
+ * before. ERROR_CORRUPT where none does. */
+MUST_CHECK enum error_code anchor_leaf_at(struct bytes transaction, size_t at,
+                                          struct leaf *ret_leaf, struct error *err);
+
 /* The hashes of all leaves into ret_hashes[leaf_count]; ERROR_TX_REJECTED where the root is not
  * theirs. */
 MUST_CHECK enum error_code anchor_hashes(const struct anchor *anchor, struct hash *ret_hashes,

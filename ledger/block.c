@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "base/wire.h"
+#include "ledger/genesis.h"
+#include "ledger/merkle/merkle.h"
 
 enum { BLOCK_FORMAT = 1, BLOCK_SHA256 = 1 };
 
@@ -53,8 +55,6 @@ enum error_code block_header_decode(struct bytes input, struct block_header *ret
     memcpy(h.log_root.byte, at + 140, HASH_BYTES);
     memcpy(h.map_root.byte, at + 180, HASH_BYTES);
     memcpy(h.validators.byte, at + 212, HASH_BYTES);
-    if (h.height == 0)
-        return error_set(err, ERROR_PROTOCOL, "block header: height 0, expected 1 or more");
     *ret_header = h;
     return ERROR_NONE;
 }
@@ -134,4 +134,36 @@ struct hash block_transaction_leaf(const struct transaction *tx, enum transactio
     memcpy(raw + 1 + HASH_BYTES, tx->signature, TRANSACTION_SIGNATURE_BYTES);
     raw[sizeof raw - 1] = (uint8_t)status;
     return sha256_of(bytes_of(raw, sizeof raw));
+}
+
+bool block_entries_fit(struct bytes input) {
+    struct block block;
+    if (block_decode(input, &block, NULL) != ERROR_NONE)
+        return false;
+    struct block_cursor cursor = block_cursor(&block);
+    struct merkle_frontier tree;
+    merkle_frontier_init(&tree);
+    struct bytes bytes;
+    enum transaction_status status;
+    while (block_next(&cursor, &bytes, &status)) {
+        struct transaction tx;
+        if (transaction_decode(bytes, &tx, NULL) != ERROR_NONE)
+            return false;
+        struct hash leaf = block_transaction_leaf(&tx, status);
+        merkle_append(&tree, &leaf, NULL);
+    }
+    struct hash root = merkle_root(&tree);
+    return hash_equal(&root, &block.header.transaction_root);
+}
+
+void block_genesis_header(const struct genesis *genesis, struct block_header *ret_header) {
+    struct merkle_frontier empty;
+    merkle_frontier_init(&empty);
+    *ret_header = (struct block_header){
+        .chain = genesis->chain,
+        .time_ms = genesis->created_ms,
+        .transaction_root = merkle_root(&empty),
+        .log_root = merkle_root(&empty),
+        .validators = genesis->validators_hash,
+    };
 }

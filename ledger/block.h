@@ -20,7 +20,7 @@ enum {
 struct block_header {
     struct hash chain;
     uint64_t epoch;
-    uint64_t height; /* from 1 */
+    uint64_t height; /* from 1; 0 in the header that stands for the genesis */
     struct hash previous;
     uint64_t time_ms;
     uint32_t transaction_count;
@@ -78,5 +78,13 @@ void block_entry(struct buffer *entries, struct bytes transaction, enum transact
 /* The leaf of the transaction tree: SHA-256(0x00 || id || signature || status), so that the header
  * commits to every byte of the transaction and to what became of it. */
 struct hash block_transaction_leaf(const struct transaction *tx, enum transaction_status status);
+
+/* True where the block's entries are those that its header binds: whoever sent it did not change
+ * it, and what is wrong with it is its proposer's doing. */
+bool block_entries_fit(struct bytes block);
+
+struct genesis;
+/* The header that stands before block 1: height 0, of the genesis alone. */
+void block_genesis_header(const struct genesis *genesis, struct block_header *ret_header);
 
 #endif

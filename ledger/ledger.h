@@ -20,6 +20,7 @@ enum {
     LEDGER_ANCHOR_LEAVES_MAX = 4096,      /* leaves of one anchor transaction */
     LEDGER_TRANSACTION_BYTES_MAX = 2 << 20,
     LEDGER_HISTORY_MAX = 1000,            /* versions of a record in one answer */
+    LEDGER_STATUS_BYTES_MAX = 1 << 20,
     LEDGER_HEAD_AGE_MS_MAX = 120000,      /* an older head is not believed: ERROR_NODE_STALE */
 };
 
@@ -160,5 +161,14 @@ MUST_CHECK enum error_code ledger_transaction(struct ledger *ledger, const struc
                                               struct buffer *ret_transaction,
                                               struct ledger_receipt *ret_receipt,
                                               struct error *err);
+
+/* What the node tells of itself, appended: a JSON object; lines for people; Prometheus text. Not
+ * signed by anybody. */
+MUST_CHECK enum error_code ledger_status(struct ledger *ledger, struct buffer *ret_json,
+                                         struct error *err);
+MUST_CHECK enum error_code ledger_status_text(struct ledger *ledger, struct buffer *ret_text,
+                                              struct error *err);
+MUST_CHECK enum error_code ledger_metrics(struct ledger *ledger, struct buffer *ret_text,
+                                          struct error *err);
 
 #endif

@@ -25,6 +25,7 @@ enum {
     TRANSACTION_EXTENSION_BYTES_MAX = 4096,
     /* Extensions below this number must be understood; none is known to format 1. */
     TRANSACTION_EXTENSION_OPTIONAL = 0x8000,
+    TRANSACTION_BODY_AT = 84, /* offset of the body's length */
     NOTE_BYTES_MAX = 4096,
 };
 

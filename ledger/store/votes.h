@@ -17,7 +17,8 @@ enum {
 
 enum votes_kind {
     VOTES_RECORD = 1,  /* of the protocol core */
-    VOTES_PAYLOAD = 2, /* a whole block */
+    VOTES_PAYLOAD = 2,  /* a whole block */
+    VOTES_IDENTITY = 3, /* the public key that votes: the first entry of every log */
 };
 
 struct votes_entry {

@@ -1,0 +1,100 @@
+/*
+ * The chain of one node: store and state joined. Builds blocks, executes tentative ones, commits,
+ * answers questions about what is committed.
+ *
+ * Owns: the store, the state and the tentative blocks. Refuses: sockets, votes, clocks. A block is
+ * judged here, by executing it; agreed on it is elsewhere.
+ */
+#ifndef LEDGER_CHAIN_H
+#define LEDGER_CHAIN_H
+
+#include "ledger/block.h"
+#include "ledger/genesis.h"
+#include "ledger/pool.h"
+#include "ledger/state/state.h"
+#include "ledger/store/store.h"
+
+struct chain;
+/* Opens the store and executes again what the state lacks. ERROR_CORRUPT where a stored block does
+ * not give its own roots. */
+MUST_CHECK enum error_code chain_open(const struct genesis *genesis, const char *folder,
+                                      struct chain **ret_chain, struct error *err);
+void chain_close(struct chain *chain);
+
+uint64_t chain_height(const struct chain *chain); /* committed */
+const struct block_header *chain_head(const struct chain *chain);
+struct hash chain_head_hash(const struct chain *chain);
+struct bytes chain_head_certificate(const struct chain *chain);
+struct store *chain_store(struct chain *chain);
+
+/* The height up to which tentative blocks are executed. */
+uint64_t chain_tentative(const struct chain *chain);
+/* NULL data where no tentative block of this height and hash is executed. */
+struct bytes chain_tentative_block(const struct chain *chain, uint64_t height,
+                                   const struct hash *hash);
+
+/* A tentative block by its height, which must be one. */
+struct bytes chain_tentative_at(const struct chain *chain, uint64_t height);
+
+/* True where the pool has a transaction that could stand in the next block. */
+bool chain_has_work(struct chain *chain, const struct pool *pool);
+
+/* Builds and executes the block above the tentative ones from what the pool has ready. */
+MUST_CHECK enum error_code chain_build(struct chain *chain, const struct pool *pool,
+                                       uint64_t time_ms, struct hash *ret_hash,
+                                       struct bytes *ret_block, struct error *err);
+
+/* Executes a block on the tentative ones. ERROR_VERIFY: the block is invalid, err says why. Other
+ * errors are the node's own (disk, memory). The pool saves checking signatures twice. */
+MUST_CHECK enum error_code chain_execute(struct chain *chain, const struct pool *pool,
+                                         struct bytes block, struct error *err);
+/* Drops tentative blocks of this height and above. */
+void chain_undo(struct chain *chain, uint64_t height);
+
+/* Commits the lowest tentative block. */
+MUST_CHECK enum error_code chain_commit(struct chain *chain, struct bytes certificate,
+                                        struct error *err);
+
+/* A transaction of a committed block with the path to its header's transaction root. */
+struct chain_receipt {
+    struct block_header header;
+    struct buffer certificate;
+    uint32_t index;
+    enum transaction_status status;
+    uint64_t log_index;
+    struct merkle_path path;
+};
+/* All transactions of one committed block, for many receipts at the price of one. */
+struct chain_block_tree;
+MUST_CHECK enum error_code chain_tree_new(struct bytes block, struct chain_block_tree **ret_tree,
+                                          struct error *err);
+void chain_tree_free(struct chain_block_tree *tree);
+/* Bytes are borrowed from the block. */
+void chain_tree_at(const struct chain_block_tree *tree, uint32_t index,
+                   struct bytes *ret_transaction, enum transaction_status *ret_status,
+                   struct hash *ret_id, struct merkle_path *ret_path);
+uint32_t chain_tree_count(const struct chain_block_tree *tree);
+
+/* Where the committed chain has a transaction; found is false where it has not. */
+MUST_CHECK enum error_code chain_find(struct chain *chain, const struct hash *id,
+                                      struct state_place *ret_place, bool *ret_found,
+                                      struct error *err);
+MUST_CHECK enum error_code chain_next_sequence(struct chain *chain, const uint8_t *submitter,
+                                               uint64_t *ret_sequence, struct error *err);
+MUST_CHECK enum error_code chain_latest(struct chain *chain, const struct locator *locator,
+                                        struct state_record *ret_record, bool *ret_found,
+                                        struct error *err);
+
+/* One version of a record, read back from its block. */
+struct chain_version {
+    struct leaf leaf;
+    struct leaf_place place;
+    uint64_t log_index;
+    uint64_t block_time_ms;
+    struct hash transaction;
+    struct merkle_path path; /* to the head's log root */
+};
+MUST_CHECK enum error_code chain_version(struct chain *chain, uint64_t log_index,
+                                         struct chain_version *ret_version, struct error *err);
+
+#endif

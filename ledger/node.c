@@ -1,0 +1,774 @@
+#include "ledger/node_inside.h"
+
+#include <assert.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+
+enum { PATH_BYTES_MAX = 4096, TIMEOUT_GROWTH_MAX = 10, RESEND_MS = 250, STATUS_MS = 1000 };
+
+uint64_t node_now_ms(void) {
+    return clock_monotonic_ms();
+}
+
+static void stop(struct node *node) {
+    node->stopping = true;
+    uv_stop(node->loop);
+}
+
+void node_fail(struct node *node, enum error_code code, const struct error *err) {
+    if (node->failure == ERROR_NONE) {
+        node->failure = code;
+        node->failure_error = *err;
+    }
+    stop(node);
+}
+
+/* Events of our own. */
+
+void node_event(struct node *node, const struct pbft_event *event, struct bytes header,
+                struct bytes certificate) {
+    assert(node->event_count < NODE_EVENTS_MAX); /* each turn steps through all there are */
+    struct own_event *own =
+        &node->events[(node->event_first + node->event_count++) % NODE_EVENTS_MAX];
+    own->event = *event;
+    buffer_init(&own->header, PBFT_HEADER_BYTES_MAX);
+    buffer_init(&own->certificate, PBFT_CERTIFICATE_BYTES_MAX);
+    buffer_append(&own->header, header.data, header.len);
+    buffer_append(&own->certificate, certificate.data, certificate.len);
+}
+
+static void plain_event(struct node *node, const struct pbft_event *event) {
+    node_event(node, event, bytes_of(NULL, 0), bytes_of(NULL, 0));
+}
+
+static void executed(struct node *node, uint64_t height, const struct hash *digest, bool valid) {
+    struct pbft_event event = {.kind = PBFT_EVENT_EXECUTED,
+                               .executed = {height, *digest, valid}};
+    plain_event(node, &event);
+}
+
+/* Effects. */
+
+static struct held *hold(struct node *node, enum pbft_effect_kind kind, struct bytes bytes) {
+    if (node->held_count == node->held_capacity) {
+        node->held_capacity = node->held_capacity == 0 ? 64 : node->held_capacity * 2;
+        node->held = realloc(node->held, node->held_capacity * sizeof *node->held);
+        if (node->held == NULL)
+            abort();
+    }
+    struct held *held = &node->held[node->held_count++];
+    *held = (struct held){.kind = kind};
+    buffer_init(&held->bytes, PBFT_MESSAGE_BYTES_MAX);
+    buffer_append(&held->bytes, bytes.data, bytes.len);
+    assert(!held->bytes.failed);
+    return held;
+}
+
+static void want(struct node *node, const struct pbft_effect *effect) {
+    struct wanted *free_slot = NULL;
+    for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++) {
+        struct wanted *w = &node->wanted[i];
+        if (w->active && w->height == effect->execute.height)
+            w->active = false; /* a later view's block for the same height */
+        if (!w->active && free_slot == NULL)
+            free_slot = w;
+    }
+    assert(free_slot != NULL); /* one a height, and the window is smaller */
+    *free_slot = (struct wanted){
+        .active = true,
+        .height = effect->execute.height,
+        .digest = effect->execute.digest,
+        .from = effect->execute.from,
+        .asked_ms = node_now_ms(),
+    };
+}
+
+static void undo(struct node *node, uint64_t height) {
+    chain_undo(node->chain, height);
+    for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
+        if (node->wanted[i].height >= height)
+            node->wanted[i].active = false;
+}
+
+static void log_view(struct node *node, const struct pbft_effect *effect) {
+    if (effect->view.changing)
+        node->count.view_changes++;
+    if (effect->view.cause == PBFT_CAUSE_NONE)
+        return;
+    log_event(effect->view.changing ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "view",
+              "view", log_u64(effect->view.view), "state",
+              effect->view.changing ? "changing" : "normal", "cause",
+              pbft_cause_name(effect->view.cause), "leader",
+              node->genesis->validators[effect->view.leader].name, NULL);
+}
+
+static void log_evidence(struct node *node, const struct pbft_effect *effect) {
+    node->count.evidence++;
+    SCOPED_BUFFER struct buffer hex;
+    buffer_init(&hex, 2 * PBFT_EVIDENCE_BYTES_MAX + 1);
+    if (effect->evidence.evidence.len <= PBFT_EVIDENCE_BYTES_MAX &&
+        buffer_reserve(&hex, 2 * effect->evidence.evidence.len + 1) != NULL)
+        text_hex(effect->evidence.evidence.data, effect->evidence.evidence.len, (char *)hex.data);
+    log_event(LOG_LEVEL_ERROR, "equivocation", "validator",
+              node->genesis->validators[effect->evidence.signer].name, "evidence",
+              hex.data != NULL ? (const char *)hex.data : "", NULL);
+}
+
+static void log_fault(struct node *node, const struct pbft_effect *effect) {
+    uint32_t from = effect->fault.from;
+    /* Anybody may cause these: the first of each power of two is enough to see. */
+    uint64_t count = ++node->count.faults;
+    if ((count & (count - 1)) == 0)
+        log_event(LOG_LEVEL_WARNING, "fault", "peer",
+                  from < node->genesis->validator_count ? node->genesis->validators[from].name : "?",
+                  "what", effect->fault.what, "count", log_u64(count), NULL);
+}
+
+static void diverged(struct node *node, uint64_t height, const char *what) {
+    struct error err;
+    error_set(&err, ERROR_CORRUPT,
+              "block %llu: Q validators certified what is invalid here: %s",
+              (unsigned long long)height, what);
+    error_hint(&err, "this node's disk or program differs from the others'; keep its data folder "
+                     "and set the node up anew");
+    node_fail(node, ERROR_CORRUPT, &err);
+}
+
+static void take_effect(struct node *node, const struct pbft_effect *effect) {
+    struct held *held;
+    switch (effect->kind) {
+    case PBFT_EFFECT_PERSIST:
+        votes_add(node->votes, VOTES_RECORD, effect->persist.record);
+        break;
+    case PBFT_EFFECT_SEND:
+        held = hold(node, effect->kind, effect->send.message);
+        held->peer = effect->send.to;
+        held->lane = effect->send.lane;
+        break;
+    case PBFT_EFFECT_COMMITTED:
+        held = hold(node, effect->kind, effect->committed.certificate);
+        held->first = effect->committed.height;
+        held->digest = effect->committed.digest;
+        held->executed = effect->committed.executed;
+        break;
+    case PBFT_EFFECT_FETCH:
+        held = hold(node, effect->kind, bytes_of(NULL, 0));
+        held->peer = effect->fetch.from;
+        held->first = effect->fetch.first;
+        held->last = effect->fetch.to;
+        break;
+    case PBFT_EFFECT_EXECUTE:
+        want(node, effect);
+        break;
+    case PBFT_EFFECT_UNDO:
+        undo(node, effect->undo.height);
+        break;
+    case PBFT_EFFECT_PROPOSE:
+        node->proposal.open = true;
+        node->proposal.height = effect->propose.height;
+        node->proposal.parent = effect->propose.parent;
+        node->proposal.time_ms_min = effect->propose.time_ms_min;
+        break;
+    case PBFT_EFFECT_PROPOSE_STOP:
+        node->proposal.open = false;
+        break;
+    case PBFT_EFFECT_VIEW:
+        log_view(node, effect);
+        break;
+    case PBFT_EFFECT_EVIDENCE:
+        log_evidence(node, effect);
+        break;
+    case PBFT_EFFECT_FAULT:
+        log_fault(node, effect);
+        break;
+    case PBFT_EFFECT_DIVERGED:
+        diverged(node, effect->diverged.height, "an executed block was judged invalid");
+        break;
+    }
+}
+
+void node_step(struct node *node, struct pbft_event *event) {
+    struct pbft_effects effects;
+    event->now_ms = node_now_ms();
+    event->wall_ms = clock_wall_ms();
+    pbft_step(node->pbft, event, &effects);
+    for (size_t i = 0; i < effects.count; i++)
+        take_effect(node, &effects.list[i]);
+}
+
+static void step_own(struct node *node) {
+    while (node->event_count > 0 && !node->stopping) {
+        struct own_event own = node->events[node->event_first];
+        node->event_first = (node->event_first + 1) % NODE_EVENTS_MAX;
+        node->event_count--;
+        if (own.event.kind == PBFT_EVENT_PROPOSAL)
+            own.event.proposal.header = buffer_bytes(&own.header);
+        if (own.event.kind == PBFT_EVENT_BLOCK) {
+            own.event.block.header = buffer_bytes(&own.header);
+            own.event.block.certificate = buffer_bytes(&own.certificate);
+        }
+        node_step(node, &own.event);
+        buffer_done(&own.header);
+        buffer_done(&own.certificate);
+    }
+}
+
+/* Executing what the core wants. */
+
+static void execute_wanted(struct node *node, struct wanted *w) {
+    struct bytes own = chain_tentative_block(node->chain, w->height, &w->digest);
+    if (own.data != NULL) { /* built here, or executed in an earlier view */
+        w->active = false;
+        executed(node, w->height, &w->digest, true);
+        return;
+    }
+    struct payload *payload = node_payload(node, &w->digest);
+    if (payload == NULL || chain_tentative(node->chain) < w->height - 1)
+        return;
+    if (chain_tentative(node->chain) >= w->height)
+        chain_undo(node->chain, w->height);
+    struct error err;
+    struct bytes block = buffer_bytes(&payload->block);
+    enum error_code code = chain_execute(node->chain, node->pool, block, &err);
+    if (code == ERROR_VERIFY && !block_entries_fit(block)) {
+        node_drop_payload(node, payload); /* whoever sent it changed it: ask somebody else */
+        return;
+    }
+    w->active = false;
+    if (code == ERROR_NONE)
+        votes_add(node->votes, VOTES_PAYLOAD, block);
+    else if (code != ERROR_VERIFY) {
+        node_fail(node, code, &err);
+        return;
+    } else
+        log_error(LOG_LEVEL_WARNING, "invalid-block", &err);
+    executed(node, w->height, &w->digest, code == ERROR_NONE);
+}
+
+static void run_wanted(struct node *node) {
+    uint64_t from = chain_height(node->chain) + 1;
+    for (uint64_t height = from; height <= from + PBFT_WINDOW_MAX; height++)
+        for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
+            if (node->wanted[i].active && node->wanted[i].height == height)
+                execute_wanted(node, &node->wanted[i]);
+}
+
+/* Committing. */
+
+static bool is_empty_due(const struct node *node) {
+    return clock_wall_ms() >=
+           chain_head(node->chain)->time_ms + node->genesis->parameters.empty_block_ms;
+}
+
+static void tell_pending(struct node *node) {
+    bool pending = pool_ready(node->pool) || is_empty_due(node);
+    if (pending == node->pending_told)
+        return;
+    node->pending_told = pending;
+    struct pbft_event event = {.kind = PBFT_EVENT_PENDING, .pending = {pending}};
+    plain_event(node, &event);
+}
+
+static enum error_code advance_pool(struct node *node, struct error *err) {
+    for (uint32_t i = 0; i < node->genesis->submitter_count; i++) {
+        uint64_t next = 1;
+        TRY(chain_next_sequence(node->chain, node->genesis->submitters[i].key, &next, err));
+        pool_advance(node->pool, i, next);
+    }
+    return ERROR_NONE;
+}
+
+/* A block that came by transfer is executed only now; its certificate was checked by the core. */
+static bool execute_transferred(struct node *node, const struct held *held) {
+    struct error err;
+    struct payload *payload = node_payload(node, &held->digest);
+    chain_undo(node->chain, held->first);
+    if (payload == NULL) {
+        error_set(&err, ERROR_INTERNAL, "block %llu: committed by transfer without its payload",
+                  (unsigned long long)held->first);
+        node_fail(node, ERROR_INTERNAL, &err);
+        return false;
+    }
+    enum error_code code =
+        chain_execute(node->chain, node->pool, buffer_bytes(&payload->block), &err);
+    if (code == ERROR_VERIFY)
+        diverged(node, held->first, err.message);
+    else if (code != ERROR_NONE)
+        node_fail(node, code, &err);
+    return code == ERROR_NONE;
+}
+
+static void drop_old(struct node *node, uint64_t height) {
+    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
+        if (node->payloads[i].height != 0 && node->payloads[i].height <= height)
+            node_drop_payload(node, &node->payloads[i]);
+    for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
+        if (node->wanted[i].height <= height)
+            node->wanted[i].active = false;
+}
+
+static void committed(struct node *node, const struct held *held) {
+    struct error err;
+    struct bytes tentative = chain_tentative_block(node->chain, held->first, &held->digest);
+    if (tentative.data == NULL && !execute_transferred(node, held))
+        return;
+    tentative = chain_tentative_block(node->chain, held->first, &held->digest);
+    assert(tentative.data != NULL);
+    SCOPED_BUFFER struct buffer block; /* the chain lets go of its own copy */
+    buffer_init(&block, BLOCK_BYTES_MAX);
+    buffer_append(&block, tentative.data, tentative.len);
+    enum error_code code = chain_commit(node->chain, buffer_bytes(&held->bytes), &err);
+    if (code == ERROR_NONE)
+        code = node_answer_block(node, buffer_bytes(&block), &err);
+    if (code == ERROR_NONE)
+        code = advance_pool(node, &err);
+    if (code != ERROR_NONE) {
+        node_fail(node, code, &err);
+        return;
+    }
+    node->count.blocks++;
+    node->count.commit_ms = node_now_ms();
+    drop_old(node, held->first);
+}
+
+static void emit(struct node *node, struct held *held) {
+    if (held->kind == PBFT_EFFECT_SEND)
+        node_send(node, held->peer, held->lane == PBFT_LANE_VOTE ? MESH_VOTES : MESH_BULK,
+                  NODE_PBFT, buffer_bytes(&held->bytes));
+    else if (held->kind == PBFT_EFFECT_COMMITTED)
+        committed(node, held);
+    else if (held->last > node->fetch.to) {
+        node->fetch.from = held->peer;
+        node->fetch.to = held->last;
+    }
+}
+
+/* Syncs what the steps asked to persist, then lets out what stood behind it. */
+static void sync_and_emit(struct node *node) {
+    struct error err;
+    if (votes_dirty(node->votes)) {
+        enum error_code code = votes_sync(node->votes, &err);
+        if (code != ERROR_NONE) {
+            node_fail(node, code, &err);
+            return;
+        }
+        node->count.syncs++;
+    }
+    struct held *list = node->held;
+    size_t count = node->held_count;
+    node->held = NULL;
+    node->held_count = node->held_capacity = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!node->stopping)
+            emit(node, &list[i]);
+        buffer_done(&list[i].bytes);
+    }
+    free(list);
+}
+
+static bool something_to_order(struct node *node) {
+    if (is_empty_due(node))
+        return true;
+    return pool_count(node->pool) > 0 && chain_has_work(node->chain, node->pool);
+}
+
+static void try_propose(struct node *node) {
+    if (!node->proposal.open || node->stopping ||
+        chain_tentative(node->chain) < node->proposal.height - 1 || !something_to_order(node))
+        return;
+    node->proposal.open = false;
+    chain_undo(node->chain, node->proposal.height); /* what an earlier view left there */
+    struct error err;
+    struct hash digest;
+    struct bytes block;
+    uint64_t time_ms = clock_wall_ms();
+    if (time_ms < node->proposal.time_ms_min)
+        time_ms = node->proposal.time_ms_min;
+    enum error_code code =
+        chain_build(node->chain, node->pool, time_ms, &digest, &block, &err);
+    if (code != ERROR_NONE) {
+        node_fail(node, code, &err);
+        return;
+    }
+    votes_add(node->votes, VOTES_PAYLOAD, block);
+    node_send_payload(node, block);
+    struct pbft_event event = {.kind = PBFT_EVENT_PROPOSAL};
+    node_event(node, &event, bytes_of(block.data, BLOCK_HEADER_BYTES), bytes_of(NULL, 0));
+}
+
+void node_settle(struct node *node) {
+    for (int turn = 0; turn < NODE_TURNS_MAX && !node->stopping; turn++) {
+        tell_pending(node);
+        step_own(node);
+        run_wanted(node);
+        if (node->event_count > 0)
+            continue;
+        if (node->held_count > 0 || votes_dirty(node->votes)) {
+            sync_and_emit(node);
+            continue;
+        }
+        try_propose(node);
+        if (node->event_count == 0)
+            break;
+    }
+    node_flush_outgoing(node);
+    if (node->local != NULL)
+        local_flush(node->local);
+}
+
+/* The vote log is rewritten when it is long: the core's records and the blocks under way. */
+static void compact(struct node *node) {
+    if (votes_bytes(node->votes) < VOTES_COMPACT_BYTES)
+        return;
+    struct error err;
+    enum error_code code = store_sync(chain_store(node->chain), &err);
+    const struct bytes *records = NULL;
+    size_t count = 0;
+    pbft_records(node->pbft, &records, &count);
+    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + 1, sizeof *entries);
+    if (entries == NULL)
+        abort();
+    uint8_t key[SIGNER_KEY_BYTES];
+    ledger_signer_public(node->signer, key);
+    size_t used = 0;
+    entries[used++] = (struct votes_entry){VOTES_IDENTITY, bytes_of(key, sizeof key)};
+    for (uint64_t h = chain_height(node->chain) + 1; h <= chain_tentative(node->chain); h++)
+        entries[used++] =
+            (struct votes_entry){VOTES_PAYLOAD, chain_tentative_at(node->chain, h)};
+    for (size_t i = 0; i < count; i++)
+        entries[used++] = (struct votes_entry){VOTES_RECORD, records[i]};
+    if (code == ERROR_NONE)
+        code = votes_replace(node->votes, entries, used, &err);
+    free(entries);
+    if (code != ERROR_NONE)
+        node_fail(node, code, &err);
+}
+
+/* Moving the state to the database, on libuv's pool. */
+
+static struct error flush_error;
+static enum error_code flush_code;
+
+static void flush_run(uv_work_t *work) {
+    struct node *node = work->data;
+    flush_code = store_flush_run(chain_store(node->chain), &flush_error);
+}
+
+static void flush_done(uv_work_t *work, int status) {
+    struct node *node = work->data;
+    (void)status; /* it is never cancelled */
+    if (flush_code != ERROR_NONE)
+        node_fail(node, flush_code, &flush_error);
+    else
+        store_flush_finish(chain_store(node->chain));
+}
+
+static void flush_if_due(struct node *node, uint64_t now_ms) {
+    struct store *store = chain_store(node->chain);
+    bool late = now_ms - node->flushed_ms >= NODE_FLUSH_MS;
+    if (store_flush_busy(store) || (!late && !store_flush_due(store)))
+        return;
+    node->flushed_ms = now_ms;
+    store_flush_start(store);
+    node->flush.data = node;
+    int rc = uv_queue_work(node->loop, &node->flush, flush_run, flush_done);
+    assert(rc == 0);
+}
+
+/* The head of a submitter's line that stays out while blocks are committed is being censored. */
+static void watch_for_censorship(struct node *node, uint64_t now_ms) {
+    uint64_t height = chain_height(node->chain);
+    for (uint32_t i = 0; i < node->genesis->submitter_count; i++) {
+        struct pool_entry *entry = pool_find(node->pool, i, pool_next(node->pool, i));
+        if (entry == NULL || now_ms - entry->added_ms < NODE_CENSORED_MS ||
+            height < entry->added_height + NODE_CENSORED_BLOCKS)
+            continue;
+        entry->added_ms = now_ms; /* the next leader gets the same patience */
+        entry->added_height = height;
+        struct pbft_event event = {.kind = PBFT_EVENT_SUSPECT,
+                                   .suspect = {PBFT_CAUSE_CENSORSHIP}};
+        plain_event(node, &event);
+        return;
+    }
+}
+
+static void on_tick(uv_timer_t *timer) {
+    struct node *node = timer->data;
+    uint64_t now_ms = node_now_ms();
+    struct pbft_event event = {.kind = PBFT_EVENT_TICK};
+    plain_event(node, &event);
+    if (now_ms - node->resent_ms >= NODE_RESEND_MS) {
+        node->resent_ms = now_ms;
+        node_resend(node, now_ms);
+        watch_for_censorship(node, now_ms);
+    }
+    for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
+        if (node->wanted[i].active)
+            node_ask_payload(node, &node->wanted[i], now_ms);
+    node_fetch(node, now_ms);
+    flush_if_due(node, now_ms);
+}
+
+/* After every round of input: all that came in is one turn, with one sync. */
+static void on_check(uv_check_t *check) {
+    struct node *node = check->data;
+    node_settle(node);
+    if (!node->stopping)
+        compact(node);
+}
+
+static void on_signal(uv_signal_t *handle, int number) {
+    struct node *node = handle->data;
+    log_event(LOG_LEVEL_INFO, "stopping", "signal", log_u64((uint64_t)number), NULL);
+    stop(node);
+}
+
+/* The core's questions. */
+
+static bool header_read(void *context, struct bytes header, struct pbft_header *ret_header) {
+    const struct node *node = context;
+    struct block_header h;
+    if (block_header_decode(header, &h, NULL) != ERROR_NONE ||
+        !hash_equal(&h.chain, &node->genesis->chain))
+        return false;
+    *ret_header = (struct pbft_header){h.height, h.epoch, h.previous, h.time_ms};
+    return true;
+}
+
+static void sign(void *context, const struct hash *statement,
+                 uint8_t ret_signature[PBFT_SIGNATURE_BYTES]) {
+    const struct node *node = context;
+    ledger_signer_sign(node->signer, statement, ret_signature);
+}
+
+static bool verify(void *context, uint32_t signer, const struct hash *statement,
+                   const uint8_t signature[PBFT_SIGNATURE_BYTES]) {
+    const struct node *node = context;
+    return signer < node->genesis->validator_count &&
+           signature_valid(node->genesis->validators[signer].vote_key, statement, signature);
+}
+
+/* Starting. */
+
+/* A key that votes has one process on this machine, whatever folder it works in. */
+static enum error_code lock_key(struct node *node, struct error *err) {
+    char path[PATH_BYTES_MAX];
+    if (snprintf(path, sizeof path, "%s.lock", node->settings->vote_key) >= (int)sizeof path)
+        return error_set(err, ERROR_LIMIT, "%s: the path is too long", node->settings->vote_key);
+    return file_lock(path, &node->key_lock_fd, err);
+}
+
+static enum error_code load_identity(struct node *node, struct error *err) {
+    TRY(genesis_load(node->settings->genesis, &node->genesis, err));
+    TRY(ledger_signer_load(node->settings->vote_key, &node->signer, err));
+    uint8_t key[SIGNER_KEY_BYTES];
+    ledger_signer_public(node->signer, key);
+    int self = genesis_validator_by_key(node->genesis, key);
+    if (self < 0)
+        return error_set(err, ERROR_CONFIG, "%s: no validator in %s has this key",
+                         node->settings->vote_key, node->settings->genesis);
+    node->self = (uint32_t)self;
+    return lock_key(node, err);
+}
+
+/* Sorts the vote log's entries: records for the core, payloads into the cache. */
+static enum error_code read_votes(struct node *node, const struct votes_entry *entries,
+                                  size_t count, struct bytes *records, size_t *ret_records,
+                                  struct error *err) {
+    uint8_t key[SIGNER_KEY_BYTES];
+    ledger_signer_public(node->signer, key);
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct block block;
+        if (entries[i].kind == VOTES_IDENTITY &&
+            !bytes_equal(entries[i].bytes, bytes_of(key, sizeof key)))
+            return error_set(err, ERROR_CONFIG, "%s: the vote log is that of another key",
+                             node->settings->data);
+        if (entries[i].kind == VOTES_RECORD)
+            records[used++] = entries[i].bytes;
+        if (entries[i].kind != VOTES_PAYLOAD ||
+            block_decode(entries[i].bytes, &block, NULL) != ERROR_NONE)
+            continue;
+        struct hash digest = block_hash(&block.header);
+        if (block.header.height > chain_height(node->chain))
+            node_keep_payload(node, node->self, &digest, block.header.height, entries[i].bytes);
+    }
+    *ret_records = used;
+    return ERROR_NONE;
+}
+
+static enum error_code open_votes(struct node *node, const struct votes_entry **ret_entries,
+                                  size_t *ret_count, struct error *err) {
+    char path[PATH_BYTES_MAX];
+    if (snprintf(path, sizeof path, "%s/votes", node->settings->data) >= (int)sizeof path)
+        return error_set(err, ERROR_LIMIT, "%s: the path is too long", node->settings->data);
+    TRY(votes_open(path, &node->votes, ret_entries, ret_count, err));
+    if (*ret_count > 0)
+        return ERROR_NONE;
+    if (chain_height(node->chain) > 0) {
+        node->observer = true;
+        log_event(LOG_LEVEL_ERROR, "vote-log-lost", "file", path, "effect",
+                  "this node follows and does not vote: what it signed before is not known", NULL);
+        return ERROR_NONE;
+    }
+    uint8_t key[SIGNER_KEY_BYTES];
+    ledger_signer_public(node->signer, key);
+    votes_add(node->votes, VOTES_IDENTITY, bytes_of(key, sizeof key));
+    TRY(votes_sync(node->votes, err));
+    return file_sync_folder(node->settings->data, err);
+}
+
+static enum error_code open_core(struct node *node, struct error *err) {
+    const struct votes_entry *entries = NULL;
+    size_t count = 0;
+    TRY(open_votes(node, &entries, &count, err));
+    SCOPED_FREE struct bytes *records = calloc(count + 1, sizeof *records);
+    size_t record_count = 0;
+    if (records == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "node: no memory");
+    TRY(read_votes(node, entries, count, records, &record_count, err));
+    struct block_header base;
+    uint8_t base_raw[BLOCK_HEADER_BYTES];
+    uint8_t head_raw[BLOCK_HEADER_BYTES];
+    block_genesis_header(node->genesis, &base);
+    block_header_encode(&base, base_raw);
+    block_header_encode(chain_head(node->chain), head_raw);
+    const struct genesis_parameters *p = &node->genesis->parameters;
+    struct pbft_config config;
+    pbft_config_defaults(&config);
+    config.self = node->observer ? PBFT_OBSERVER : node->self;
+    config.n = node->genesis->validator_count;
+    config.domain = (struct pbft_domain){node->genesis->chain, 0};
+    config.window = p->window;
+    config.rotation = p->rotate_blocks;
+    config.timeout_ms = p->view_timeout_ms;
+    config.timeout_ms_max = p->view_timeout_ms * TIMEOUT_GROWTH_MAX;
+    config.resend_ms = RESEND_MS;
+    config.status_ms = STATUS_MS;
+    config.drift_ms_max = p->clock_drift_ms_max;
+    config.base_header = bytes_of(base_raw, sizeof base_raw);
+    config.committed_header = bytes_of(head_raw, sizeof head_raw);
+    config.committed_certificate = chain_head_certificate(node->chain);
+    config.records = records;
+    config.record_count = record_count;
+    config.host = (struct pbft_host){node, header_read, sign, verify};
+    return pbft_new(&config, &node->pbft, err);
+}
+
+static void watch_signal(struct node *node, uv_signal_t *handle, int number) {
+    int rc = uv_signal_init(node->loop, handle);
+    assert(rc == 0);
+    handle->data = node;
+    rc = uv_signal_start(handle, on_signal, number);
+    assert(rc == 0);
+}
+
+static enum error_code open_node(struct node *node, struct error *err) {
+    TRY(load_identity(node, err));
+    TRY(chain_open(node->genesis, node->settings->data, &node->chain, err));
+    node->pool = pool_new(node->genesis);
+    TRY(advance_pool(node, err));
+    TRY(open_core(node, err));
+    int rc = uv_timer_init(node->loop, &node->tick);
+    assert(rc == 0);
+    rc = uv_check_init(node->loop, &node->check);
+    assert(rc == 0);
+    node->tick.data = node->check.data = node;
+    watch_signal(node, &node->terminate, SIGTERM);
+    watch_signal(node, &node->interrupt, SIGINT);
+    rc = uv_timer_start(&node->tick, on_tick, 0, NODE_TICK_MS);
+    assert(rc == 0);
+    rc = uv_check_start(&node->check, on_check);
+    assert(rc == 0);
+    if (node->genesis->validator_count > 1)
+        TRY(node_open_mesh(node, err));
+    return local_new(node->loop, node->settings->socket, node_request, node, &node->local, err);
+}
+
+static void close_handle(uv_handle_t *handle) {
+    if (handle->loop != NULL && !uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+/* Runs the loop dry, so that everything that was given to it is given back. */
+static void close_node(struct node *node) {
+    local_close(node->local);
+    mesh_close(node->mesh, NULL, NULL);
+    close_handle((uv_handle_t *)&node->tick);
+    close_handle((uv_handle_t *)&node->check);
+    close_handle((uv_handle_t *)&node->terminate);
+    close_handle((uv_handle_t *)&node->interrupt);
+    uv_run(node->loop, UV_RUN_DEFAULT);
+    while (node->event_count > 0) {
+        struct own_event *own = &node->events[node->event_first];
+        buffer_done(&own->header);
+        buffer_done(&own->certificate);
+        node->event_first = (node->event_first + 1) % NODE_EVENTS_MAX;
+        node->event_count--;
+    }
+    for (size_t i = 0; i < node->held_count; i++)
+        buffer_done(&node->held[i].bytes);
+    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
+        buffer_done(&node->payloads[i].block);
+    free(node->held);
+    free(node->events);
+    buffer_done(&node->outgoing);
+    pbft_free(node->pbft);
+    votes_close(node->votes);
+    pool_free(node->pool);
+    chain_close(node->chain);
+    ledger_signer_free(node->signer);
+    genesis_free(node->genesis);
+    if (node->key_lock_fd >= 0)
+        (void)close(node->key_lock_fd);
+    free(node);
+}
+
+static void log_started(const struct node *node) {
+    uint32_t n = node->genesis->validator_count;
+    log_event(LOG_LEVEL_INFO, "started", "chain", node->genesis->name, "validator",
+              node->genesis->validators[node->self].name, "role",
+              node->observer ? "observer" : "validator", "height",
+              log_u64(chain_height(node->chain)), "validators", log_u64(n), "faults_tolerated",
+              log_u64(pbft_faults(n)), "socket", node->settings->socket, NULL);
+}
+
+enum error_code node_run(const struct node_settings *settings, struct error *err) {
+    struct node *node = calloc(1, sizeof *node);
+    uv_loop_t loop;
+    if (node == NULL || sodium_init() < 0 || uv_loop_init(&loop) != 0) {
+        free(node);
+        return error_set(err, ERROR_NO_MEMORY, "node: no memory");
+    }
+    (void)signal(SIGPIPE, SIG_IGN); /* a lost connection is an error of its write */
+    node->settings = settings;
+    node->loop = &loop;
+    node->key_lock_fd = -1;
+    node->events = calloc(NODE_EVENTS_MAX, sizeof *node->events);
+    buffer_init(&node->outgoing, MESH_BULK_BYTES_MAX);
+    node->started_ms = node->flushed_ms = node_now_ms();
+    enum error_code code = node->events == NULL
+                               ? error_set(err, ERROR_NO_MEMORY, "node: no memory")
+                               : open_node(node, err);
+    if (code == ERROR_NONE) {
+        log_started(node);
+        uv_run(&loop, UV_RUN_DEFAULT);
+        code = node->failure;
+        if (code != ERROR_NONE && err != NULL)
+            *err = node->failure_error;
+    }
+    node->stopping = true;
+    close_node(node);
+    int rc = uv_loop_close(&loop);
+    assert(rc == 0);
+    return code;
+}

@@ -1,0 +1,354 @@
+/* What the local socket's clients ask, and how it is answered. */
+#include "ledger/node_inside.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/wire.h"
+
+struct asker {
+    struct node *node;
+    uint64_t client;
+    unsigned kind;
+    uint32_t request;
+};
+
+static void answer(const struct asker *asker, struct bytes body) {
+    local_answer(asker->node->local, asker->client, asker->kind | LANE_ANSWER, asker->request,
+                 body);
+}
+
+static void write_head(struct node *node, struct buffer *out) {
+    lane_write_head(out, chain_head(node->chain), chain_head_certificate(node->chain));
+}
+
+/* Receipts of transactions that are committed already. */
+
+static void fill_receipt(const struct chain_block_tree *tree, uint32_t index,
+                         struct lane_receipt *ret_receipt, struct bytes *ret_transaction) {
+    chain_tree_at(tree, index, ret_transaction, &ret_receipt->status, &ret_receipt->id,
+                  &ret_receipt->path);
+    ret_receipt->index = index;
+    memcpy(ret_receipt->signature,
+           ret_transaction->data + ret_transaction->len - TRANSACTION_SIGNATURE_BYTES,
+           TRANSACTION_SIGNATURE_BYTES);
+}
+
+/* Appends (where with_bytes is set) the transaction, and its receipt. */
+static enum error_code stored_receipt(struct node *node, const struct state_place *place,
+                                      bool with_bytes, struct buffer *out, struct error *err) {
+    SCOPED_BUFFER struct buffer block;
+    SCOPED_BUFFER struct buffer certificate;
+    buffer_init(&block, BLOCK_BYTES_MAX);
+    buffer_init(&certificate, STORE_CERTIFICATE_BYTES_MAX);
+    TRY(store_read(chain_store(node->chain), place->height, &block, &certificate, err));
+    struct chain_block_tree *tree = NULL;
+    TRY(chain_tree_new(buffer_bytes(&block), &tree, err));
+    if (place->index >= chain_tree_count(tree)) {
+        chain_tree_free(tree);
+        return error_set(err, ERROR_CORRUPT, "block %llu: no transaction %u",
+                         (unsigned long long)place->height, place->index);
+    }
+    struct lane_receipt receipt = {.log_index = place->log_index};
+    struct bytes transaction;
+    fill_receipt(tree, place->index, &receipt, &transaction);
+    struct bytes header = bytes_of(block.data, BLOCK_HEADER_BYTES);
+    enum error_code code = block_header_decode(header, &receipt.head.header, err);
+    receipt.head.certificate = buffer_bytes(&certificate);
+    if (with_bytes)
+        wire_bytes(out, transaction);
+    lane_write_receipt(out, &receipt);
+    chain_tree_free(tree);
+    return code != ERROR_NONE ? code : buffer_check(out, "receipt", err);
+}
+
+enum error_code node_answer_block(struct node *node, struct bytes block, struct error *err) {
+    struct chain_block_tree *tree = NULL; /* made only where somebody waits */
+    struct block decoded;
+    TRY(block_decode(block, &decoded, err));
+    struct block_cursor cursor = block_cursor(&decoded);
+    struct bytes bytes;
+    enum transaction_status status;
+    enum error_code code = ERROR_NONE;
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+    while (code == ERROR_NONE && block_next(&cursor, &bytes, &status)) {
+        node->count.transactions++;
+        node->count.failed_transactions += status != TX_DONE ? 1 : 0;
+        struct pool_entry *entry = pool_find_bytes(node->pool, node->genesis, bytes);
+        if (entry == NULL || entry->waiters == NULL)
+            continue;
+        if (tree == NULL)
+            code = chain_tree_new(block, &tree, err);
+        struct state_place place;
+        bool found = false;
+        if (code == ERROR_NONE)
+            code = chain_find(node->chain, &entry->checked->tx.id, &place, &found, err);
+        if (code != ERROR_NONE || !found)
+            break;
+        struct lane_receipt receipt = {.log_index = place.log_index};
+        struct bytes transaction;
+        fill_receipt(tree, cursor.index - 1, &receipt, &transaction);
+        receipt.head.header = decoded.header;
+        receipt.head.certificate = chain_head_certificate(node->chain);
+        buffer_clear(&out);
+        lane_write_receipt(&out, &receipt);
+        for (struct pool_waiter *w = entry->waiters; w != NULL; w = w->next)
+            local_answer(node->local, w->client, LANE_SUBMIT | LANE_ANSWER, w->request,
+                         buffer_bytes(&out));
+    }
+    chain_tree_free(tree);
+    return code;
+}
+
+static enum error_code wait_for(const struct asker *asker, struct pool_entry *entry,
+                                struct error *err) {
+    struct pool_waiter *waiter = calloc(1, sizeof *waiter);
+    if (waiter == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "submit: no memory");
+    *waiter = (struct pool_waiter){entry->waiters, asker->client, asker->request};
+    entry->waiters = waiter;
+    return ERROR_NONE;
+}
+
+/* A transaction that is not in the pool and well formed: new, committed already, or too late. */
+static enum error_code submit_checked(const struct asker *asker,
+                                      struct checked_transaction *checked, struct error *err) {
+    struct node *node = asker->node;
+    struct state_place place;
+    bool found = false;
+    TRY(chain_find(node->chain, &checked->tx.id, &place, &found, err));
+    if (found) {
+        SCOPED_BUFFER struct buffer out;
+        buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+        TRY(stored_receipt(node, &place, false, &out, err));
+        answer(asker, buffer_bytes(&out));
+        checked_transaction_free(checked);
+        return ERROR_NONE;
+    }
+    struct pool_entry *entry = NULL;
+    switch (pool_add(node->pool, checked, node_now_ms(), chain_height(node->chain), &entry)) {
+    case POOL_ADDED:
+        entry->sent_ms = node_now_ms();
+        if (node->mesh != NULL) {
+            if (node->outgoing.len + checked->len + 4 > NODE_RESEND_BYTES_MAX)
+                node_flush_outgoing(node);
+            wire_bytes(&node->outgoing, bytes_of(checked->bytes, checked->len));
+        }
+        return wait_for(asker, entry, err);
+    case POOL_KNOWN:
+        TRY(wait_for(asker, entry, err));
+        checked_transaction_free(checked);
+        return ERROR_NONE;
+    case POOL_CONFLICT:
+        return error_set(err, ERROR_TX_REJECTED,
+                         "transaction: another one with sequence %llu waits already",
+                         (unsigned long long)checked->tx.sequence);
+    case POOL_OLD:
+        return error_set(err, ERROR_TX_REJECTED,
+                         "transaction: sequence %llu is used, the submitter's next one is %llu",
+                         (unsigned long long)checked->tx.sequence,
+                         (unsigned long long)pool_next(node->pool, checked->submitter));
+    case POOL_FULL:
+    default:
+        return error_set(err, ERROR_BUSY, "the node's pool is full: %zu transactions, %zu bytes",
+                         pool_count(node->pool), pool_bytes(node->pool));
+    }
+}
+
+static enum error_code submit(const struct asker *asker, struct bytes body, struct error *err) {
+    struct pool_entry *entry = pool_find_bytes(asker->node->pool, asker->node->genesis, body);
+    if (entry != NULL) {
+        if (entry->sent_ms == 0)
+            entry->sent_ms = node_now_ms(); /* it is ours to care for from now on */
+        return wait_for(asker, entry, err);
+    }
+    struct checked_transaction *checked = NULL;
+    TRY(transaction_check(asker->node->genesis, body, &checked, err));
+    enum error_code code = submit_checked(asker, checked, err);
+    if (code != ERROR_NONE) {
+        struct pool_entry *held =
+            pool_find(asker->node->pool, checked->submitter, checked->tx.sequence);
+        if (held == NULL || held->checked != checked)
+            checked_transaction_free(checked);
+    }
+    return code;
+}
+
+static enum error_code give_sequence(const struct asker *asker, struct bytes body,
+                                     struct error *err) {
+    if (body.len != TRANSACTION_KEY_BYTES)
+        return error_set(err, ERROR_BAD_REQUEST, "sequence: %zu bytes, expected a key of %d",
+                         body.len, TRANSACTION_KEY_BYTES);
+    uint64_t sequence = 0;
+    uint8_t raw[8];
+    TRY(chain_next_sequence(asker->node->chain, body.data, &sequence, err));
+    wire_store_u64(raw, sequence);
+    answer(asker, bytes_of(raw, sizeof raw));
+    return ERROR_NONE;
+}
+
+static enum error_code write_version(struct node *node, uint64_t log_index, struct buffer *out,
+                                     uint64_t *ret_previous, struct error *err) {
+    struct chain_version v;
+    TRY(chain_version(node->chain, log_index, &v, err));
+    struct lane_version version = {v.leaf,           log_index,      v.place.height,
+                                   v.place.transaction, v.place.leaf, v.block_time_ms,
+                                   v.transaction,    v.path};
+    lane_write_version(out, &version);
+    *ret_previous = v.place.previous;
+    return buffer_check(out, "version", err);
+}
+
+static enum error_code give_history(const struct asker *asker, struct bytes body,
+                                    struct error *err) {
+    struct wire_reader r = wire_reader(body);
+    struct locator locator;
+    wire_read_fixed(&r, locator.byte, LOCATOR_BYTES);
+    uint32_t most = wire_read_u32(&r);
+    if (!wire_read_end(&r) || most == 0 || most > LANE_HISTORY_MAX)
+        return error_set(err, ERROR_BAD_REQUEST, "history: expected a locator and 1 to %d",
+                         LANE_HISTORY_MAX);
+    struct state_record record = {0};
+    bool found = false;
+    TRY(chain_latest(asker->node->chain, &locator, &record, &found, err));
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+    write_head(asker->node, &out);
+    uint64_t total = found ? record.version : 0;
+    uint32_t count = total < most ? (uint32_t)total : most;
+    wire_u64(&out, total);
+    wire_u32(&out, count);
+    uint64_t next = record.log_index + 1;
+    for (uint32_t i = 0; i < count; i++) {
+        if (next == 0)
+            return error_set(err, ERROR_CORRUPT, "places: a record's versions are not linked");
+        TRY(write_version(asker->node, next - 1, &out, &next, err));
+    }
+    answer(asker, buffer_bytes(&out));
+    return ERROR_NONE;
+}
+
+static enum error_code give_latest(const struct asker *asker, struct bytes body,
+                                   struct error *err) {
+    struct wire_reader r = wire_reader(body);
+    uint32_t count = wire_read_count(&r, LANE_LOCATORS_MAX, LOCATOR_BYTES);
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+    write_head(asker->node, &out);
+    wire_u32(&out, count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct locator locator;
+        struct state_record record;
+        bool found = false;
+        uint64_t previous;
+        wire_read_fixed(&r, locator.byte, LOCATOR_BYTES);
+        TRY(chain_latest(asker->node->chain, &locator, &record, &found, err));
+        wire_u8(&out, found ? 1 : 0);
+        if (found)
+            TRY(write_version(asker->node, record.log_index, &out, &previous, err));
+    }
+    if (!wire_read_end(&r))
+        return error_set(err, ERROR_BAD_REQUEST, "latest: expected at most %d locators",
+                         LANE_LOCATORS_MAX);
+    answer(asker, buffer_bytes(&out));
+    return ERROR_NONE;
+}
+
+static enum error_code give_block(const struct asker *asker, struct bytes body,
+                                  struct error *err) {
+    struct wire_reader r = wire_reader(body);
+    uint64_t height = wire_read_u64(&r);
+    if (!wire_read_end(&r))
+        return error_set(err, ERROR_BAD_REQUEST, "block: expected a height");
+    SCOPED_BUFFER struct buffer block;
+    SCOPED_BUFFER struct buffer certificate;
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&block, BLOCK_BYTES_MAX);
+    buffer_init(&certificate, STORE_CERTIFICATE_BYTES_MAX);
+    buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+    TRY(store_read(chain_store(asker->node->chain), height, &block, &certificate, err));
+    wire_bytes(&out, buffer_bytes(&block));
+    wire_bytes(&out, buffer_bytes(&certificate));
+    TRY(buffer_check(&out, "block", err));
+    answer(asker, buffer_bytes(&out));
+    return ERROR_NONE;
+}
+
+static enum error_code give_transaction(const struct asker *asker, struct bytes body,
+                                        struct error *err) {
+    struct wire_reader r = wire_reader(body);
+    struct hash id;
+    struct state_place place;
+    bool found = false;
+    wire_read_fixed(&r, id.byte, HASH_BYTES);
+    if (!wire_read_end(&r))
+        return error_set(err, ERROR_BAD_REQUEST, "transaction: expected an id");
+    TRY(chain_find(asker->node->chain, &id, &place, &found, err));
+    if (!found)
+        return error_set(err, ERROR_NOT_FOUND, "transaction: the chain has none with this id");
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+    TRY(stored_receipt(asker->node, &place, true, &out, err));
+    answer(asker, buffer_bytes(&out));
+    return ERROR_NONE;
+}
+
+static enum error_code give_text(const struct asker *asker, struct error *err) {
+    SCOPED_BUFFER struct buffer text;
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&text, LANE_TEXT_BYTES_MAX);
+    buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+    if (asker->kind == LANE_STATUS)
+        TRY(node_status_json(asker->node, &text, err));
+    else
+        node_metrics(asker->node, &text);
+    TRY(buffer_check(&text, "status", err));
+    wire_bytes(&out, buffer_bytes(&text));
+    answer(asker, buffer_bytes(&out));
+    return ERROR_NONE;
+}
+
+static enum error_code give_head(const struct asker *asker) {
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+    write_head(asker->node, &out);
+    answer(asker, buffer_bytes(&out));
+    return ERROR_NONE;
+}
+
+static enum error_code handle(const struct asker *asker, struct bytes body, struct error *err) {
+    switch (asker->kind) {
+    case LANE_SUBMIT:
+        return submit(asker, body, err);
+    case LANE_HEAD:
+        return give_head(asker);
+    case LANE_SEQUENCE:
+        return give_sequence(asker, body, err);
+    case LANE_HISTORY:
+        return give_history(asker, body, err);
+    case LANE_LATEST:
+        return give_latest(asker, body, err);
+    case LANE_BLOCK:
+        return give_block(asker, body, err);
+    case LANE_TRANSACTION:
+        return give_transaction(asker, body, err);
+    case LANE_STATUS:
+    case LANE_METRICS:
+        return give_text(asker, err);
+    default:
+        return error_set(err, ERROR_BAD_REQUEST, "request: kind %u is not known", asker->kind);
+    }
+}
+
+void node_request(void *context, uint64_t client, unsigned kind, uint32_t request,
+                  struct bytes body) {
+    struct node *node = context;
+    struct asker asker = {node, client, kind, request};
+    struct error err;
+    if (handle(&asker, body, &err) == ERROR_NONE)
+        return;
+    if (kind == LANE_SUBMIT)
+        node->count.refused++;
+    local_refuse(node->local, client, request, &err);
+}

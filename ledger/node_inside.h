@@ -1,0 +1,192 @@
+/*
+ * What the files of the node share. Not for others.
+ */
+#ifndef LEDGER_NODE_INSIDE_H
+#define LEDGER_NODE_INSIDE_H
+
+#include <uv.h>
+
+#include "ledger/chain.h"
+#include "ledger/lane.h"
+#include "ledger/local.h"
+#include "ledger/net/net.h"
+#include "ledger/node.h"
+#include "ledger/pbft/pbft.h"
+#include "ledger/pool.h"
+#include "ledger/signer.h"
+#include "ledger/store/votes.h"
+
+enum {
+    NODE_TICK_MS = 20,
+    NODE_PAYLOADS_MAX = 128,
+    NODE_PAYLOADS_PEER_MAX = 16,
+    NODE_PAYLOADS_BYTES_MAX = 128 << 20,
+    NODE_PAYLOAD_AHEAD_MAX = 64, /* heights above the chain for which payloads are kept */
+    NODE_EVENTS_MAX = 4096,
+    NODE_HELD_MAX = 65536,
+    NODE_TURNS_MAX = 1000,       /* rounds of one turn before the loop gets its chance */
+    NODE_PAYLOAD_ASK_MS = 300,
+    NODE_RESEND_MS = 1000,
+    NODE_RESEND_BYTES_MAX = 4 << 20,
+    NODE_FETCH_ASK_MS = 1000,
+    NODE_FETCH_BLOCKS = 64,
+    NODE_FETCH_BYTES_MAX = 8 << 20,
+    NODE_CENSORED_MS = 5000,
+    NODE_CENSORED_BLOCKS = 3,
+    NODE_FLUSH_MS = 60000,
+};
+
+/* Messages between nodes: one byte of kind, then what the kind says (docs/formats.md). */
+enum node_message {
+    NODE_PBFT = 1,         /* a message of the protocol core */
+    NODE_TRANSACTIONS = 2, /* u32 bytes, again and again */
+    NODE_PAYLOAD = 3,      /* a whole block */
+    NODE_GET_PAYLOAD = 4,  /* u64 height, hash */
+    NODE_GET_BLOCKS = 5,   /* u64 first, u32 count */
+    NODE_BLOCK = 6,        /* u32 bytes block, u32 bytes certificate */
+};
+
+/* An event of our own that waits for its step; header and certificate are owned. */
+struct own_event {
+    struct pbft_event event;
+    struct buffer header;
+    struct buffer certificate;
+};
+
+/* An effect that waits for the sync; its bytes are owned. */
+struct held {
+    enum pbft_effect_kind kind;
+    uint32_t peer;
+    enum pbft_lane lane;
+    uint64_t first;
+    uint64_t last;
+    bool executed;
+    struct hash digest;
+    struct buffer bytes;
+};
+
+struct payload {
+    struct hash digest;
+    uint64_t height; /* 0: free */
+    uint32_t from;
+    uint64_t order;
+    struct buffer block;
+};
+
+/* A block that the core wants executed and that waits for its payload or its parent. */
+struct wanted {
+    bool active;
+    uint64_t height;
+    struct hash digest;
+    uint32_t from;
+    uint32_t asked; /* validators asked so far */
+    uint64_t asked_ms;
+};
+
+struct node {
+    const struct node_settings *settings;
+    uv_loop_t *loop;
+    struct genesis *genesis;
+    uint32_t self;
+    bool observer; /* the vote log was lost: follow, never sign */
+    struct ledger_signer *signer;
+    struct chain *chain;
+    struct pool *pool;
+    struct votes *votes;
+    struct pbft *pbft;
+    struct mesh *mesh; /* NULL where the node is alone */
+    struct local *local;
+    int key_lock_fd;
+
+    uv_timer_t tick;
+    uv_check_t check;
+    uv_signal_t terminate;
+    uv_signal_t interrupt;
+    uv_work_t flush;
+    uint32_t handles_open;
+    bool stopping;
+    enum error_code failure;
+    struct error failure_error;
+
+    struct own_event *events; /* a ring */
+    size_t event_first;
+    size_t event_count;
+    struct held *held;
+    size_t held_count;
+    size_t held_capacity;
+
+    struct payload payloads[NODE_PAYLOADS_MAX];
+    size_t payload_bytes;
+    uint64_t payload_order;
+    struct wanted wanted[PBFT_WINDOW_MAX + 1];
+
+    struct {
+        bool open;
+        uint64_t height;
+        struct hash parent;
+        uint64_t time_ms_min;
+    } proposal;
+    bool pending_told;
+    struct {
+        uint32_t from;
+        uint64_t to;      /* 0: nothing is fetched */
+        uint64_t asked_to;
+        uint64_t fed;     /* the last height that was given to the core */
+        uint64_t asked_ms;
+        uint64_t height_then; /* of the chain, when it was asked last */
+    } fetch;
+    struct buffer outgoing; /* transactions for the other validators */
+    uint64_t resent_ms;
+    uint64_t flushed_ms;
+    uint64_t started_ms;
+    struct {
+        uint64_t blocks;
+        uint64_t transactions;
+        uint64_t failed_transactions;
+        uint64_t refused; /* submissions */
+        uint64_t syncs;
+        uint64_t faults; /* of peers, as the core calls them */
+        uint64_t view_changes;
+        uint64_t evidence;
+        uint64_t bad_transactions; /* from peers */
+        uint64_t strangers;
+        uint64_t commit_ms; /* when the last block was committed */
+    } count;
+};
+
+/* node.c */
+void node_fail(struct node *node, enum error_code code, const struct error *err);
+void node_settle(struct node *node);
+void node_step(struct node *node, struct pbft_event *event);
+/* Queues an event for the core; the strings are copied. */
+void node_event(struct node *node, const struct pbft_event *event, struct bytes header,
+                struct bytes certificate);
+uint64_t node_now_ms(void);
+
+/* node_peers.c */
+MUST_CHECK enum error_code node_open_mesh(struct node *node, struct error *err);
+void node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
+               struct bytes body);
+void node_send_payload(struct node *node, struct bytes block);
+void node_ask_payload(struct node *node, struct wanted *wanted, uint64_t now_ms);
+void node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
+                       uint64_t height, struct bytes block);
+struct payload *node_payload(struct node *node, const struct hash *digest);
+void node_drop_payload(struct node *node, struct payload *payload);
+void node_fetch(struct node *node, uint64_t now_ms);
+void node_flush_outgoing(struct node *node);
+void node_resend(struct node *node, uint64_t now_ms);
+
+/* node_clients.c */
+void node_request(void *context, uint64_t client, unsigned kind, uint32_t request,
+                  struct bytes body);
+/* Tells those who wait for the transactions of a block that was just committed. */
+MUST_CHECK enum error_code node_answer_block(struct node *node, struct bytes block,
+                                             struct error *err);
+
+/* node_status.c */
+MUST_CHECK enum error_code node_status_json(struct node *node, struct buffer *out,
+                                            struct error *err);
+void node_metrics(struct node *node, struct buffer *out);
+
+#endif

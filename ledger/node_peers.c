@@ -1,0 +1,380 @@
+/* The node's side of the mesh: votes, payloads, transactions, and blocks for those who lag. */
+#include "ledger/node_inside.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/wire.h"
+
+static const char *peer_name(const struct node *node, uint32_t peer) {
+    return peer < node->genesis->validator_count ? node->genesis->validators[peer].name : "observer";
+}
+
+void node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
+               struct bytes body) {
+    if (node->mesh == NULL)
+        return;
+    SCOPED_BUFFER struct buffer message;
+    buffer_init(&message, lane == MESH_VOTES ? (size_t)MESH_VOTE_BYTES_MAX
+                                             : (size_t)MESH_BULK_BYTES_MAX);
+    wire_u8(&message, (uint8_t)kind);
+    wire_fixed(&message, body.data, body.len);
+    if (message.failed)
+        return; /* the core's largest messages go by the bulk lane, which takes them */
+    if (to == PBFT_EVERYBODY)
+        (void)mesh_broadcast(node->mesh, lane, buffer_bytes(&message));
+    else
+        /* What does not get through is asked for, or sent again by the core. */
+        (void)!mesh_send(node->mesh, to, lane, buffer_bytes(&message));
+}
+
+void node_send_payload(struct node *node, struct bytes block) {
+    node_send(node, PBFT_EVERYBODY, MESH_BULK, NODE_PAYLOAD, block);
+}
+
+/* Payloads. */
+
+struct payload *node_payload(struct node *node, const struct hash *digest) {
+    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
+        if (node->payloads[i].height != 0 && hash_equal(&node->payloads[i].digest, digest))
+            return &node->payloads[i];
+    return NULL;
+}
+
+void node_drop_payload(struct node *node, struct payload *payload) {
+    node->payload_bytes -= payload->block.len;
+    buffer_done(&payload->block);
+    payload->height = 0;
+}
+
+/* A place for one more from this peer: a free one, or that of its own oldest, or of the oldest. So
+ * one peer cannot push out what all the others sent. */
+static struct payload *payload_place(struct node *node, uint32_t from) {
+    struct payload *own = NULL;
+    struct payload *oldest = NULL;
+    struct payload *free_place = NULL;
+    size_t own_count = 0;
+    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++) {
+        struct payload *p = &node->payloads[i];
+        if (p->height == 0) {
+            free_place = p;
+            continue;
+        }
+        if (oldest == NULL || p->order < oldest->order)
+            oldest = p;
+        if (p->from != from)
+            continue;
+        own_count++;
+        if (own == NULL || p->order < own->order)
+            own = p;
+    }
+    if (own_count >= NODE_PAYLOADS_PEER_MAX && from != node->self)
+        return own;
+    if (free_place != NULL && node->payload_bytes < NODE_PAYLOADS_BYTES_MAX)
+        return free_place;
+    return own != NULL ? own : oldest;
+}
+
+void node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
+                       uint64_t height, struct bytes block) {
+    if (node_payload(node, digest) != NULL)
+        return;
+    struct payload *place = payload_place(node, from);
+    assert(place != NULL);
+    if (place->height != 0)
+        node_drop_payload(node, place);
+    buffer_init(&place->block, BLOCK_BYTES_MAX);
+    buffer_append(&place->block, block.data, block.len);
+    if (place->block.failed) {
+        buffer_done(&place->block);
+        return;
+    }
+    place->digest = *digest;
+    place->height = height;
+    place->from = from;
+    place->order = ++node->payload_order;
+    node->payload_bytes += block.len;
+}
+
+void node_ask_payload(struct node *node, struct wanted *w, uint64_t now_ms) {
+    if (now_ms - w->asked_ms < NODE_PAYLOAD_ASK_MS || node_payload(node, &w->digest) != NULL)
+        return;
+    w->asked_ms = now_ms;
+    /* The proposer first, then everybody in turn: whoever prepared it has it. */
+    uint32_t to = (w->from + w->asked++) % node->genesis->validator_count;
+    if (to == node->self)
+        to = (w->from + w->asked++) % node->genesis->validator_count;
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&body, 64);
+    wire_u64(&body, w->height);
+    wire_fixed(&body, w->digest.byte, HASH_BYTES);
+    node_send(node, to, MESH_BULK, NODE_GET_PAYLOAD, buffer_bytes(&body));
+}
+
+static void on_payload(struct node *node, uint32_t peer, struct bytes body) {
+    struct block block;
+    if (block_decode(body, &block, NULL) != ERROR_NONE)
+        return;
+    uint64_t height = chain_height(node->chain);
+    if (block.header.height <= height ||
+        block.header.height > height + NODE_PAYLOAD_AHEAD_MAX)
+        return;
+    struct hash digest = block_hash(&block.header);
+    node_keep_payload(node, peer, &digest, block.header.height, body);
+}
+
+static void on_get_payload(struct node *node, uint32_t peer, struct bytes body) {
+    struct wire_reader r = wire_reader(body);
+    uint64_t height = wire_read_u64(&r);
+    struct hash digest;
+    wire_read_fixed(&r, digest.byte, HASH_BYTES);
+    if (!wire_read_end(&r))
+        return;
+    struct payload *payload = node_payload(node, &digest);
+    struct bytes block = payload != NULL ? buffer_bytes(&payload->block)
+                                         : chain_tentative_block(node->chain, height, &digest);
+    SCOPED_BUFFER struct buffer stored;
+    buffer_init(&stored, BLOCK_BYTES_MAX);
+    if (block.data == NULL && height > 0 && height <= chain_height(node->chain) &&
+        store_read(chain_store(node->chain), height, &stored, NULL, NULL) == ERROR_NONE)
+        block = buffer_bytes(&stored);
+    if (block.data != NULL)
+        node_send(node, peer, MESH_BULK, NODE_PAYLOAD, block);
+}
+
+/* Blocks for those who lag, and for us when we do. */
+
+static void on_get_blocks(struct node *node, uint32_t peer, struct bytes body) {
+    struct wire_reader r = wire_reader(body);
+    uint64_t first = wire_read_u64(&r);
+    uint32_t count = wire_read_u32(&r);
+    if (!wire_read_end(&r) || first == 0 || count > NODE_FETCH_BLOCKS)
+        return;
+    size_t sent = 0;
+    SCOPED_BUFFER struct buffer block;
+    SCOPED_BUFFER struct buffer certificate;
+    SCOPED_BUFFER struct buffer answer;
+    buffer_init(&block, BLOCK_BYTES_MAX);
+    buffer_init(&certificate, STORE_CERTIFICATE_BYTES_MAX);
+    buffer_init(&answer, MESH_BULK_BYTES_MAX);
+    for (uint64_t h = first; h - first < count && h <= chain_height(node->chain) &&
+                             sent < NODE_FETCH_BYTES_MAX;
+         h++) {
+        buffer_clear(&block);
+        buffer_clear(&certificate);
+        buffer_clear(&answer);
+        if (store_read(chain_store(node->chain), h, &block, &certificate, NULL) != ERROR_NONE)
+            return;
+        wire_bytes(&answer, buffer_bytes(&block));
+        wire_bytes(&answer, buffer_bytes(&certificate));
+        node_send(node, peer, MESH_BULK, NODE_BLOCK, buffer_bytes(&answer));
+        sent += answer.len;
+    }
+}
+
+/* A block by transfer: only its framing and roots are looked at here; the core judges the
+ * certificate, whoever sent it. */
+static void on_block(struct node *node, uint32_t peer, struct bytes body) {
+    struct wire_reader r = wire_reader(body);
+    struct bytes raw = wire_read_bytes(&r, BLOCK_BYTES_MAX);
+    struct bytes certificate = wire_read_bytes(&r, PBFT_CERTIFICATE_BYTES_MAX);
+    struct block block;
+    if (!wire_read_end(&r) || block_decode(raw, &block, NULL) != ERROR_NONE)
+        return;
+    uint64_t next =
+        (node->fetch.fed > chain_height(node->chain) ? node->fetch.fed
+                                                     : chain_height(node->chain)) + 1;
+    if (node->fetch.to == 0 || block.header.height != next ||
+        node->event_count > NODE_EVENTS_MAX / 2)
+        return;
+    if (!block_entries_fit(raw)) {
+        log_event(LOG_LEVEL_WARNING, "transfer-refused", "peer", peer_name(node, peer), "height",
+                  log_u64(next), "what", "its entries are not what its header binds", NULL);
+        return;
+    }
+    struct hash digest = block_hash(&block.header);
+    node_keep_payload(node, node->self, &digest, block.header.height, raw);
+    node->fetch.fed = next;
+    struct pbft_event event = {.kind = PBFT_EVENT_BLOCK};
+    node_event(node, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate);
+}
+
+void node_fetch(struct node *node, uint64_t now_ms) {
+    uint64_t height = chain_height(node->chain);
+    if (node->fetch.to == 0 || node->mesh == NULL)
+        return;
+    if (height >= node->fetch.to) {
+        node->fetch.to = 0;
+        node->fetch.fed = 0;
+        return;
+    }
+    bool answered = height >= node->fetch.asked_to;
+    if (!answered && now_ms - node->fetch.asked_ms < NODE_FETCH_ASK_MS)
+        return;
+    if (!answered && height == node->fetch.height_then)
+        node->fetch.from = (node->fetch.from + 1) % node->genesis->validator_count;
+    if (node->fetch.from == node->self)
+        node->fetch.from = (node->fetch.from + 1) % node->genesis->validator_count;
+    node->fetch.fed = height;
+    node->fetch.asked_ms = now_ms;
+    node->fetch.height_then = height;
+    node->fetch.asked_to = height + NODE_FETCH_BLOCKS < node->fetch.to
+                               ? height + NODE_FETCH_BLOCKS
+                               : node->fetch.to;
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&body, 64);
+    wire_u64(&body, height + 1);
+    wire_u32(&body, (uint32_t)(node->fetch.asked_to - height));
+    node_send(node, node->fetch.from, MESH_BULK, NODE_GET_BLOCKS, buffer_bytes(&body));
+}
+
+/* Transactions. */
+
+void node_flush_outgoing(struct node *node) {
+    if (node->outgoing.len == 0)
+        return;
+    if (!node->outgoing.failed)
+        node_send(node, PBFT_EVERYBODY, MESH_BULK, NODE_TRANSACTIONS,
+                  buffer_bytes(&node->outgoing));
+    buffer_clear(&node->outgoing);
+}
+
+/* Tells the others again of what our clients wait for: a message may be lost with its connection,
+ * and a leader that does not know a transaction cannot order it. */
+void node_resend(struct node *node, uint64_t now_ms) {
+    if (node->mesh == NULL)
+        return;
+    struct pool_cursor cursor = {0, 0};
+    for (struct pool_entry *e; (e = pool_each(node->pool, &cursor)) != NULL;) {
+        if (e->sent_ms == 0 || now_ms - e->sent_ms < NODE_RESEND_MS)
+            continue;
+        if (node->outgoing.len + e->checked->len + 4 > NODE_RESEND_BYTES_MAX)
+            break;
+        wire_bytes(&node->outgoing, bytes_of(e->checked->bytes, e->checked->len));
+        e->sent_ms = now_ms;
+    }
+    node_flush_outgoing(node);
+}
+
+static void on_transactions(struct node *node, uint32_t peer, struct bytes body) {
+    struct wire_reader r = wire_reader(body);
+    uint64_t now_ms = node_now_ms();
+    while (!r.failed && wire_read_left(&r) > 0) {
+        struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
+        struct checked_transaction *checked = NULL;
+        struct pool_entry *entry = NULL;
+        if (r.failed || pool_find_bytes(node->pool, node->genesis, bytes) != NULL)
+            continue;
+        if (transaction_check(node->genesis, bytes, &checked, NULL) != ERROR_NONE) {
+            uint64_t count = ++node->count.bad_transactions;
+            if ((count & (count - 1)) == 0)
+                log_event(LOG_LEVEL_WARNING, "bad-transaction", "peer", peer_name(node, peer),
+                          "count", log_u64(count), NULL);
+            continue;
+        }
+        if (pool_add(node->pool, checked, now_ms, chain_height(node->chain), &entry) != POOL_ADDED)
+            checked_transaction_free(checked);
+    }
+}
+
+/* Callbacks of the mesh. */
+
+static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct bytes bytes) {
+    struct node *node = context;
+    (void)lane;
+    if (bytes.len == 0 || node->stopping)
+        return;
+    struct bytes body = bytes_of(bytes.data + 1, bytes.len - 1);
+    switch (bytes.data[0]) {
+    case NODE_PBFT: {
+        struct pbft_event event = {
+            .kind = PBFT_EVENT_MESSAGE,
+            .message = {peer < node->genesis->validator_count ? peer : PBFT_OBSERVER, body},
+        };
+        node_step(node, &event);
+        break;
+    }
+    case NODE_TRANSACTIONS:
+        on_transactions(node, peer, body);
+        break;
+    case NODE_PAYLOAD:
+        on_payload(node, peer, body);
+        break;
+    case NODE_GET_PAYLOAD:
+        on_get_payload(node, peer, body);
+        break;
+    case NODE_GET_BLOCKS:
+        on_get_blocks(node, peer, body);
+        break;
+    case NODE_BLOCK:
+        on_block(node, peer, body);
+        break;
+    default:
+        break; /* a newer version's; the peer's votes still count */
+    }
+}
+
+static void on_peer_up(void *context, uint32_t peer) {
+    struct node *node = context;
+    log_event(LOG_LEVEL_INFO, "peer-up", "peer", peer_name(node, peer), NULL);
+    if (node->stopping || peer >= node->genesis->validator_count)
+        return;
+    struct pbft_event event = {.kind = PBFT_EVENT_CONNECTED, .connected = {peer}};
+    node_event(node, &event, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    node->resent_ms = 0; /* it may have missed what our clients wait for */
+}
+
+static void on_peer_down(void *context, uint32_t peer, const struct error *reason) {
+    const struct node *node = context;
+    log_event(LOG_LEVEL_WARNING, "peer-down", "peer", peer_name(node, peer), "reason",
+              reason != NULL ? reason->message : "", NULL);
+}
+
+static void on_peer_trouble(void *context, uint32_t peer, const struct error *reason) {
+    const struct node *node = context;
+    log_event(LOG_LEVEL_WARNING, "peer-trouble", "peer", peer_name(node, peer), "reason",
+              reason != NULL ? reason->message : "", NULL);
+}
+
+static void on_stranger(void *context, const char *address, const struct error *reason) {
+    struct node *node = context;
+    uint64_t count = ++node->count.strangers;
+    if ((count & (count - 1)) == 0)
+        log_event(LOG_LEVEL_WARNING, "stranger", "address", address, "reason",
+                  reason != NULL ? reason->message : "", "count", log_u64(count), NULL);
+}
+
+enum error_code node_open_mesh(struct node *node, struct error *err) {
+    uint32_t n = node->genesis->validator_count;
+    SCOPED_FREE struct mesh_peer *peers = calloc(n, sizeof *peers);
+    if (peers == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "node: no memory");
+    for (uint32_t i = 0; i < n; i++) {
+        const struct genesis_validator *v = &node->genesis->validators[i];
+        const char *other =
+            node->settings->addresses != NULL ? node->settings->addresses[i] : NULL;
+        peers[i] = (struct mesh_peer){i, other != NULL ? other : v->address, v->tls_pin};
+    }
+    struct mesh_config config;
+    mesh_config_defaults(&config);
+    config.self = node->self;
+    config.chain = node->genesis->chain;
+    config.certificate_path = node->settings->tls_certificate;
+    config.key_path = node->settings->tls_key;
+    config.peers = peers;
+    config.peer_count = n;
+    config.listen = node->settings->listen != NULL ? node->settings->listen
+                                                   : peers[node->self].address;
+    config.callbacks = (struct mesh_callbacks){
+        .context = node,
+        .on_message = on_message,
+        .on_peer_up = on_peer_up,
+        .on_peer_down = on_peer_down,
+        .on_peer_trouble = on_peer_trouble,
+        .on_stranger = on_stranger,
+    };
+    return mesh_new(node->loop, &config, &node->mesh, err);
+}

@@ -1,0 +1,160 @@
+/* What a node tells of itself: a JSON object for people and programs, text for metrics. */
+#include "ledger/node_inside.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+
+static json_t *hash_json(const struct hash *hash) {
+    char text[2 * HASH_BYTES + 1];
+    text_hex(hash->byte, HASH_BYTES, text);
+    return json_string(text);
+}
+
+static json_t *time_json(uint64_t wall_ms) {
+    char text[CLOCK_RFC3339_BYTES];
+    clock_rfc3339(wall_ms, text);
+    return json_string(text);
+}
+
+static json_int_t number(uint64_t value) {
+    return (json_int_t)value;
+}
+
+static json_t *peer_json(const struct node *node, const struct pbft_status *status, uint32_t i) {
+    const struct genesis_validator *v = &node->genesis->validators[i];
+    json_t *peer = json_object();
+    json_object_set_new(peer, "name", json_string(v->name));
+    if (i == node->self) {
+        json_object_set_new(peer, "self", json_true());
+        json_object_set_new(peer, "height", json_integer(number(status->committed)));
+        return peer;
+    }
+    struct mesh_stats stats;
+    bool known = node->mesh != NULL && mesh_stats(node->mesh, i, &stats, NULL) == ERROR_NONE;
+    json_object_set_new(peer, "up", json_boolean(known && stats.up));
+    json_object_set_new(peer, "height", json_integer(number(status->peer_heights[i])));
+    json_object_set_new(peer, "view", json_integer(number(status->peer_views[i])));
+    uint64_t lag = status->committed > status->peer_heights[i]
+                       ? status->committed - status->peer_heights[i]
+                       : 0;
+    json_object_set_new(peer, "lag", json_integer(number(lag)));
+    if (!known)
+        return peer;
+    json_object_set_new(peer, "rtt_us", json_integer(stats.rtt_us));
+    json_object_set_new(peer, "queue_bytes",
+                        json_integer((json_int_t)stats.lane[MESH_VOTES].queue_bytes +
+                                     stats.lane[MESH_BULK].queue_bytes));
+    if (stats.last_error.code != ERROR_NONE)
+        json_object_set_new(peer, "last_error", json_string(stats.last_error.message));
+    return peer;
+}
+
+static json_t *status_json(struct node *node) {
+    struct pbft_status status;
+    pbft_status(node->pbft, &status);
+    const struct block_header *head = chain_head(node->chain);
+    struct hash hash = chain_head_hash(node->chain);
+    uint64_t now = clock_wall_ms();
+    json_t *root = json_object();
+    json_object_set_new(root, "chain", json_string(node->genesis->name));
+    json_object_set_new(root, "chain_id", hash_json(&node->genesis->chain));
+    json_object_set_new(root, "validator",
+                        json_string(node->genesis->validators[node->self].name));
+    json_object_set_new(root, "role", json_string(node->observer ? "observer" : "validator"));
+    json_object_set_new(root, "height", json_integer(number(head->height)));
+    json_object_set_new(root, "head", hash_json(&hash));
+    json_object_set_new(root, "head_time", time_json(head->time_ms));
+    json_object_set_new(root, "head_age_ms",
+                        json_integer(number(now > head->time_ms ? now - head->time_ms : 0)));
+    json_object_set_new(root, "leaves", json_integer(number(head->log_size)));
+    json_object_set_new(root, "log_root", hash_json(&head->log_root));
+    json_object_set_new(root, "view", json_integer(number(status.view)));
+    json_object_set_new(root, "view_state",
+                        json_string(status.changing ? "changing" : "normal"));
+    json_object_set_new(root, "last_view_change", json_string(pbft_cause_name(status.cause)));
+    json_object_set_new(root, "leader",
+                        json_string(node->genesis->validators[status.leader].name));
+    json_object_set_new(root, "validators", json_integer(node->genesis->validator_count));
+    json_object_set_new(root, "quorum", json_integer(status.quorum));
+    json_object_set_new(root, "faults_tolerated", json_integer(status.faults_tolerated));
+    json_object_set_new(root, "pool_transactions",
+                        json_integer((json_int_t)pool_count(node->pool)));
+    json_object_set_new(root, "pool_bytes", json_integer((json_int_t)pool_bytes(node->pool)));
+    json_t *peers = json_array();
+    for (uint32_t i = 0; i < node->genesis->validator_count; i++)
+        json_array_append_new(peers, peer_json(node, &status, i));
+    json_object_set_new(root, "peers", peers);
+    return root;
+}
+
+enum error_code node_status_json(struct node *node, struct buffer *out, struct error *err) {
+    json_t *root = status_json(node);
+    char *text = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    if (text == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "status: no memory");
+    buffer_append_text(out, text);
+    free(text);
+    return ERROR_NONE;
+}
+
+static void metric(struct buffer *out, const char *name, const char *type, const char *help,
+                   uint64_t value) {
+    buffer_append_format(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name,
+                         (unsigned long long)value);
+}
+
+void node_metrics(struct node *node, struct buffer *out) {
+    struct pbft_status status;
+    pbft_status(node->pbft, &status);
+    const struct block_header *head = chain_head(node->chain);
+    uint64_t now = clock_wall_ms();
+    struct mesh_totals totals = {0};
+    if (node->mesh != NULL)
+        mesh_totals(node->mesh, &totals);
+    metric(out, "renkei_node_height", "gauge", "Height of the last committed block.",
+           head->height);
+    metric(out, "renkei_node_head_age_ms", "gauge", "Age of the last committed block.",
+           now > head->time_ms ? now - head->time_ms : 0);
+    metric(out, "renkei_node_leaves", "gauge", "Leaves in the log.", head->log_size);
+    metric(out, "renkei_node_view", "gauge", "View of the protocol.", status.view);
+    metric(out, "renkei_node_view_changes_total", "counter", "View changes begun.",
+           node->count.view_changes);
+    metric(out, "renkei_node_validators", "gauge", "Validators of the chain.",
+           node->genesis->validator_count);
+    metric(out, "renkei_node_peers_up", "gauge", "Validators that are connected.",
+           totals.peers_up);
+    metric(out, "renkei_node_blocks_total", "counter", "Blocks committed since the start.",
+           node->count.blocks);
+    metric(out, "renkei_node_transactions_total", "counter",
+           "Transactions committed since the start.", node->count.transactions);
+    metric(out, "renkei_node_transactions_failed_total", "counter",
+           "Of these, without effect.", node->count.failed_transactions);
+    metric(out, "renkei_node_submissions_refused_total", "counter", "Submissions refused.",
+           node->count.refused);
+    metric(out, "renkei_node_pool_transactions", "gauge", "Transactions that wait.",
+           pool_count(node->pool));
+    metric(out, "renkei_node_pool_bytes", "gauge", "Their bytes.", pool_bytes(node->pool));
+    metric(out, "renkei_node_vote_log_bytes", "gauge", "Size of the vote log.",
+           votes_bytes(node->votes));
+    metric(out, "renkei_node_vote_syncs_total", "counter", "Syncs of the vote log.",
+           node->count.syncs);
+    metric(out, "renkei_node_block_bytes", "gauge", "Bytes of all stored blocks.",
+           store_block_bytes(chain_store(node->chain)));
+    metric(out, "renkei_node_peer_faults_total", "counter",
+           "Messages that no honest node sends.", node->count.faults);
+    metric(out, "renkei_node_equivocations_total", "counter", "Equivocations seen.",
+           node->count.evidence);
+    metric(out, "renkei_node_bad_transactions_total", "counter",
+           "Invalid transactions that validators passed on.", node->count.bad_transactions);
+    metric(out, "renkei_node_strangers_total", "counter", "Connections turned away.",
+           node->count.strangers);
+    metric(out, "renkei_node_signatures_checked_total", "counter", "Signatures of votes checked.",
+           status.signatures_checked);
+    metric(out, "renkei_node_clients", "gauge", "Clients of the local socket.",
+           local_clients(node->local));
+}

@@ -1,0 +1,174 @@
+#include "ledger/pool.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/wire.h"
+
+enum { SUBMITTER_AT = 36, SEQUENCE_AT = 68, HEAD_BYTES = 76 };
+
+struct ring {
+    uint64_t next; /* the chain's next sequence */
+    uint64_t end;  /* one past the highest that is here; next where none is */
+    size_t count;
+    size_t bytes;
+    struct pool_entry *slot; /* POOL_WINDOW, by sequence; made with the first entry */
+};
+
+struct pool {
+    uint32_t submitters;
+    size_t count;
+    size_t bytes;
+    uint32_t ready; /* rings whose next sequence is here */
+    struct ring *rings;
+};
+
+struct pool *pool_new(const struct genesis *genesis) {
+    struct pool *pool = calloc(1, sizeof *pool);
+    if (pool == NULL)
+        abort();
+    pool->submitters = genesis->submitter_count;
+    pool->rings = calloc((size_t)genesis->submitter_count + 1, sizeof *pool->rings);
+    if (pool->rings == NULL)
+        abort();
+    for (uint32_t i = 0; i < pool->submitters; i++)
+        pool->rings[i].next = pool->rings[i].end = 1;
+    return pool;
+}
+
+static void entry_done(struct pool_entry *entry) {
+    while (entry->waiters != NULL) {
+        struct pool_waiter *next = entry->waiters->next;
+        free(entry->waiters);
+        entry->waiters = next;
+    }
+    checked_transaction_free(entry->checked);
+    *entry = (struct pool_entry){0};
+}
+
+void pool_free(struct pool *pool) {
+    if (pool == NULL)
+        return;
+    for (uint32_t i = 0; i < pool->submitters; i++) {
+        struct ring *ring = &pool->rings[i];
+        for (size_t j = 0; ring->slot != NULL && j < POOL_WINDOW; j++)
+            entry_done(&ring->slot[j]);
+        free(ring->slot);
+    }
+    free(pool->rings);
+    free(pool);
+}
+
+static bool ring_ready(const struct ring *ring) {
+    return ring->slot != NULL && ring->slot[ring->next % POOL_WINDOW].checked != NULL;
+}
+
+enum pool_result pool_add(struct pool *pool, struct checked_transaction *checked,
+                          uint64_t now_ms, uint64_t height, struct pool_entry **ret_entry) {
+    assert(checked->submitter < pool->submitters);
+    struct ring *ring = &pool->rings[checked->submitter];
+    uint64_t sequence = checked->tx.sequence;
+    if (sequence < ring->next)
+        return POOL_OLD;
+    if (sequence - ring->next >= POOL_WINDOW || checked->len > POOL_BYTES_MAX - pool->bytes ||
+        checked->len > POOL_SUBMITTER_BYTES_MAX - ring->bytes)
+        return POOL_FULL;
+    if (ring->slot == NULL) {
+        ring->slot = calloc(POOL_WINDOW, sizeof *ring->slot);
+        if (ring->slot == NULL)
+            return POOL_FULL;
+    }
+    struct pool_entry *entry = &ring->slot[sequence % POOL_WINDOW];
+    if (entry->checked != NULL) {
+        bool same = bytes_equal(bytes_of(entry->checked->bytes, entry->checked->len),
+                                bytes_of(checked->bytes, checked->len));
+        *ret_entry = entry;
+        return same ? POOL_KNOWN : POOL_CONFLICT;
+    }
+    *entry = (struct pool_entry){
+        .checked = checked, .added_ms = now_ms, .added_height = height};
+    ring->count++;
+    ring->bytes += checked->len;
+    pool->count++;
+    pool->bytes += checked->len;
+    if (sequence >= ring->end)
+        ring->end = sequence + 1;
+    if (sequence == ring->next)
+        pool->ready++;
+    *ret_entry = entry;
+    return POOL_ADDED;
+}
+
+struct pool_entry *pool_find(const struct pool *pool, uint32_t submitter, uint64_t sequence) {
+    const struct ring *ring = &pool->rings[submitter];
+    if (ring->slot == NULL || sequence < ring->next || sequence - ring->next >= POOL_WINDOW)
+        return NULL;
+    struct pool_entry *entry = &ring->slot[sequence % POOL_WINDOW];
+    return entry->checked != NULL ? entry : NULL;
+}
+
+struct pool_entry *pool_find_bytes(const struct pool *pool, const struct genesis *genesis,
+                                   struct bytes transaction) {
+    if (transaction.len < HEAD_BYTES)
+        return NULL;
+    int submitter = genesis_submitter_by_key(genesis, transaction.data + SUBMITTER_AT);
+    if (submitter < 0)
+        return NULL;
+    struct pool_entry *entry = pool_find(pool, (uint32_t)submitter,
+                                         wire_load_u64(transaction.data + SEQUENCE_AT));
+    if (entry == NULL ||
+        !bytes_equal(transaction, bytes_of(entry->checked->bytes, entry->checked->len)))
+        return NULL;
+    return entry;
+}
+
+void pool_advance(struct pool *pool, uint32_t submitter, uint64_t next) {
+    struct ring *ring = &pool->rings[submitter];
+    if (next <= ring->next)
+        return;
+    pool->ready -= ring_ready(ring) ? 1 : 0;
+    for (uint64_t i = ring->next; i < next && i < ring->end; i++) {
+        struct pool_entry *entry = &ring->slot[i % POOL_WINDOW];
+        if (entry->checked == NULL)
+            continue;
+        ring->count--;
+        ring->bytes -= entry->checked->len;
+        pool->count--;
+        pool->bytes -= entry->checked->len;
+        entry_done(entry);
+    }
+    ring->next = next;
+    if (ring->end < next)
+        ring->end = next;
+    pool->ready += ring_ready(ring) ? 1 : 0;
+}
+
+uint64_t pool_next(const struct pool *pool, uint32_t submitter) {
+    return pool->rings[submitter].next;
+}
+
+bool pool_ready(const struct pool *pool) {
+    return pool->ready > 0;
+}
+
+size_t pool_count(const struct pool *pool) {
+    return pool->count;
+}
+
+size_t pool_bytes(const struct pool *pool) {
+    return pool->bytes;
+}
+
+struct pool_entry *pool_each(const struct pool *pool, struct pool_cursor *cursor) {
+    for (; cursor->submitter < pool->submitters; cursor->submitter++, cursor->offset = 0) {
+        const struct ring *ring = &pool->rings[cursor->submitter];
+        while (ring->slot != NULL && ring->next + cursor->offset < ring->end) {
+            uint64_t sequence = ring->next + cursor->offset++;
+            struct pool_entry *entry = &ring->slot[sequence % POOL_WINDOW];
+            if (entry->checked != NULL)
+                return entry;
+        }
+    }
+    return NULL;
+}

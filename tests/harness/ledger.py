@@ -1,0 +1,503 @@
+"""Chains of real renkei-node processes, and a client of their local socket that shares no code with
+ours: formats as docs/formats.md describes them, checked with hashlib and cryptography."""
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+BUILD = pathlib.Path(os.environ.get("RENKEI_BUILD", pathlib.Path(__file__).parents[2] / "build"))
+NODE = BUILD / "ledger" / "renkei-node"
+HEADER = struct.Struct(">BBH32sQQ32sQII32sQ32sQ32s32s")
+STATUS_DONE = 0
+
+
+def sha(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def u32bytes(data):
+    return struct.pack(">I", len(data)) + data
+
+
+def wait_until(condition, seconds=30, what="condition"):
+    """Polls: the condition's truth, or AssertionError after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.01)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def merkle_root(hashes_):
+    if not hashes_:
+        return sha()
+    if len(hashes_) == 1:
+        return hashes_[0]
+    k = 1
+    while k * 2 < len(hashes_):
+        k *= 2
+    return sha(b"\x01", merkle_root(hashes_[:k]), merkle_root(hashes_[k:]))
+
+
+def verify_inclusion(leaf, index, size, path, root):
+    """RFC 9162, section 2.1.3.2."""
+    fn, sn, r = index, size - 1, leaf
+    for p in path:
+        if sn == 0:
+            return False
+        if fn & 1 or fn == sn:
+            r = sha(b"\x01", p, r)
+            while not fn & 1 and fn:
+                fn >>= 1
+                sn >>= 1
+        else:
+            r = sha(b"\x01", r, p)
+        fn >>= 1
+        sn >>= 1
+    return sn == 0 and r == root
+
+
+class Leaf:
+    def __init__(self, locator=None, operation=1, origin=1, version=1, previous=bytes(32),
+                 content=None, raw=None, mapping=b"\x33" * 32, attachments=bytes(32)):
+        self.locator = locator or os.urandom(16)
+        self.operation, self.origin, self.version = operation, origin, version
+        self.previous = previous
+        zero = operation == 3
+        self.content = bytes(32) if zero else content or os.urandom(32)
+        self.raw = bytes(32) if zero else raw or os.urandom(32)
+        self.mapping, self.attachments = mapping, attachments
+
+    def bytes(self):
+        return (struct.pack(">BBBBI", 1, 1, self.operation, self.origin, self.version)
+                + self.locator + self.previous + self.content + self.raw + self.mapping
+                + self.attachments + bytes(16))
+
+    def hash(self):
+        return sha(b"\x00", self.bytes())
+
+    def next(self, operation=2, origin=2):
+        return Leaf(self.locator, operation, origin, self.version + 1, self.hash(),
+                    mapping=self.mapping)
+
+    def compact(self, mapping_number):
+        flags = self.operation | (4 if self.origin == 2 else 0) | (8 if self.version > 1 else 0)
+        out = bytes([flags, mapping_number]) + self.locator
+        if self.version > 1:
+            out += struct.pack(">I", self.version) + self.previous
+        if self.operation != 3:
+            out += self.content + self.raw
+        return out
+
+
+class Signer:
+    """A submitter's key and its next sequence."""
+
+    def __init__(self, chain=None, seed=None):
+        self.key = Ed25519PrivateKey.from_private_bytes(seed or os.urandom(32))
+        self.public = self.key.public_key().public_bytes(
+            serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        self.chain = chain
+        self.sequence = 1
+
+    def transaction(self, kind, body, sequence=None):
+        if sequence is None:
+            sequence = self.sequence
+            self.sequence += 1
+        unsigned = (struct.pack(">BBH", 1, 1, kind) + self.chain + self.public
+                    + struct.pack(">QQ", sequence, int(time.time() * 1000)) + u32bytes(body)
+                    + struct.pack(">H", 0))
+        return unsigned + self.key.sign(sha(b"renkei/transaction/1\n", unsigned))
+
+    def note(self, data, sequence=None):
+        return self.transaction(2, data, sequence)
+
+    def anchor(self, leaves, batch=1, sequence=None):
+        mappings = []
+        for leaf in leaves:
+            if leaf.mapping not in mappings:
+                mappings.append(leaf.mapping)
+        body = (b"\x01" + b"\x77" * 32 + struct.pack(">Q", batch) + u32bytes(b"snapshot")
+                + struct.pack(">I", len(mappings)) + b"".join(mappings)
+                + struct.pack(">I", len(leaves)) + merkle_root([l.hash() for l in leaves])
+                + b"".join(l.compact(mappings.index(l.mapping)) for l in leaves)
+                + struct.pack(">H", 0))
+        return self.transaction(1, body, sequence)
+
+
+def transaction_id(transaction):
+    return sha(b"renkei/transaction/1\n", transaction[:-64])
+
+
+class Refused(Exception):
+    def __init__(self, name, message, hint):
+        super().__init__(f"{name}: {message}")
+        self.name, self.message, self.hint = name, message, hint
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def raw(self, n):
+        assert self.at + n <= len(self.data), "answer cut short"
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+    def int(self, n):
+        return int.from_bytes(self.raw(n), "big")
+
+    def bytes(self):
+        return self.raw(self.int(4))
+
+    def path(self):
+        return [self.raw(32) for _ in range(self.int(1))]
+
+    def end(self):
+        assert self.at == len(self.data), "answer too long"
+
+
+class Client:
+    """The local socket's protocol; every certificate is checked against the genesis only."""
+
+    def __init__(self, path, genesis_path):
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(60)
+        self.socket.connect(str(path))
+        self.genesis_bytes = pathlib.Path(genesis_path).read_bytes()
+        self.genesis = json.loads(self.genesis_bytes)
+        self.chain = sha(b"renkei/genesis/1\n", self.genesis_bytes)
+        self.request = 0
+        self.certificates_checked = set()
+
+    def close(self):
+        self.socket.close()
+
+    def send(self, kind, body=b""):
+        self.request += 1
+        self.socket.sendall(struct.pack(">IBI", 5 + len(body), kind, self.request) + body)
+        return self.request
+
+    def _exactly(self, n):
+        data = bytearray()
+        while len(data) < n:
+            got = self.socket.recv(n - len(data))
+            if not got:
+                raise ConnectionError("the node closed the connection")
+            data += got
+        return bytes(data)
+
+    def receive(self):
+        """(request, kind, body); raises Refused for an error."""
+        length, kind, request = struct.unpack(">IBI", self._exactly(9))
+        body = self._exactly(length - 5)
+        if kind == 0xff:
+            r = Reader(body)
+            raise Refused(*(r.bytes().decode() for _ in range(3)))
+        return request, kind, body
+
+    def call(self, kind, body=b""):
+        number = self.send(kind, body)
+        request, got, answer = self.receive()
+        assert (request, got) == (number, kind | 0x80)
+        return Reader(answer)
+
+    def check(self, header, certificate):
+        """Q valid signatures of the genesis' validators over this header."""
+        h = parse_header(header)
+        assert h["chain"] == self.chain
+        if h["height"] == 0:
+            return h
+        if (header, certificate) in self.certificates_checked:
+            return h
+        check_certificate(self.genesis, self.chain, header, certificate)
+        self.certificates_checked.add((header, certificate))
+        return h
+
+    def head(self):
+        r = self.call(2)
+        header, certificate = r.raw(HEADER.size), r.bytes()
+        r.end()
+        return self.check(header, certificate)
+
+    def receipt(self, r, transaction):
+        header, certificate = r.raw(HEADER.size), r.bytes()
+        h = self.check(header, certificate)
+        identity, signature = r.raw(32), r.raw(64)
+        status, index, log_index = r.int(1), r.int(4), r.int(8)
+        path = r.path()
+        r.end()
+        assert identity == transaction_id(transaction) and signature == transaction[-64:]
+        leaf = sha(b"\x00", identity, signature, bytes([status]))
+        assert verify_inclusion(leaf, index, h["transactions"], path, h["transaction_root"])
+        return {"height": h["height"], "status": status, "index": index, "log_index": log_index,
+                "time_ms": h["time_ms"]}
+
+    def submit(self, transaction):
+        return self.receipt(self.call(1, transaction), transaction)
+
+    def submit_all(self, transactions):
+        numbers = {self.send(1, t): t for t in transactions}
+        receipts = {}
+        while numbers:
+            request, kind, body = self.receive()
+            assert kind == 0x81
+            transaction = numbers.pop(request)
+            receipts[transaction] = self.receipt(Reader(body), transaction)
+        return [receipts[t] for t in transactions]
+
+    def next_sequence(self, public):
+        return self.call(3, public).int(8)
+
+    def _version(self, r, head):
+        leaf = r.raw(200)
+        v = {"leaf": leaf, "log_index": r.int(8), "height": r.int(8), "transaction": r.int(4),
+             "leaf_index": r.int(4), "time_ms": r.int(8), "id": r.raw(32)}
+        assert verify_inclusion(sha(b"\x00", leaf), v["log_index"], head["log_size"], r.path(),
+                                head["log_root"])
+        return v
+
+    def history(self, locator, most=1000):
+        r = self.call(4, locator + struct.pack(">I", most))
+        head = self.check(r.raw(HEADER.size), r.bytes())
+        total, count = r.int(8), r.int(4)
+        versions = [self._version(r, head) for _ in range(count)]
+        r.end()
+        for newer, older in zip(versions, versions[1:]):
+            assert newer["leaf"][24:56] == sha(b"\x00", older["leaf"])
+        return total, versions
+
+    def latest(self, locators):
+        r = self.call(5, struct.pack(">I", len(locators)) + b"".join(locators))
+        head = self.check(r.raw(HEADER.size), r.bytes())
+        assert r.int(4) == len(locators)
+        found = [self._version(r, head) if r.int(1) else None for _ in locators]
+        r.end()
+        return found
+
+    def block(self, height):
+        """(header, transactions with status); entries checked against the certified header."""
+        r = self.call(6, struct.pack(">Q", height))
+        block, certificate = r.bytes(), r.bytes()
+        r.end()
+        h = self.check(block[:HEADER.size], certificate)
+        return h, check_entries(block), block, certificate
+
+    def status(self):
+        return json.loads(self.call(8).bytes())
+
+    def metrics(self):
+        return self.call(9).bytes().decode()
+
+
+def parse_header(header):
+    v = HEADER.unpack(header)
+    assert v[0:3] == (1, 1, 0)
+    names = ["chain", "epoch", "height", "previous", "time_ms", "transactions", "size",
+             "transaction_root", "log_size", "log_root", "map_height", "map_root", "validators"]
+    h = dict(zip(names, v[3:]))
+    h["hash"] = sha(b"renkei/block/1\n", header)
+    return h
+
+
+def quorum(n):
+    f = (n - 1) // 3
+    return (n + f + 2) // 2
+
+
+def check_certificate(genesis, chain, header, certificate):
+    """With nothing but the genesis: certificate -> Q signatures over the block's hash."""
+    h = parse_header(header)
+    keys = [bytes.fromhex(v["vote_key"]) for v in genesis["validators"]]
+    assert h["validators"] == sha(b"renkei/validators/1\n", struct.pack(">I", len(keys)), *keys)
+    r = Reader(certificate)
+    version, kind = r.int(1), r.int(1)
+    epoch, view, height, digest = r.int(8), r.int(8), r.int(8), r.raw(32)
+    count = r.int(2)
+    assert (version, kind) == (1, 3)
+    assert (epoch, height, digest) == (h["epoch"], h["height"], h["hash"])
+    statement = sha(b"renkei/vote/1\n", chain, struct.pack(">Q", epoch), bytes([kind]),
+                    struct.pack(">QQ", view, height), digest)
+    last = -1
+    for _ in range(count):
+        signer, signature = r.int(2), r.raw(64)
+        assert signer > last
+        last = signer
+        Ed25519PublicKey.from_public_bytes(keys[signer]).verify(signature, statement)
+    r.end()
+    assert count >= quorum(len(keys))
+
+
+def check_entries(block):
+    h = parse_header(block[:HEADER.size])
+    assert h["size"] == len(block) - HEADER.size
+    r = Reader(block[HEADER.size:])
+    entries = []
+    for _ in range(h["transactions"]):
+        status = r.int(1)
+        entries.append((r.bytes(), status))
+    r.end()
+    leaves = [sha(b"\x00", transaction_id(t), t[-64:], bytes([s])) for t, s in entries]
+    assert merkle_root(leaves) == h["transaction_root"]
+    return entries
+
+
+def write_private(path, key):
+    path.write_bytes(key.private_bytes(serialization.Encoding.PEM,
+                                       serialization.PrivateFormat.PKCS8,
+                                       serialization.NoEncryption()))
+    path.chmod(0o600)
+
+
+def make_tls(folder, name):
+    """A self-signed P-256 certificate; the pin of its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.utcnow()
+    certificate = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
+                   .public_key(key.public_key()).serial_number(x509.random_serial_number())
+                   .not_valid_before(now - datetime.timedelta(hours=1))
+                   .not_valid_after(now + datetime.timedelta(days=30))
+                   .sign(key, hashes.SHA256()))
+    write_private(folder / "tls.key", key)
+    (folder / "tls.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return sha(key.public_key().public_bytes(serialization.Encoding.DER,
+                                             serialization.PublicFormat.SubjectPublicKeyInfo))
+
+
+PARAMETERS = {"block_bytes_max": 4 << 20, "block_transactions_max": 8192, "empty_block_ms": 20000,
+              "rotate_blocks": 1000, "window": 1, "view_timeout_ms": 2000,
+              "clock_drift_ms_max": 10000}
+
+
+class Node:
+    def __init__(self, folder, index):
+        self.folder, self.index = folder, index
+        self.config = folder / "node.yaml"
+        self.socket = folder / "node.socket"
+        self.genesis = folder / "genesis.json"
+        self.process = None
+
+    def start(self, wait=True, **environment):
+        assert self.process is None
+        self.log = open(self.folder / "log", "ab")
+        self.process = subprocess.Popen([str(NODE), "--config", str(self.config)],
+                                        stdin=subprocess.DEVNULL, stdout=self.log,
+                                        stderr=self.log, env={**os.environ, **environment})
+        if wait:
+            wait_until(self.ready, 30, f"node {self.index} opens its socket: {self.read_log()}")
+
+    def ready(self):
+        assert self.process.poll() is None, f"node {self.index} ended: {self.read_log()}"
+        try:
+            self.client().close()
+            return True
+        except OSError:
+            return False
+
+    def read_log(self):
+        return (self.folder / "log").read_text(errors="replace")[-3000:]
+
+    def client(self):
+        return Client(self.socket, self.genesis)
+
+    def kill(self):
+        self.end(signal.SIGKILL)
+
+    def stop(self):
+        """SIGTERM; the exit status."""
+        return self.end(signal.SIGTERM)
+
+    def end(self, number):
+        if self.process is None:
+            return None
+        self.process.send_signal(number)
+        status = self.process.wait(timeout=30)
+        self.process = None
+        self.log.close()
+        return status
+
+
+class Chain:
+    """n nodes in a folder of their own; a context manager that ends what it started."""
+
+    def __init__(self, n, submitters=1, **parameters):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="renkei-chain-"))
+        self.nodes, validators = [], []
+        self.signers = [Signer() for _ in range(submitters)]
+        self.votes = []
+        for i in range(n):
+            node = Node(self.folder / f"node-{i}", i)
+            node.folder.mkdir()
+            key = Ed25519PrivateKey.generate()
+            self.votes.append(key)
+            write_private(node.folder / "vote.key", key)
+            pin = make_tls(node.folder, f"node-{i}")
+            public = key.public_key().public_bytes(serialization.Encoding.Raw,
+                                                   serialization.PublicFormat.Raw)
+            validators.append({"name": f"node-{i}", "vote_key": public.hex(),
+                               "tls_pin": pin.hex(), "address": f"127.0.0.1:{free_port()}"})
+            node.config.write_text("genesis: genesis.json\ndata: data\nvote_key: vote.key\n"
+                                   "tls_key: tls.key\ntls_certificate: tls.crt\n"
+                                   "socket: node.socket\n")
+            self.nodes.append(node)
+        self.validators = validators
+        self.genesis = {"format": 1, "name": "test", "created_ms": int(time.time() * 1000),
+                        "parameters": {**PARAMETERS, **parameters}, "validators": validators,
+                        "submitters": [{"name": f"submitter-{i}", "key": s.public.hex()}
+                                       for i, s in enumerate(self.signers)]}
+        text = json.dumps(self.genesis, indent=1).encode()
+        self.id = sha(b"renkei/genesis/1\n", text)
+        for node in self.nodes:
+            node.genesis.write_bytes(text)
+        for signer in self.signers:
+            signer.chain = self.id
+        self.stack = contextlib.ExitStack()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *rest):
+        for node in self.nodes:
+            with contextlib.suppress(Exception):
+                node.kill()
+        if kind is not None:
+            for node in self.nodes:
+                print(f"--- log of node {node.index}\n{node.read_log()}")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self):
+        for node in self.nodes:
+            node.start(wait=False)
+        for node in self.nodes:
+            wait_until(node.ready, 30, "socket")
+
+    def kill_all(self):
+        for node in self.nodes:
+            if node.process is not None:
+                node.process.kill()
+        for node in self.nodes:
+            node.kill()
