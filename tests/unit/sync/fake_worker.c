@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 struct fake_database fake_database;
 
@@ -235,7 +236,7 @@ enum error_code worker_fetch_patient(struct worker *w, const char *table, const 
         return error_set(err, ERROR_SOURCE_UNREACHABLE, "main: the database is down");
     struct answer *a = answer_new(fake_database.count);
     for (size_t i = 0; i < fake_database.count; i++)
-        if (strcmp(fake_database.rows[i].patient, patient) == 0)
+        if (strcasecmp(fake_database.rows[i].patient, patient) == 0) /* as a collation does */
             answer_row(a, &fake_database.rows[i]);
     *ret_fetched = &a->fetched;
     return ERROR_NONE;
