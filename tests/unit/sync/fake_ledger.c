@@ -150,7 +150,9 @@ enum error_code ledger_next_sequence(struct ledger *ledger, const uint8_t submit
     (void)submitter;
     if (fake_chain.down)
         return unreachable(err);
+    pthread_mutex_lock(&chain_lock);
     *ret_sequence = fake_chain.committed + 1;
+    pthread_mutex_unlock(&chain_lock);
     return ERROR_NONE;
 }
 
@@ -159,7 +161,9 @@ enum error_code ledger_head(struct ledger *ledger, struct ledger_head *ret_head,
     (void)ledger;
     if (fake_chain.down)
         return unreachable(err);
+    pthread_mutex_lock(&chain_lock);
     *ret_head = (struct ledger_head){.height = fake_chain.committed};
+    pthread_mutex_unlock(&chain_lock);
     return ERROR_NONE;
 }
 

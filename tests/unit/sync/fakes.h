@@ -24,7 +24,7 @@ struct fake_database {
     struct fake_row rows[FAKE_ROWS_MAX];
     size_t count;
     uint8_t mapping; /* fills the mapping digest */
-    bool down;
+    _Atomic bool down;
     size_t lose_after; /* rows of a pull until the connection breaks; 0: never */
     uint32_t batch_rows;
     bool cancelled;
@@ -42,7 +42,7 @@ struct fake_chain {
     struct ledger_receipt receipts[FAKE_TRANSACTIONS_MAX];
     uint64_t committed; /* transactions */
     size_t incidents;
-    bool down;
+    _Atomic bool down;
     bool drop_reply;           /* commits, then says that it cannot be reached */
     uint64_t without_effect;   /* this sequence commits without effect; 0: none */
     const char *broken;        /* the first rule that was broken; NULL: none */

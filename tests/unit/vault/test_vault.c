@@ -9,8 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "gateway/vault/backup.h"
 #include "gateway/vault/vault.h"
 
 struct fixture {
@@ -459,6 +461,101 @@ static void a_full_vault_says_so_and_goes_on_after_it_was_given_more(void **stat
     assert_int_equal(add(f, "s/t", &item, 1, NULL), ERROR_NONE);
 }
 
+static void assert_restored(struct fixture *f, const char *folder) {
+    vault_close(f->vault);
+    f->vault = NULL;
+    assert_int_equal(vault_open(folder, 64 << 20, 4000, &f->vault, NULL), ERROR_NONE);
+    struct vault_record record;
+    assert_true(find(f, "s/t", "a", &record));
+    assert_int_equal(record.latest.version, 1);
+    assert_false(find(f, "s/t", "later", &record));
+    uint64_t ids[4];
+    assert_int_equal(of_patient(f, "P1", ids, 4), 1); /* the vault's own secret came with it */
+}
+
+/* Flips one byte, or cuts the file, and hands it to the restore, which must put nothing there. */
+static void assert_refused(const char *backup, const char *key, const char *folder, long at,
+                           bool cut) {
+    FILE *file = fopen(backup, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    long size = ftell(file);
+    at = at < 0 ? size + at : at;
+    static uint8_t kept[1 << 20];
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    size_t count = fread(kept, 1, sizeof kept, file);
+    uint8_t other = (uint8_t)(kept[0] ^ 1);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    if (cut)
+        assert_int_equal(ftruncate(fileno(file), at), 0);
+    else
+        assert_int_equal(fwrite(&other, 1, 1, file), 1);
+    assert_int_equal(fflush(file), 0);
+    struct error err;
+    assert_int_equal(backup_restore(backup, key, folder, &err), ERROR_CORRUPT);
+    assert_int_equal(fseek(file, at, SEEK_SET), 0);
+    assert_int_equal(fwrite(kept, 1, count, file), count);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* From another process, as the command does it: one process has an LMDB environment open once. */
+static enum error_code write_elsewhere(const char *folder, const char *key, const char *backup) {
+    pid_t child = fork();
+    if (child == 0)
+        _exit((int)backup_write(folder, key, backup, NULL));
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return (enum error_code)WEXITSTATUS(status);
+}
+
+static void a_backup_of_a_running_vault_restores_whole_or_not_at_all(void **state) {
+    struct fixture *f = *state;
+    struct vault_item item = item_of(0, 1, LEAF_CREATE, "a", "P1");
+    assert_int_equal(add(f, "s/t", &item, 1, NULL), ERROR_NONE);
+    decide(f, 1, true);
+    static const uint8_t large[300000]; /* several chunks */
+    assert_int_equal(vault_put(f->vault, "large", bytes_of(large, sizeof large), NULL),
+                     ERROR_NONE);
+    char key[96];
+    char other_key[96];
+    char backup[96];
+    char folder[96];
+    snprintf(key, sizeof key, "%s.key", f->folder);
+    snprintf(other_key, sizeof other_key, "%s.other", f->folder);
+    snprintf(backup, sizeof backup, "%s.backup", f->folder);
+    snprintf(folder, sizeof folder, "%s.restored", f->folder);
+    assert_int_equal(backup_key_create(key, NULL), ERROR_NONE);
+    assert_int_equal(backup_key_create(key, NULL), ERROR_EXISTS);
+    assert_int_equal(backup_key_create(other_key, NULL), ERROR_NONE);
+    assert_int_equal(write_elsewhere(f->folder, key, backup), ERROR_NONE);
+    assert_int_equal(write_elsewhere(f->folder, key, backup), ERROR_EXISTS);
+    struct vault_item late = item_of(0, 1, LEAF_CREATE, "later", "P1");
+    assert_int_equal(add(f, "s/t", &late, 1, NULL), ERROR_NONE);
+
+    assert_refused(backup, key, folder, 11, false);    /* the salt */
+    assert_refused(backup, key, folder, 5000, false);  /* a page */
+    assert_refused(backup, key, folder, -3, false);    /* the last tag */
+    assert_refused(backup, key, folder, -20, true);
+    assert_refused(backup, key, folder, 42 + 65536 + 16, true); /* at a chunk's end */
+    assert_int_equal(backup_restore(backup, other_key, folder, NULL), ERROR_CORRUPT);
+    assert_int_equal(backup_restore(backup, key, f->folder, NULL), ERROR_EXISTS);
+    assert_int_equal(backup_restore(backup, key, folder, NULL), ERROR_NONE);
+    assert_restored(f, folder);
+    vault_close(f->vault);
+    assert_int_equal(vault_open(f->folder, 0, 1, &f->vault, NULL), ERROR_NONE);
+    char path[128];
+    const char *files[] = {"data.mdb", "lock.mdb", "vault.lock"};
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[i]);
+        unlink(path);
+    }
+    rmdir(folder);
+    unlink(key);
+    unlink(other_key);
+    unlink(backup);
+}
+
 int main(void) {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -473,6 +570,7 @@ int main(void) {
         CASE(a_key_is_enrolled_for_one_patient),
         CASE(mappings_counters_and_secrets_last),
         CASE(rows_of_one_table_are_visited_and_no_others),
+        CASE(a_backup_of_a_running_vault_restores_whole_or_not_at_all),
         CASE(a_full_vault_says_so_and_goes_on_after_it_was_given_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
