@@ -60,7 +60,7 @@ start() {
     local name=$1
     shift
     show "$@" '&'
-    setsid "$@" >"$folder/log/$name.log" 2>&1 </dev/null &
+    setsid "$@" >"$folder/log/$name.log" 2>&1 </dev/null 3>&- &
     echo "$! $name" >>"$folder/pids"
 }
 
