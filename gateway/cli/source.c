@@ -312,8 +312,12 @@ static enum error_code check_table(struct worker *worker, const char *table, jso
     SCOPED_RESULT const struct worker_plan *plan = NULL;
     TRY(worker_plan(worker, table, &plan, err));
     char finding[512];
-    snprintf(finding, sizeof finding, "%zu fields from %u columns, about %lld rows",
-             plan->field_count, plan->column_count, (long long)plan->rows_estimate);
+    char rows_text[48] = "";
+    if (plan->rows_estimate >= 0)
+        snprintf(rows_text, sizeof rows_text, ", about %lld rows",
+                 (long long)plan->rows_estimate);
+    snprintf(finding, sizeof finding, "%zu fields from %u columns%s", plan->field_count,
+             plan->column_count, rows_text);
     add_finding(rows, "ok", table, finding);
     if (plan->transactional == 0) {
         snprintf(finding, sizeof finding,
