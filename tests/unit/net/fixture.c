@@ -144,11 +144,17 @@ static void on_writable(void *context, uint32_t peer, enum mesh_lane lane) {
         node->on_writable(node, peer, lane);
 }
 
+static void look(struct node *node, const struct error *reason) {
+    if (node->look_for != NULL && strstr(reason->message, node->look_for) != NULL)
+        node->found = true;
+}
+
 static void on_trouble(void *context, uint32_t peer, const struct error *reason) {
     struct node *node = context;
     (void)peer;
     node->troubles++;
     node->trouble = *reason;
+    look(node, reason);
 }
 
 static void on_stranger(void *context, const char *address, const struct error *reason) {
@@ -156,6 +162,7 @@ static void on_stranger(void *context, const char *address, const struct error *
     assert_memory_equal(address, "127.0.0.1:", 10);
     node->strangers++;
     node->stranger = *reason;
+    look(node, reason);
 }
 
 void fixture_config(struct fixture *f, uint32_t number, uint32_t count,

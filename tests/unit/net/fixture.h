@@ -4,7 +4,7 @@
 
 #include "ledger/net/net.h"
 
-enum { FIXTURE_NODES = 5, FIXTURE_DEADLINE_MS = 30000 };
+enum { FIXTURE_NODES = 5, FIXTURE_DEADLINE_MS = 10000 };
 
 struct fixture;
 
@@ -22,6 +22,8 @@ struct node {
     struct error down;
     struct error trouble;
     struct error stranger;
+    const char *look_for; /* in any stranger's or peer's reason; NULL: nothing */
+    bool found;
     /* Called besides the counting, where it is set. */
     void (*on_message)(struct node *node, uint32_t peer, enum mesh_lane lane, struct bytes bytes);
     void (*on_up)(struct node *node, uint32_t peer);
