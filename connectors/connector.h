@@ -270,7 +270,8 @@ struct renkei_connector {
     enum renkei_status (*rights)(struct renkei_session *session, renkei_right_visitor *visitor,
                                  void *context, struct renkei_fault *fault);
 
-    /* Between begin and end every query sees one snapshot. ret_label: what names it (a GTID, an
+    /* Between begin and end every query sees one snapshot. RENKEI_UNSUPPORTED: the database behind
+     * this session has none; nothing is begun. ret_label: what names it (a GTID, an
      * xid, a time), valid until end. */
     enum renkei_status (*begin)(struct renkei_session *session, const char **ret_label,
                                 struct renkei_fault *fault);

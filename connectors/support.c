@@ -394,7 +394,13 @@ enum renkei_status support_select(const struct support_dialect *d, const struct 
     if (status != RENKEI_OK)
         return status;
     support_sql_add(sql, "SELECT ");
-    add_list(d, sql, q->columns, q->column_count);
+    for (uint32_t i = 0; i < q->column_count; i++) {
+        support_sql_add(sql, i > 0 ? ", " : "");
+        if (d->column != NULL)
+            d->column(d->context, sql, q->columns[i]);
+        else
+            support_sql_name(sql, d->quote, q->columns[i]);
+    }
     support_sql_add(sql, " FROM ");
     if (q->schema != NULL && q->schema[0] != '\0') {
         support_sql_name(sql, d->quote, q->schema);

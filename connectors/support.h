@@ -128,10 +128,14 @@ enum renkei_status support_sql_check(const struct support_sql *s, struct renkei_
 typedef void support_literal(void *context, struct support_sql *sql, const char *column,
                              const struct renkei_value *value);
 
+/* Writes what to select for a column. */
+typedef void support_column(void *context, struct support_sql *sql, const char *column);
+
 struct support_dialect {
     char quote;
     bool row_values; /* (a, b) > (x, y) and (a, b) IN ((x, y)) are written and well planned */
     support_literal *literal;
+    support_column *column; /* NULL: the quoted name */
     void *context;
 };
 

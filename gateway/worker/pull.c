@@ -459,7 +459,11 @@ static enum error_code pull(struct pulling *p, struct error *err) {
     bool ranges = p->table->transactional == 0 &&
                   (h->connector->capabilities & RENKEI_CAN_KEY_RANGE) != 0;
     bool snapshot = !ranges && (h->connector->capabilities & RENKEI_CAN_SNAPSHOT) != 0;
-    if (snapshot && h->connector->begin(h->session, &label, &fault) != RENKEI_OK)
+    enum renkei_status status =
+        snapshot ? h->connector->begin(h->session, &label, &fault) : RENKEI_UNSUPPORTED;
+    /* A connector for many databases finds out here whether this one has snapshots. */
+    snapshot = status == RENKEI_OK;
+    if (status != RENKEI_OK && status != RENKEI_UNSUPPORTED)
         return host_fault(h, &fault, err);
     enum error_code code = host_send_plan(h, p->table, label, err);
     if (code == ERROR_NONE)

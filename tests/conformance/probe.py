@@ -104,7 +104,12 @@ class Probe:
     def listing(self, command):
         """A command that prints any number of lines: a pause marks the end."""
         self.send(command, "pause")
-        found, _ = self.until("paused")
+        try:
+            found, _ = self.until("paused")
+        except Fault:
+            self.until("paused")
+            self.send("go")
+            raise
         self.send("go")
         for answer in found:
             for name in ("table", "schema", "column", "declared", "right"):

@@ -1,0 +1,122 @@
+/*
+ * Inside the ODBC connector: what its files share.
+ */
+#ifndef CONNECTORS_ODBC_ODBC_H
+#define CONNECTORS_ODBC_ODBC_H
+
+#include <sql.h>
+#include <sqlext.h>
+
+#include <stdatomic.h>
+
+#include "connectors/support.h"
+
+enum {
+    ODBC_NAME_BYTES = 128,
+    ODBC_SETTINGS_BYTES_MAX = 512,
+    ODBC_CONNECTION_BYTES_MAX = 8192,
+    /* Some drivers zero-fill the whole buffer for each cell: longer cells go by SQLGetData. */
+    ODBC_BIND_BYTES = 512,
+    ODBC_PIECE_BYTES = 64 << 10,
+    ODBC_PARAMETERS_MAX = RENKEI_BATCH_ROWS_MAX * 4,
+};
+
+/* How a value stands in a statement. */
+enum odbc_literal {
+    ODBC_PARAMETER = 0, /* a marker, the bytes as a parameter */
+    ODBC_SQLITE,        /* CAST(X'..' AS TEXT) */
+    ODBC_MARIADB,       /* _cp932 X'..' */
+    ODBC_POSTGRESQL,    /* convert_from('\x..', 'SQL_ASCII')::type */
+    ODBC_QUOTED,        /* 'text', for drivers that know neither parameters nor hex */
+};
+
+/* What must be known of a driver to get raw bytes out of it. By the beginning of its file's name,
+ * as SQL_DRIVER_NAME tells it, without "lib". */
+struct odbc_quirks {
+    const char *driver;
+    const char *product;
+    const char *connect;          /* put at the end of the connection string */
+    const char *encoding_query;   /* its answer is put into `encoding_connect` */
+    const char *encoding_connect; /* a format with one %s, or NULL */
+    const char *const *session;   /* statements after the login; ended by NULL */
+    bool read_only;               /* these make the session refuse writes */
+    const char *begin;            /* statement; NULL: autocommit off; "": no snapshot */
+    enum odbc_literal literal;
+    bool limit;        /* knows LIMIT */
+    bool binds;        /* SQLBindCol with a short buffer and SQLGetData for longer cells works */
+    bool order;        /* knows ORDER BY */
+    bool catalog;      /* the catalog calls need the database's name, or list them all */
+    enum renkei_charset text; /* what the driver itself makes of text; UNKNOWN: raw */
+    int transactional;
+};
+
+const struct odbc_quirks *odbc_quirks_of(const char *driver);
+
+struct renkei_cursor {
+    struct renkei_session *session;
+    SQLHSTMT statement;
+    struct support_batch batch;
+    const char *table; /* borrowed from the description, for messages */
+    uint32_t column_count;
+    char (*names)[ODBC_NAME_BYTES]; /* for messages */
+    SQLSMALLINT *c_types;           /* SQL_C_CHAR or SQL_C_BINARY */
+    uint32_t *bits;                 /* of BIT columns that come as bytes; else 0 */
+    uint8_t *bound; /* ODBC_BIND_BYTES a column, where the driver binds */
+    SQLLEN *indicators;
+    uint8_t *piece;
+    uint64_t rows_left; /* UINT64_MAX: no limit */
+    bool open;
+    bool binds;
+    bool ended;
+};
+
+struct renkei_session {
+    SQLHENV environment;
+    SQLHDBC connection;
+    struct support_options options;
+    const struct odbc_quirks *quirks;
+    atomic_bool cancelled;
+    _Atomic(SQLHSTMT) running; /* what cancel() is for */
+    bool connected;
+    bool in_snapshot;
+    bool can_get_bound; /* SQL_GD_BOUND and SQL_GD_ANY_COLUMN */
+    bool can_commit;
+    char quote;
+    char encoding[ODBC_NAME_BYTES]; /* what encoding_query said */
+    char driver[ODBC_NAME_BYTES];
+    char database[RENKEI_NAME_BYTES_MAX]; /* for the catalog calls; "": none */
+    char product[ODBC_NAME_BYTES];
+    char version[ODBC_NAME_BYTES];
+    char settings[ODBC_SETTINGS_BYTES_MAX];
+    char label[ODBC_NAME_BYTES];
+    const struct renkei_value *parameters[ODBC_PARAMETERS_MAX];
+    SQLLEN parameter_lengths[ODBC_PARAMETERS_MAX];
+    uint32_t parameter_count;
+    struct support_table *tables;
+    struct renkei_cursor cursor;
+};
+
+/* The first diagnostic record of a handle as a fault. object: what was done, for the message. */
+enum renkei_status odbc_fault(struct renkei_session *s, SQLSMALLINT kind, SQLHANDLE handle,
+                              const char *object, struct renkei_fault *fault);
+
+/* One SQL_C_CHAR cell of a catalog call's result; "" for NULL. */
+void odbc_text(SQLHSTMT statement, SQLUSMALLINT column, char *ret_text, size_t size);
+
+/* columns.c */
+enum renkei_status odbc_tables(struct renkei_session *s, renkei_table_visitor *visitor,
+                               void *context, struct renkei_fault *fault);
+enum renkei_status odbc_columns(struct renkei_session *s, const char *schema, const char *table,
+                                const struct renkei_column **ret_columns, uint32_t *ret_count,
+                                struct renkei_fault *fault);
+enum renkei_status odbc_describe(struct renkei_session *s, const char *schema, const char *table,
+                                 struct support_table **ret_table, struct renkei_fault *fault);
+
+/* rows.c */
+enum renkei_status odbc_query(struct renkei_session *s, const struct renkei_query *query,
+                              struct renkei_cursor **ret_cursor, struct renkei_fault *fault);
+enum renkei_status odbc_next(struct renkei_cursor *c, struct renkei_batch *ret_batch,
+                             struct renkei_fault *fault);
+void odbc_finish(struct renkei_cursor *c);
+
+#endif

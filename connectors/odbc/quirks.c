@@ -1,0 +1,115 @@
+#include "connectors/odbc/odbc.h"
+
+static const char *const mariadb_session[] = {
+    "SET SESSION sql_mode=''",
+    "SET SESSION time_zone='+00:00'",
+    "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+    "SET SESSION TRANSACTION READ ONLY",
+    "SET character_set_results=NULL",
+    NULL,
+};
+
+static const char *const postgresql_session[] = {
+    "SET DateStyle='ISO, YMD'",
+    "SET TimeZone='UTC'",
+    "SET IntervalStyle='postgres'",
+    "SET extra_float_digits=3",
+    "SET lc_monetary='C'",
+    "SET standard_conforming_strings=on",
+    "SET default_transaction_read_only=on",
+    NULL,
+};
+
+static const char *const sqlite_session[] = {
+    "PRAGMA query_only=ON",
+    NULL,
+};
+
+/* Tested with Debian 12's versions, but for those that say unverified. docs/connectors.md tells
+ * the reason of each. */
+static const struct odbc_quirks table[] = {
+    {
+        .driver = "sqlite3odbc",
+        .product = "SQLite (ODBC)",
+        /* Without it the driver holds the whole result in memory. */
+        .connect = "StepAPI=1;",
+        .session = sqlite_session,
+        .read_only = true,
+        .literal = ODBC_SQLITE,
+        .limit = true,
+        .binds = true,
+        .order = true,
+        .transactional = 1,
+    },
+    {
+        .driver = "maodbc",
+        .product = "MariaDB (ODBC)",
+        .connect = "CHARSET=utf8mb4;INITSTMT={SET character_set_results=NULL};",
+        .session = mariadb_session,
+        .read_only = true,
+        .begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+        .literal = ODBC_MARIADB,
+        .catalog = true,
+        .limit = true,
+        .binds = true,
+        .order = true,
+        .transactional = -1,
+    },
+    {
+        .driver = "psqlodbc",
+        .product = "PostgreSQL (ODBC)",
+        .connect = "UseDeclareFetch=1;Fetch=1000;BoolsAsChar=1;TextAsLongVarchar=0;"
+                   "UnknownsAsLongVarchar=0;MaxVarcharSize=8000;ByteaAsLongVarBinary=1;",
+        .encoding_query = "SHOW server_encoding",
+        /* The driver sets UTF8 by itself, which fails at the first row of raw bytes. */
+        .encoding_connect = "ConnSettings={set client_encoding='%s'};",
+        .session = postgresql_session,
+        .read_only = true,
+        .begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+        .literal = ODBC_POSTGRESQL,
+        .limit = true,
+        .binds = true,
+        .order = true,
+        .transactional = 1,
+    },
+    {
+        .driver = "mdbodbc",
+        .product = "Access (MDBTools)",
+        .begin = "",
+        .literal = ODBC_QUOTED,
+        /* Jet 4 holds UTF-16, which mdbtools hands over as UTF-8; Jet 3 by MDB_JET3_CHARSET. */
+        .text = RENKEI_CHARSET_UTF8,
+        .transactional = 0,
+    },
+    {
+        .driver = "tdsodbc", /* unverified */
+        .product = "SQL Server (FreeTDS)",
+        .begin = NULL,
+        .literal = ODBC_PARAMETER,
+        .order = true,
+        .transactional = -1,
+    },
+    {
+        .driver = "sqora", /* unverified; NLS_LANG in the mapping's environment */
+        .product = "Oracle (ODBC)",
+        .begin = NULL,
+        .literal = ODBC_PARAMETER,
+        .order = true,
+        .transactional = -1,
+    },
+    /* Everybody else: nothing is taken for granted. */
+    {
+        .driver = "",
+        .product = NULL,
+        .literal = ODBC_PARAMETER,
+        .order = true,
+        .transactional = -1,
+    },
+};
+
+const struct odbc_quirks *odbc_quirks_of(const char *driver) {
+    size_t i = 0;
+    while (!support_starts(driver, table[i].driver))
+        i++;
+    return &table[i];
+}

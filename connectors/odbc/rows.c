@@ -1,0 +1,468 @@
+/*
+ * Rows by ODBC. A column is bound to a short buffer where the driver is known to tell truncation
+ * and to give the whole cell by SQLGetData afterwards; else every cell goes by SQLGetData, in
+ * ascending order, the one thing that every driver can do. The rowset is one row: after a truncated
+ * block fetch a driver returned another row's value.
+ */
+#include "connectors/odbc/odbc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* No driver reports this: where half of it is still there, the driver wrote 32 bits of a length
+ * that has 64. */
+static const SQLLEN untouched = (SQLLEN)0x5A5A5A5A5A5A5A5A;
+
+/* --- statements --- */
+
+struct literal_context {
+    struct renkei_session *session;
+    const struct support_table *table;
+    bool too_many;
+};
+
+static void add_hex(struct support_sql *sql, const char *before, const struct renkei_value *value,
+                    const char *after) {
+    support_sql_add(sql, before);
+    support_sql_hex(sql, value->data, value->len);
+    support_sql_add(sql, after);
+}
+
+static bool is_number(const struct renkei_value *v) {
+    for (uint32_t i = 0; i < v->len; i++) {
+        uint8_t b = v->data[i];
+        if ((b < '0' || b > '9') && b != '-' && b != '.')
+            return false;
+    }
+    return v->len > 0;
+}
+
+static void add_quoted(struct support_sql *sql, const struct renkei_value *value, bool number) {
+    if (number && is_number(value)) {
+        support_sql_bytes(sql, value->data, value->len);
+        return;
+    }
+    support_sql_add(sql, "'");
+    for (uint32_t i = 0; i < value->len; i++) {
+        support_sql_bytes(sql, value->data + i, 1);
+        if (value->data[i] == '\'')
+            support_sql_add(sql, "'");
+    }
+    support_sql_add(sql, "'");
+}
+
+static void add_parameter(struct literal_context *l, struct support_sql *sql,
+                          const struct renkei_value *value) {
+    struct renkei_session *s = l->session;
+    if (s->parameter_count == ODBC_PARAMETERS_MAX) {
+        l->too_many = true;
+        return;
+    }
+    s->parameters[s->parameter_count++] = value;
+    support_sql_add(sql, "?");
+}
+
+static void literal(void *context, struct support_sql *sql, const char *column,
+                    const struct renkei_value *value) {
+    struct literal_context *l = context;
+    const struct renkei_column *c = support_table_find_column(l->table, column);
+    bool binary = c != NULL && c->type == RENKEI_TYPE_BINARY;
+    bool text = c == NULL || c->type == RENKEI_TYPE_TEXT || c->type == RENKEI_TYPE_OTHER ||
+                c->type == RENKEI_TYPE_ENUM;
+    if (value->data == NULL) {
+        support_sql_add(sql, "NULL");
+        return;
+    }
+    switch (l->session->quirks->literal) {
+    case ODBC_PARAMETER:
+        add_parameter(l, sql, value);
+        break;
+    case ODBC_SQLITE:
+        add_hex(sql, binary ? "X'" : "CAST(X'", value, binary ? "'" : "' AS TEXT)");
+        break;
+    case ODBC_MARIADB:
+        if (text && c != NULL && c->charset_name[0] != '\0') {
+            support_sql_add(sql, "_");
+            support_sql_add(sql, c->charset_name);
+            add_hex(sql, " X'", value, "'");
+        } else if (!text && !binary && is_number(value)) {
+            add_quoted(sql, value, false);
+        } else {
+            add_hex(sql, "X'", value, "'");
+        }
+        break;
+    case ODBC_POSTGRESQL:
+        if (binary) {
+            add_hex(sql, "'\\x", value, "'::bytea");
+            break;
+        }
+        add_hex(sql, "convert_from('\\x", value, "'::bytea, '");
+        support_sql_add(sql, l->session->encoding);
+        support_sql_add(sql, "')::");
+        support_sql_add(sql, c == NULL || text ? "text" : c->declared_type);
+        break;
+    case ODBC_QUOTED:
+        add_quoted(sql, value, !text);
+        break;
+    }
+}
+
+static bool is_text(const struct renkei_column *c) {
+    return c->type == RENKEI_TYPE_TEXT || c->type == RENKEI_TYPE_OTHER;
+}
+
+/* SQLite's driver ends a text at its first NUL and says nothing; a blob it gives whole. */
+static bool reads_as_blob(const struct renkei_session *s, const struct renkei_column *c) {
+    return s->quirks->literal == ODBC_SQLITE && is_text(c);
+}
+
+/* What to select for a column, where the column itself would come back changed: psqlodbc turns an
+ * infinite timestamp into the year 9999, and money into a float. */
+static void select_column(void *context, struct support_sql *sql, const char *column) {
+    const struct literal_context *l = context;
+    const struct renkei_session *s = l->session;
+    const struct renkei_column *c = support_table_find_column(l->table, column);
+    bool blob = c != NULL && reads_as_blob(s, c);
+    bool text = s->quirks->literal == ODBC_POSTGRESQL && c != NULL && !is_text(c) &&
+                c->type != RENKEI_TYPE_BINARY;
+    support_sql_add(sql, blob ? "CAST(" : "");
+    support_sql_name(sql, s->quote, column);
+    support_sql_add(sql, blob ? " AS BLOB)" : text ? "::text" : "");
+}
+
+/* SQLite takes an unknown name in double quotes for a text: SELECT "tpyo" gives 'tpyo' in every
+ * row. So names are checked here, for every driver. */
+static enum renkei_status check_names(const struct support_table *t, const struct renkei_query *q,
+                                      struct renkei_fault *fault) {
+    for (uint32_t i = 0; i < q->column_count + q->key_column_count; i++) {
+        const char *name = i < q->column_count ? q->columns[i] : q->key_columns[i - q->column_count];
+        if (support_table_find_column(t, name) == NULL)
+            return support_fault(fault, RENKEI_NO_COLUMN, 0, NULL, "%s: no column %s", t->table,
+                                 name);
+    }
+    if (q->equals_column != NULL && support_table_find_column(t, q->equals_column) == NULL)
+        return support_fault(fault, RENKEI_NO_COLUMN, 0, NULL, "%s: no column %s", t->table,
+                             q->equals_column);
+    if (q->watermark_column != NULL && support_table_find_column(t, q->watermark_column) == NULL)
+        return support_fault(fault, RENKEI_NO_COLUMN, 0, NULL, "%s: no column %s", t->table,
+                             q->watermark_column);
+    return RENKEI_OK;
+}
+
+static enum renkei_status bind_parameters(struct renkei_session *s, SQLHSTMT statement,
+                                          const char *table, struct renkei_fault *fault) {
+    for (uint32_t i = 0; i < s->parameter_count; i++) {
+        const struct renkei_value *v = s->parameters[i];
+        s->parameter_lengths[i] = (SQLLEN)v->len;
+        if (!SQL_SUCCEEDED(SQLBindParameter(statement, (SQLUSMALLINT)(i + 1), SQL_PARAM_INPUT,
+                                            SQL_C_CHAR, SQL_VARCHAR, v->len == 0 ? 1 : v->len, 0,
+                                            (SQLPOINTER)(uintptr_t)v->data, (SQLLEN)v->len,
+                                            &s->parameter_lengths[i])))
+            return odbc_fault(s, SQL_HANDLE_STMT, statement, table, fault);
+    }
+    return RENKEI_OK;
+}
+
+/* --- the cursor --- */
+
+void odbc_finish(struct renkei_cursor *c) {
+    if (c == NULL || !c->open)
+        return;
+    atomic_store(&c->session->running, SQL_NULL_HSTMT);
+    if (c->statement != SQL_NULL_HSTMT)
+        SQLFreeHandle(SQL_HANDLE_STMT, c->statement);
+    support_batch_done(&c->batch);
+    free(c->names);
+    free(c->c_types);
+    free(c->bits);
+    free(c->bound);
+    free(c->indicators);
+    free(c->piece);
+    struct renkei_session *s = c->session;
+    memset(c, 0, sizeof *c);
+    c->session = s;
+}
+
+static enum renkei_status make_room(struct renkei_cursor *c, uint32_t columns,
+                                    struct renkei_fault *fault) {
+    c->column_count = columns;
+    c->names = calloc(columns, sizeof *c->names);
+    c->c_types = calloc(columns, sizeof *c->c_types);
+    c->indicators = calloc(columns, sizeof *c->indicators);
+    c->bound = calloc(columns, ODBC_BIND_BYTES);
+    c->piece = malloc(ODBC_PIECE_BYTES);
+    c->bits = calloc(columns, sizeof *c->bits);
+    if (c->names == NULL || c->c_types == NULL || c->indicators == NULL || c->bound == NULL ||
+        c->piece == NULL || c->bits == NULL)
+        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "%s: no memory for a row",
+                             c->table);
+    return support_batch_init(&c->batch, columns, fault);
+}
+
+static enum renkei_status bind_columns(struct renkei_cursor *c, const struct support_table *t,
+                                       const struct renkei_query *q, struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    SQLSMALLINT count = 0;
+    if (!SQL_SUCCEEDED(SQLNumResultCols(c->statement, &count)))
+        return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
+    if ((uint32_t)count != c->column_count)
+        return support_fault(fault, RENKEI_INTERNAL, 0, NULL,
+                             "%s: the driver gives %d columns, %u were asked for", c->table,
+                             (int)count, c->column_count);
+    c->binds = s->quirks->binds && s->can_get_bound;
+    for (uint32_t i = 0; i < c->column_count; i++) {
+        const struct renkei_column *column = support_table_find_column(t, q->columns[i]);
+        snprintf(c->names[i], sizeof c->names[i], "%s", q->columns[i]);
+        c->bits[i] = s->quirks->literal == ODBC_MARIADB ? column->bits : 0;
+        bool binary = column->type == RENKEI_TYPE_BINARY || c->bits[i] > 0 ||
+                      reads_as_blob(s, column);
+        c->c_types[i] = binary ? SQL_C_BINARY : SQL_C_CHAR;
+        if (c->binds &&
+            !SQL_SUCCEEDED(SQLBindCol(c->statement, (SQLUSMALLINT)(i + 1), c->c_types[i],
+                                      c->bound + (size_t)i * ODBC_BIND_BYTES, ODBC_BIND_BYTES,
+                                      &c->indicators[i])))
+            return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
+    }
+    return RENKEI_OK;
+}
+
+static enum renkei_status start(struct renkei_cursor *c, const char *sql,
+                                const struct support_table *t, const struct renkei_query *q,
+                                struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    if (!SQL_SUCCEEDED(SQLAllocHandle(SQL_HANDLE_STMT, s->connection, &c->statement)))
+        return odbc_fault(s, SQL_HANDLE_DBC, s->connection, c->table, fault);
+    uint32_t timeout_s = (support_option_number(&s->options, "statement_timeout_ms") + 999) / 1000;
+    /* Many drivers ignore both. */
+    SQLSetStmtAttr(c->statement, SQL_ATTR_QUERY_TIMEOUT, (SQLPOINTER)(uintptr_t)timeout_s, 0);
+    SQLSetStmtAttr(c->statement, SQL_ATTR_CURSOR_TYPE,
+                   (SQLPOINTER)(uintptr_t)SQL_CURSOR_FORWARD_ONLY, 0);
+    enum renkei_status status = make_room(c, q->column_count, fault);
+    if (status == RENKEI_OK)
+        status = bind_parameters(s, c->statement, c->table, fault);
+    if (status != RENKEI_OK)
+        return status;
+    atomic_store(&s->running, c->statement);
+    SQLRETURN result = SQLExecDirect(c->statement, (SQLCHAR *)(uintptr_t)sql, SQL_NTS);
+    if (!SQL_SUCCEEDED(result))
+        return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
+    return bind_columns(c, t, q, fault);
+}
+
+enum renkei_status odbc_query(struct renkei_session *s, const struct renkei_query *query,
+                              struct renkei_cursor **ret_cursor, struct renkei_fault *fault) {
+    struct renkei_cursor *c = &s->cursor;
+    if (c->open)
+        return support_fault(fault, RENKEI_INTERNAL, 0, NULL, "%s: a cursor is open already",
+                             query->table);
+    atomic_store(&s->cancelled, false);
+    struct support_table *t = support_table_find(s->tables, query->schema, query->table);
+    enum renkei_status status = RENKEI_OK;
+    if (t == NULL)
+        status = odbc_describe(s, query->schema, query->table, &t, fault);
+    if (status == RENKEI_OK)
+        status = check_names(t, query, fault);
+    if (status == RENKEI_OK && query->order_by_key && !s->quirks->order)
+        status = support_fault(fault, RENKEI_UNSUPPORTED, 0, NULL,
+                               "%s: the driver cannot order rows", query->table);
+    if (status != RENKEI_OK)
+        return status;
+    struct literal_context context = {s, t, false};
+    struct support_dialect dialect = {s->quote, false, literal, select_column, &context};
+    struct support_sql sql = {0};
+    struct renkei_query q = *query;
+    c->open = true;
+    c->table = t->table;
+    c->rows_left = query->rows_max == 0 ? UINT64_MAX : query->rows_max;
+    if (!s->quirks->limit)
+        q.rows_max = 0; /* the rows are counted here */
+    s->parameter_count = 0;
+    status = support_select(&dialect, &q, &sql, fault);
+    if (status == RENKEI_OK && context.too_many)
+        status = support_fault(fault, RENKEI_LIMIT, 0, NULL, "%s: more than %d values in a query",
+                               c->table, ODBC_PARAMETERS_MAX);
+    if (status == RENKEI_OK)
+        status = start(c, sql.text, t, query, fault);
+    support_sql_done(&sql);
+    if (status == RENKEI_OK)
+        *ret_cursor = c;
+    else
+        odbc_finish(c);
+    return status;
+}
+
+/* --- cells --- */
+
+static enum renkei_status lie(const struct renkei_cursor *c, uint32_t column, const char *what,
+                              struct renkei_fault *fault) {
+    return support_fault(fault, RENKEI_INTERNAL, 0, NULL,
+                         "%s, column %s: the driver %s; its rows cannot be trusted", c->table,
+                         c->names[column], what);
+}
+
+static bool half_written(SQLLEN indicator) {
+    uint64_t bits = (uint64_t)indicator ^ (uint64_t)untouched;
+    return bits >> 32 == 0;
+}
+
+/* One call of SQLGetData into the piece. ret_len: bytes got; ret_more: there is more. */
+static enum renkei_status get_piece(struct renkei_cursor *c, uint32_t column, SQLLEN *ret_total,
+                                    size_t *ret_len, bool *ret_more, struct renkei_fault *fault) {
+    bool text = c->c_types[column] == SQL_C_CHAR;
+    size_t fits = ODBC_PIECE_BYTES - (text ? 1 : 0);
+    SQLLEN indicator = untouched;
+    SQLRETURN result = SQLGetData(c->statement, (SQLUSMALLINT)(column + 1), c->c_types[column],
+                                  c->piece, ODBC_PIECE_BYTES, &indicator);
+    if (!SQL_SUCCEEDED(result))
+        return result == SQL_NO_DATA
+                   ? lie(c, column, "gave no data for a cell that has some", fault)
+                   : odbc_fault(c->session, SQL_HANDLE_STMT, c->statement, c->table, fault);
+    if (half_written(indicator))
+        return lie(c, column, "writes lengths of 32 bits", fault);
+    *ret_total = indicator;
+    if (indicator == SQL_NULL_DATA) {
+        *ret_len = 0;
+        *ret_more = false;
+        return RENKEI_OK;
+    }
+    if (indicator < 0 && indicator != SQL_NO_TOTAL)
+        return lie(c, column, "reports a negative length", fault);
+    bool more = indicator == SQL_NO_TOTAL || (size_t)indicator > fits;
+    if (indicator == SQL_NO_TOTAL && result == SQL_SUCCESS) {
+        /* All of it, but the driver does not say how much: text ends at its NUL. */
+        if (!text)
+            return lie(c, column, "does not tell the length of binary data", fault);
+        *ret_len = strnlen((const char *)c->piece, fits);
+        *ret_more = false;
+        return RENKEI_OK;
+    }
+    *ret_len = more ? fits : (size_t)indicator;
+    *ret_more = more;
+    if (text && c->piece[*ret_len] != '\0')
+        return lie(c, column, "reports a length that its data does not have", fault);
+    return RENKEI_OK;
+}
+
+/* BIT comes as bytes, most significant first; its text form is one digit a bit. They are written
+ * over the bytes. */
+static enum renkei_status spread_bits(struct renkei_cursor *c, uint32_t column, size_t len,
+                                      struct renkei_fault *fault) {
+    uint8_t bytes[8] = {0};
+    uint32_t bits = c->bits[column];
+    if (len > sizeof bytes)
+        return lie(c, column, "gave more bits than the column has", fault);
+    enum renkei_status status = support_batch_reserve(&c->batch, bits, fault);
+    if (status != RENKEI_OK)
+        return status;
+    uint8_t *at = support_batch_at(&c->batch);
+    memcpy(bytes + sizeof bytes - len, at, len);
+    for (uint32_t i = 0; i < bits; i++) {
+        uint32_t from_end = bits - 1 - i;
+        at[i] = (uint8_t)('0' + ((bytes[7 - from_end / 8] >> (from_end % 8)) & 1));
+    }
+    support_batch_cell(&c->batch, column, bits);
+    return RENKEI_OK;
+}
+
+/* A whole cell by SQLGetData, its pieces joined as bytes: a piece may end within a character. */
+static enum renkei_status get_cell(struct renkei_cursor *c, uint32_t column,
+                                   struct renkei_fault *fault) {
+    size_t start = c->batch.used, done = 0;
+    SQLLEN first_total = 0;
+    for (bool more = true, first = true; more; first = false) {
+        SQLLEN total = 0;
+        size_t len = 0;
+        enum renkei_status status = get_piece(c, column, &total, &len, &more, fault);
+        if (status != RENKEI_OK)
+            return status;
+        if (first && total == SQL_NULL_DATA) {
+            support_batch_null(&c->batch, column);
+            return RENKEI_OK;
+        }
+        if (first)
+            first_total = total;
+        if (total == SQL_NULL_DATA || (more && len == 0))
+            return lie(c, column, "changed its mind about a cell", fault);
+        if (first_total > RENKEI_CELL_BYTES_MAX || done + len > RENKEI_CELL_BYTES_MAX)
+            return support_cell_too_long(c->names[column],
+                                         first_total > 0 ? (size_t)first_total : done + len, fault);
+        status = support_batch_reserve(&c->batch, done + len, fault);
+        if (status != RENKEI_OK)
+            return status;
+        memcpy(c->batch.data + start + done, c->piece, len);
+        done += len;
+    }
+    if (first_total >= 0 && (size_t)first_total != done)
+        return lie(c, column, "gave another number of bytes than it reported", fault);
+    if (c->bits[column] > 0)
+        return spread_bits(c, column, done, fault);
+    support_batch_cell(&c->batch, column, (uint32_t)done);
+    return RENKEI_OK;
+}
+
+static enum renkei_status take_bound(struct renkei_cursor *c, uint32_t column,
+                                     struct renkei_fault *fault) {
+    SQLLEN len = c->indicators[column];
+    const uint8_t *data = c->bound + (size_t)column * ODBC_BIND_BYTES;
+    bool text = c->c_types[column] == SQL_C_CHAR;
+    if (len == SQL_NULL_DATA) {
+        support_batch_null(&c->batch, column);
+        return RENKEI_OK;
+    }
+    if (half_written(len))
+        return lie(c, column, "writes lengths of 32 bits", fault);
+    if (len == SQL_NO_TOTAL || len > ODBC_BIND_BYTES - (text ? 1 : 0))
+        return get_cell(c, column, fault);
+    if (len < 0)
+        return lie(c, column, "reports a negative length", fault);
+    if (text && data[len] != '\0')
+        return lie(c, column, "reports a length that its data does not have", fault);
+    enum renkei_status status = support_batch_reserve(&c->batch, (size_t)len, fault);
+    if (status != RENKEI_OK)
+        return status;
+    memcpy(support_batch_at(&c->batch), data, (size_t)len);
+    if (c->bits[column] > 0)
+        return spread_bits(c, column, (size_t)len, fault);
+    support_batch_cell(&c->batch, column, (uint32_t)len);
+    return RENKEI_OK;
+}
+
+static enum renkei_status add_row(struct renkei_cursor *c, struct renkei_fault *fault) {
+    for (uint32_t i = 0; i < c->column_count; i++) {
+        enum renkei_status status = c->binds ? take_bound(c, i, fault) : get_cell(c, i, fault);
+        if (status != RENKEI_OK)
+            return status;
+    }
+    support_batch_row_end(&c->batch);
+    return RENKEI_OK;
+}
+
+enum renkei_status odbc_next(struct renkei_cursor *c, struct renkei_batch *ret_batch,
+                             struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    support_batch_clear(&c->batch);
+    while (!c->ended && c->rows_left > 0 && !support_batch_full(&c->batch)) {
+        for (uint32_t i = 0; c->binds && i < c->column_count; i++)
+            c->indicators[i] = untouched;
+        SQLRETURN result = SQLFetch(c->statement);
+        if (atomic_load(&s->cancelled))
+            return support_fault(fault, RENKEI_CANCELLED, 0, NULL, "%s: cancelled", c->table);
+        if (result == SQL_NO_DATA) {
+            c->ended = true;
+            break;
+        }
+        if (!SQL_SUCCEEDED(result)) {
+            c->ended = true;
+            return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
+        }
+        enum renkei_status status = add_row(c, fault);
+        if (status != RENKEI_OK)
+            return status;
+        c->rows_left--;
+    }
+    if (c->batch.rows == 0)
+        return RENKEI_END;
+    support_batch_view(&c->batch, ret_batch);
+    return RENKEI_OK;
+}
