@@ -1,0 +1,100 @@
+#!/usr/bin/python3
+"""Seeded protocol bugs, one at a time: each patch of tests/sim/mutants is applied to a copy of
+ledger/pbft, built with the simulator, and must be caught by the scenarios or by random schedules.
+
+usage: run_mutants.py [--seconds T] [--jobs N] [--only NAME] [--cc CC] ROOT BASE_LIBRARY
+"""
+import argparse
+import concurrent.futures
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+WORLD = ("check.c", "hash_fast.c", "liar.c", "schedule.c", "world.c")
+PROGRAMS = ("sim", "scenario")
+FLAGS = ["-std=c17", "-O2", "-D_GNU_SOURCE", "-w"]
+
+
+def build(options, root, copy, work, objects):
+    """The patched core once, then both programs."""
+    core = []
+    for source in sorted((copy / "ledger/pbft").glob("*.c")):
+        core.append(str(work / (source.stem + ".o")))
+        subprocess.run([options.cc, *FLAGS, f"-I{copy}", f"-I{root}", "-c", str(source), "-o",
+                        core[-1]], check=True, capture_output=True)
+    for program in PROGRAMS:
+        world = [str(objects / (name + ".o")) for name in (*WORLD, program + ".c")]
+        subprocess.run([options.cc, *core, *world, str(options.base_library), "-lcrypto",
+                        "-lpthread", "-o", str(work / program)], check=True, capture_output=True)
+
+
+def verdict(run):
+    """What a failed run found, in one line."""
+    if run.returncode < 0:
+        impossible = re.search(r"Assertion .*", run.stderr)
+        return impossible.group(0) if impossible else f"it crashed (signal {-run.returncode})"
+    lines = [line for line in run.stdout.splitlines()
+             if line.startswith("BROKEN") or ".scn:" in line]
+    return re.sub(r"\S*/", "", lines[0], count=1) if lines else run.stdout.strip()[-200:]
+
+
+def try_mutant(patch, options, root, objects):
+    with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
+        work = pathlib.Path(folder)
+        copy = work / "tree"
+        shutil.copytree(root / "ledger/pbft", copy / "ledger/pbft")
+        applied = subprocess.run(["patch", "-p1", "--silent", "-d", str(copy), "-i", str(patch)],
+                                 capture_output=True, text=True)
+        if applied.returncode != 0:
+            return patch.stem, None, 0, "the patch does not apply: " + applied.stdout.strip()
+        try:
+            build(options, root, copy, work, objects)
+        except subprocess.CalledProcessError as error:
+            return patch.stem, None, 0, "it does not build: " + error.stderr.decode()[:200]
+        scenarios = sorted(map(str, (root / "tests/scenarios").glob("*.scn")))
+        start = time.monotonic()
+        for command in ([str(work / "sim"), "--seconds", str(options.seconds)],
+                        [str(work / "scenario"), *scenarios]):
+            run = subprocess.run(command, capture_output=True, text=True)
+            if run.returncode != 0:
+                return patch.stem, True, time.monotonic() - start, verdict(run)
+        return patch.stem, False, time.monotonic() - start, "nothing noticed it"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--only")
+    parser.add_argument("--cc", default="cc")
+    parser.add_argument("root", type=pathlib.Path)
+    parser.add_argument("base_library", type=pathlib.Path)
+    options = parser.parse_args()
+    root = options.root.resolve()
+    patches = sorted((root / "tests/sim/mutants").glob("*.patch"))
+    if options.only:
+        patches = [p for p in patches if p.stem == options.only]
+    missed = 0
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        objects = pathlib.Path(folder)
+        for name in (*WORLD, *(program + ".c" for program in PROGRAMS)):
+            subprocess.run([options.cc, *FLAGS, f"-I{root}", "-c",
+                            str(root / "tests/sim" / name), "-o", str(objects / (name + ".o"))],
+                           check=True)
+        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+            results = pool.map(lambda p: try_mutant(p, options, root, objects), patches)
+            for name, caught, seconds, what in results:
+                missed += caught is not True
+                word = "caught" if caught else "MISSED" if caught is False else "BROKEN PATCH"
+                print(f"{word}  {name:42} {seconds:6.2f} s  {what}", flush=True)
+    print(f"{len(patches) - missed} of {len(patches)} mutants caught")
+    return 1 if missed or not patches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
