@@ -63,9 +63,11 @@ static void request_metrics(struct rest *rest, struct buffer *out) {
     for (size_t i = 0; i < rest__route_count; i++)
         for (unsigned c = 1; c < 6; c++)
             if (rest->metrics.requests[i][c] > 0)
-                buffer_append_format(
-                    out, "renkei_http_requests_total{operation=\"%s\",status=\"%uxx\"} %" PRIu64 "\n",
-                    rest__routes[i].operation, c, (uint64_t)rest->metrics.requests[i][c]);
+                buffer_append_format(out,
+                                     "renkei_http_requests_total{operation=\"%s\","
+                                     "status=\"%uxx\"} %" PRIu64 "\n",
+                                     rest__routes[i].operation, c,
+                                     (uint64_t)rest->metrics.requests[i][c]);
     metric(out, "http_request_duration_milliseconds_total", "counter",
            "Time spent on answers, by operation.");
     for (size_t i = 0; i < rest__route_count; i++)

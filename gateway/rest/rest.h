@@ -1,5 +1,5 @@
 /*
- * The REST interface: patients over HTTPS, other hospitals' gateways over mutual TLS, the hospital's
+ * The REST interface: patients over HTTPS, other hospitals by mutual TLS, the hospital's
  * IT over a local socket.
  *
  * Owns: the three listeners, the table of routes (checked against schemas/openapi*.yaml by a test),

@@ -14,13 +14,14 @@
 #include "base/file.h"
 #include "gateway/settings.h"
 
-static const char least[] = "hospital: west\n"
-                            "listen: {address: 127.0.0.1, port: 0, certificate: a.crt, key: a.key}\n"
-                            "admin_socket: admin.sock\n"
-                            "node_socket: /run/node.sock\n"
-                            "genesis: genesis.json\n"
-                            "signer: signer.pem\n"
-                            "vault: vault\n";
+static const char least[] =
+    "hospital: west\n"
+    "listen: {address: 127.0.0.1, port: 0, certificate: a.crt, key: a.key}\n"
+    "admin_socket: admin.sock\n"
+    "node_socket: /run/node.sock\n"
+    "genesis: genesis.json\n"
+    "signer: signer.pem\n"
+    "vault: vault\n";
 
 static enum error_code load(const char *text, const char *more, struct settings **ret,
                             struct error *err) {

@@ -15,7 +15,8 @@
 #define SECTION(hospital, status, errors, records)                                                 \
     "{\"hospital\":\"" hospital "\",\"status\":\"" status "\",\"errors\":[" errors                \
     "],\"records\":[" records "]}"
-#define RECORD(address, verdict, more) "{\"address\":\"" address "\",\"verdict\":\"" verdict "\"" more "}"
+#define RECORD(address, verdict, more)                                                             \
+    "{\"address\":\"" address "\",\"verdict\":\"" verdict "\"" more "}"
 #define FIELDS(personal, fields) ",\"personal\":[" personal "],\"fields\":{" fields "}"
 
 struct given {
