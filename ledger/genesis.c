@@ -88,13 +88,14 @@ static enum error_code read_hex(const json_t *object, const char *where, const c
     return ERROR_NONE;
 }
 
-static enum error_code read_address(const json_t *object, const char *where, char *ret_address,
-                                    struct error *err) {
+/* Port 0 is for a validator that is alone: it has nobody to be reached by. */
+static enum error_code read_address(const json_t *object, const char *where, bool alone,
+                                    char *ret_address, struct error *err) {
     const char *text = json_string_value(json_object_get(object, "address"));
     const char *colon = text == NULL ? NULL : strrchr(text, ':');
     uint64_t port = 0;
     if (colon == NULL || colon == text || strlen(text) > GENESIS_ADDRESS_BYTES_MAX ||
-        !text_u64(colon + 1, &port) || port == 0 || port > ADDRESS_PORT_MAX)
+        !text_u64(colon + 1, &port) || (port == 0 && !alone) || port > ADDRESS_PORT_MAX)
         return bad(err, where, "address: expected host:port");
     memcpy(ret_address, text, strlen(text) + 1);
     return ERROR_NONE;
@@ -134,7 +135,7 @@ static enum error_code read_validators(const json_t *array, struct genesis *g, s
         TRY(read_name(object, "validators", v->name, err));
         TRY(read_hex(object, v->name, "vote_key", v->vote_key, err));
         TRY(read_hex(object, v->name, "tls_pin", v->tls_pin.byte, err));
-        TRY(read_address(object, v->name, v->address, err));
+        TRY(read_address(object, v->name, count == 1, v->address, err));
         for (uint32_t j = 0; j < g->validator_count; j++)
             if (strcmp(g->validators[j].name, v->name) == 0 ||
                 memcmp(g->validators[j].vote_key, v->vote_key, GENESIS_KEY_BYTES) == 0 ||

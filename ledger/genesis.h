@@ -23,7 +23,7 @@ struct genesis_validator {
     char name[GENESIS_NAME_BYTES_MAX + 1];
     uint8_t vote_key[GENESIS_KEY_BYTES]; /* Ed25519 */
     struct hash tls_pin;                 /* SHA-256 of the certificate's SubjectPublicKeyInfo */
-    char address[GENESIS_ADDRESS_BYTES_MAX + 1];
+    char address[GENESIS_ADDRESS_BYTES_MAX + 1]; /* port 0 only where it is the one validator */
 };
 
 struct genesis_submitter {

@@ -22,14 +22,14 @@ static bool state_is(const json_t *source, const char *state) {
 }
 
 static void show_progress(const struct cli_call *call, const json_t *answer, uint64_t elapsed_ms) {
-    struct output_progress line = {.what = "sync", .left_ms = 0};
+    struct output_progress line = {.what = "sync", .left_ms = -1};
     size_t i;
     json_t *source;
     json_array_foreach(json_object_get(answer, "sources"), i, source) {
         const json_t *progress = progress_of(source);
         long long read = cli_json_number(json_object_get(progress, "counts"), "read", 0);
         long long expected = cli_json_number(progress, "rowsExpected", 0);
-        long long left_ms = cli_json_number(progress, "leftMs", 0);
+        long long left_ms = cli_json_number(progress, "leftMs", -1);
         line.done += (unsigned long long)read;
         line.expected += (unsigned long long)(expected > read ? expected : read);
         if (left_ms > line.left_ms)

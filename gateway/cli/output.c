@@ -125,7 +125,7 @@ void output_progress(const struct cli_call *call, const struct output_progress *
     char left[48];
     time_left(progress->left_ms, left, sizeof left);
     if (!call->terminal) {
-        if (last_ms != 0 && now_ms - last_ms < PLAIN_LINE_MS)
+        if (now_ms - last_ms < PLAIN_LINE_MS)
             return;
         last_ms = now_ms;
         fprintf(stderr, "%s: %s of %s rows, %s rows/s, %s\n", progress->what,
