@@ -28,7 +28,7 @@ static uint32_t utf16_place(uint32_t c) {
     return c >= 0xE000 ? c + 0x100000 : c;
 }
 
-int normalizer__json_compare_names(struct bytes a, struct bytes b) {
+int value_json_compare_names(struct bytes a, struct bytes b) {
     size_t i = 0;
     size_t j = 0;
     while (i < a.len && j < b.len) {
@@ -243,7 +243,7 @@ static int compare_members(const void *left, const void *right, void *context) {
     const struct object *object = context;
     const struct member *a = left;
     const struct member *b = right;
-    return normalizer__json_compare_names(bytes_of(object->bytes.data + a->name_at, a->name_len),
+    return value_json_compare_names(bytes_of(object->bytes.data + a->name_at, a->name_len),
                                           bytes_of(object->bytes.data + b->name_at, b->name_len));
 }
 
@@ -394,7 +394,7 @@ static bool read_array_level(struct reader *r, struct buffer *text, struct buffe
     return true;
 }
 
-bool normalizer__json_from_array(struct bytes text, struct buffer *out) {
+bool value_json_from_array(struct bytes text, struct buffer *out) {
     SCOPED_BUFFER struct buffer item;
     buffer_init(&item, RENKEI_CELL_BYTES_MAX);
     struct reader r = {.at = text.data, .end = text.data + text.len};

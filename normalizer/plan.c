@@ -164,7 +164,7 @@ static enum error_code make_rule(struct plan *plan, uint32_t column,
 static int compare_fields(const void *a, const void *b) {
     const struct plan_field *left = a;
     const struct plan_field *right = b;
-    return normalizer__json_compare_names(bytes_text(left->field.name),
+    return value_json_compare_names(bytes_text(left->field.name),
                                           bytes_text(right->field.name));
 }
 

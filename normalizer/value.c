@@ -145,7 +145,7 @@ static void write_json(const struct value_rule *rule, struct bytes raw, struct v
     struct bytes text = text_of(rule, raw, notes);
     bool inexact = false;
     bool good = rule->source == RENKEI_TYPE_ARRAY
-                    ? normalizer__json_from_array(text, &canonical)
+                    ? value_json_from_array(text, &canonical)
                     : value_json_canonical(text, &canonical, &inexact);
     if (!good)
         note(notes, inexact ? REASON_BIG_NUMBER : REASON_NOT_CANONICAL);

@@ -69,11 +69,11 @@ enum {
  * number that a double does not carry (then *ret_inexact is set). out is as it was then. */
 bool value_json_canonical(struct bytes text, struct buffer *out, bool *ret_inexact);
 /* PostgreSQL's array text as a JSON array of strings and nulls. */
-bool normalizer__json_from_array(struct bytes text, struct buffer *out);
+bool value_json_from_array(struct bytes text, struct buffer *out);
 /* UTF-8 text between quotes, as RFC 8785 writes it. */
 void value_json_string(struct bytes text, struct buffer *out);
 
 /* Order of RFC 8785: by UTF-16 code units. Both are UTF-8. */
-int normalizer__json_compare_names(struct bytes a, struct bytes b);
+int value_json_compare_names(struct bytes a, struct bytes b);
 
 #endif

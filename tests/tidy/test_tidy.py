@@ -70,5 +70,45 @@ class TidyTest(unittest.TestCase):
         self.assertIn("there is no table", output)
 
 
+SYMBOLS = TIDY.with_name("symbols.py")
+
+
+def symbols(base, ledger):
+    """symbols.py over a build of two libraries and a program that is linked with zlib's sister, libm."""
+    with tempfile.TemporaryDirectory() as folder:
+        build = pathlib.Path(folder)
+        for room, code in (("base", base), ("ledger", ledger)):
+            (build / room).mkdir()
+            (build / room / "a.c").write_text(code)
+            subprocess.run(["cc", "-c", "a.c", "-fno-builtin"], cwd=build / room, check=True)
+            subprocess.run(["ar", "rc", "liba.a", "a.o"], cwd=build / room, check=True)
+        (build / "main.c").write_text("double cos(double); int main(int n, char **v) { return (int)cos(n); }\n")
+        subprocess.run(["cc", "main.c", "-fno-builtin", "-Wl,--no-as-needed", "-lm", "-o", "program"], cwd=build,
+                       check=True)
+        done = subprocess.run([sys.executable, SYMBOLS, folder], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout
+
+
+class SymbolsTest(unittest.TestCase):
+    def test_symbols_of_their_rooms_pass(self):
+        status, output = symbols("void text_a(void) {}\n", "void ledger_a(void) {}\nstatic void f(void) {}\n")
+        self.assertEqual((status, output.endswith("0 violations\n")), (0, True), output)
+
+    def test_a_symbol_without_its_rooms_word_is_noted(self):
+        status, output = symbols("void text_a(void) {}\n", "void json_string(void) {}\n")
+        self.assertEqual(status, 0)
+        self.assertIn("json_string does not begin with a word of `ledger`", output)
+
+    def test_a_symbol_of_two_rooms_is_found(self):
+        status, output = symbols("void text_a(void) {}\n", "void text_a(void) {}\n")
+        self.assertEqual(status, 1)
+        self.assertIn("text_a is in base and ledger", output)
+
+    def test_a_symbol_that_a_library_has_is_found(self):
+        status, output = symbols("double cos(double a) { return a; }\n", "void ledger_a(void) {}\n")
+        self.assertEqual(status, 1)
+        self.assertRegex(output, r"cos is a symbol of \S+libm\S+ too")
+
+
 if __name__ == "__main__":
     unittest.main()
