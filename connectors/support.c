@@ -401,6 +401,7 @@ enum renkei_status support_select(const struct support_dialect *d, const struct 
         else
             support_sql_name(sql, d->quote, q->columns[i]);
     }
+    support_sql_add(sql, d->more == NULL ? "" : d->more);
     support_sql_add(sql, " FROM ");
     if (q->schema != NULL && q->schema[0] != '\0') {
         support_sql_name(sql, d->quote, q->schema);

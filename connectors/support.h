@@ -136,6 +136,7 @@ struct support_dialect {
     bool row_values; /* (a, b) > (x, y) and (a, b) IN ((x, y)) are written and well planned */
     support_literal *literal;
     support_column *column; /* NULL: the quoted name */
+    const char *more;       /* after the last column: ", expression"; NULL: nothing */
     void *context;
 };
 

@@ -693,7 +693,7 @@ static enum renkei_status mysql_connector_query(struct renkei_session *s,
         status = describe(s, query->schema, query->table, &t, fault);
     if (status != RENKEI_OK)
         return status;
-    struct support_dialect dialect = {'`', false, literal, NULL, t};
+    struct support_dialect dialect = {'`', false, literal, NULL, NULL, t};
     struct support_sql sql = {0};
     /* Rows by key are few: fetched whole, as limited ones are. */
     bool whole = query->key_row_count > 0 ||

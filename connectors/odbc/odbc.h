@@ -58,13 +58,17 @@ struct renkei_cursor {
     struct support_batch batch;
     const char *table; /* borrowed from the description, for messages */
     uint32_t column_count;
+    bool checks; /* one more column is fetched: 0 where no text of the row holds a NUL */
+    bool *is_text;
+    char *exact_sql; /* the same query, texts as blobs; NULL where that is not needed */
+    uint64_t delivered;
     char (*names)[ODBC_NAME_BYTES]; /* for messages */
     SQLSMALLINT *c_types;           /* SQL_C_CHAR or SQL_C_BINARY */
     uint32_t *bits;                 /* of BIT columns that come as bytes; else 0 */
     uint8_t *bound; /* ODBC_BIND_BYTES a column, where the driver binds */
     SQLLEN *indicators;
     uint8_t *piece;
-    uint64_t rows_left; /* UINT64_MAX: no limit */
+    uint64_t rows_max; /* UINT64_MAX: no limit */
     bool open;
     bool binds;
     bool ended;
@@ -81,6 +85,7 @@ struct renkei_session {
     bool in_snapshot;
     bool can_get_bound; /* SQL_GD_BOUND and SQL_GD_ANY_COLUMN */
     bool can_commit;
+    bool texts_as_blobs; /* a text was met that the driver would cut */
     char quote;
     char encoding[ODBC_NAME_BYTES]; /* what encoding_query said */
     char driver[ODBC_NAME_BYTES];

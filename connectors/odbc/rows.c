@@ -112,9 +112,23 @@ static bool is_text(const struct renkei_column *c) {
     return c->type == RENKEI_TYPE_TEXT || c->type == RENKEI_TYPE_OTHER;
 }
 
-/* SQLite's driver ends a text at its first NUL and says nothing; a blob it gives whole. */
+/* SQLite's driver ends a text at its first NUL and says nothing, and writes a blob in a text column
+ * as X'...'. As blobs it gives texts whole, in twice the time. So texts are read as texts, with one
+ * more column that tells whether one has a NUL; the first such row has all read as blobs. */
 static bool reads_as_blob(const struct renkei_session *s, const struct renkei_column *c) {
-    return s->quirks->literal == ODBC_SQLITE && is_text(c);
+    return s->quirks->literal == ODBC_SQLITE && s->texts_as_blobs && is_text(c);
+}
+
+static void add_check(const struct renkei_session *s, const struct support_table *t,
+                      const struct renkei_query *q, struct support_sql *sql) {
+    support_sql_add(sql, ", 0");
+    for (uint32_t i = 0; i < q->column_count; i++) {
+        if (!is_text(support_table_find_column(t, q->columns[i])))
+            continue;
+        support_sql_add(sql, " + ifnull(instr(");
+        support_sql_name(sql, s->quote, q->columns[i]);
+        support_sql_add(sql, ", char(0)), 0)");
+    }
 }
 
 /* What to select for a column, where the column itself would come back changed: psqlodbc turns an
@@ -175,6 +189,8 @@ void odbc_finish(struct renkei_cursor *c) {
     support_batch_done(&c->batch);
     free(c->names);
     free(c->c_types);
+    free(c->is_text);
+    free(c->exact_sql);
     free(c->bits);
     free(c->bound);
     free(c->indicators);
@@ -186,7 +202,10 @@ void odbc_finish(struct renkei_cursor *c) {
 
 static enum renkei_status make_room(struct renkei_cursor *c, uint32_t columns,
                                     struct renkei_fault *fault) {
+    uint32_t batch_columns = columns;
     c->column_count = columns;
+    columns += c->checks;
+    c->is_text = calloc(columns, sizeof *c->is_text);
     c->names = calloc(columns, sizeof *c->names);
     c->c_types = calloc(columns, sizeof *c->c_types);
     c->indicators = calloc(columns, sizeof *c->indicators);
@@ -194,41 +213,48 @@ static enum renkei_status make_room(struct renkei_cursor *c, uint32_t columns,
     c->piece = malloc(ODBC_PIECE_BYTES);
     c->bits = calloc(columns, sizeof *c->bits);
     if (c->names == NULL || c->c_types == NULL || c->indicators == NULL || c->bound == NULL ||
-        c->piece == NULL || c->bits == NULL)
+        c->piece == NULL || c->bits == NULL || c->is_text == NULL)
         return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "%s: no memory for a row",
                              c->table);
-    return support_batch_init(&c->batch, columns, fault);
+    return support_batch_init(&c->batch, batch_columns, fault);
 }
 
-static enum renkei_status bind_columns(struct renkei_cursor *c, const struct support_table *t,
-                                       const struct renkei_query *q, struct renkei_fault *fault) {
-    struct renkei_session *s = c->session;
-    SQLSMALLINT count = 0;
-    if (!SQL_SUCCEEDED(SQLNumResultCols(c->statement, &count)))
-        return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
-    if ((uint32_t)count != c->column_count)
-        return support_fault(fault, RENKEI_INTERNAL, 0, NULL,
-                             "%s: the driver gives %d columns, %u were asked for", c->table,
-                             (int)count, c->column_count);
-    c->binds = s->quirks->binds && s->can_get_bound;
+static void note_columns(struct renkei_cursor *c, const struct support_table *t,
+                         const struct renkei_query *q) {
+    const struct renkei_session *s = c->session;
     for (uint32_t i = 0; i < c->column_count; i++) {
         const struct renkei_column *column = support_table_find_column(t, q->columns[i]);
         snprintf(c->names[i], sizeof c->names[i], "%s", q->columns[i]);
+        c->is_text[i] = is_text(column);
         c->bits[i] = s->quirks->literal == ODBC_MARIADB ? column->bits : 0;
         bool binary = column->type == RENKEI_TYPE_BINARY || c->bits[i] > 0 ||
                       reads_as_blob(s, column);
         c->c_types[i] = binary ? SQL_C_BINARY : SQL_C_CHAR;
-        if (c->binds &&
-            !SQL_SUCCEEDED(SQLBindCol(c->statement, (SQLUSMALLINT)(i + 1), c->c_types[i],
+    }
+    if (c->checks)
+        c->c_types[c->column_count] = SQL_C_CHAR;
+}
+
+static enum renkei_status bind_columns(struct renkei_cursor *c, struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    SQLSMALLINT count = 0;
+    uint32_t expected = c->column_count + c->checks;
+    if (!SQL_SUCCEEDED(SQLNumResultCols(c->statement, &count)))
+        return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
+    if ((uint32_t)count != expected)
+        return support_fault(fault, RENKEI_INTERNAL, 0, NULL,
+                             "%s: the driver gives %d columns, %u were asked for", c->table,
+                             (int)count, expected);
+    c->binds = s->quirks->binds && s->can_get_bound;
+    for (uint32_t i = 0; c->binds && i < expected; i++)
+        if (!SQL_SUCCEEDED(SQLBindCol(c->statement, (SQLUSMALLINT)(i + 1), c->c_types[i],
                                       c->bound + (size_t)i * ODBC_BIND_BYTES, ODBC_BIND_BYTES,
                                       &c->indicators[i])))
             return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
-    }
     return RENKEI_OK;
 }
 
 static enum renkei_status start(struct renkei_cursor *c, const char *sql,
-                                const struct support_table *t, const struct renkei_query *q,
                                 struct renkei_fault *fault) {
     struct renkei_session *s = c->session;
     if (!SQL_SUCCEEDED(SQLAllocHandle(SQL_HANDLE_STMT, s->connection, &c->statement)))
@@ -238,22 +264,71 @@ static enum renkei_status start(struct renkei_cursor *c, const char *sql,
     SQLSetStmtAttr(c->statement, SQL_ATTR_QUERY_TIMEOUT, (SQLPOINTER)(uintptr_t)timeout_s, 0);
     SQLSetStmtAttr(c->statement, SQL_ATTR_CURSOR_TYPE,
                    (SQLPOINTER)(uintptr_t)SQL_CURSOR_FORWARD_ONLY, 0);
-    enum renkei_status status = make_room(c, q->column_count, fault);
-    if (status == RENKEI_OK)
-        status = bind_parameters(s, c->statement, c->table, fault);
+    enum renkei_status status = bind_parameters(s, c->statement, c->table, fault);
     if (status != RENKEI_OK)
         return status;
     atomic_store(&s->running, c->statement);
     SQLRETURN result = SQLExecDirect(c->statement, (SQLCHAR *)(uintptr_t)sql, SQL_NTS);
     if (!SQL_SUCCEEDED(result))
         return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
-    return bind_columns(c, t, q, fault);
+    return bind_columns(c, fault);
+}
+
+/* The query's text, with its parameters noted in the session. */
+static enum renkei_status write_query(struct renkei_session *s, const struct support_table *t,
+                                      const struct renkei_query *query, bool checks,
+                                      struct support_sql *sql, struct renkei_fault *fault) {
+    struct literal_context context = {s, t, false};
+    struct support_sql check = {0};
+    struct renkei_query q = *query;
+    if (!s->quirks->limit)
+        q.rows_max = 0; /* the rows are counted as they come */
+    if (checks)
+        add_check(s, t, query, &check);
+    struct support_dialect dialect = {s->quote, false, literal, select_column, check.text,
+                                      &context};
+    s->parameter_count = 0;
+    enum renkei_status status = support_sql_check(&check, fault);
+    if (status == RENKEI_OK)
+        status = support_select(&dialect, &q, sql, fault);
+    if (status == RENKEI_OK && context.too_many)
+        status = support_fault(fault, RENKEI_LIMIT, 0, NULL, "%s: more than %d values in a query",
+                               query->table, ODBC_PARAMETERS_MAX);
+    support_sql_done(&check);
+    return status;
+}
+
+static enum renkei_status open_cursor(struct renkei_session *s, const struct support_table *t,
+                                      const struct renkei_query *query,
+                                      struct renkei_fault *fault) {
+    struct renkei_cursor *c = &s->cursor;
+    struct support_sql sql = {0}, exact = {0};
+    c->open = true;
+    c->table = t->table;
+    c->rows_max = query->rows_max == 0 ? UINT64_MAX : query->rows_max;
+    c->checks = s->quirks->literal == ODBC_SQLITE && !s->texts_as_blobs;
+    enum renkei_status status = RENKEI_OK;
+    if (c->checks) {
+        s->texts_as_blobs = true;
+        status = write_query(s, t, query, false, &exact, fault);
+        s->texts_as_blobs = false;
+        c->exact_sql = exact.text; /* the cursor's from here on */
+    }
+    if (status == RENKEI_OK)
+        status = write_query(s, t, query, c->checks, &sql, fault);
+    if (status == RENKEI_OK)
+        status = make_room(c, query->column_count, fault);
+    if (status == RENKEI_OK) {
+        note_columns(c, t, query);
+        status = start(c, sql.text, fault);
+    }
+    support_sql_done(&sql);
+    return status;
 }
 
 enum renkei_status odbc_query(struct renkei_session *s, const struct renkei_query *query,
                               struct renkei_cursor **ret_cursor, struct renkei_fault *fault) {
-    struct renkei_cursor *c = &s->cursor;
-    if (c->open)
+    if (s->cursor.open)
         return support_fault(fault, RENKEI_INTERNAL, 0, NULL, "%s: a cursor is open already",
                              query->table);
     atomic_store(&s->cancelled, false);
@@ -268,27 +343,11 @@ enum renkei_status odbc_query(struct renkei_session *s, const struct renkei_quer
                                "%s: the driver cannot order rows", query->table);
     if (status != RENKEI_OK)
         return status;
-    struct literal_context context = {s, t, false};
-    struct support_dialect dialect = {s->quote, false, literal, select_column, &context};
-    struct support_sql sql = {0};
-    struct renkei_query q = *query;
-    c->open = true;
-    c->table = t->table;
-    c->rows_left = query->rows_max == 0 ? UINT64_MAX : query->rows_max;
-    if (!s->quirks->limit)
-        q.rows_max = 0; /* the rows are counted here */
-    s->parameter_count = 0;
-    status = support_select(&dialect, &q, &sql, fault);
-    if (status == RENKEI_OK && context.too_many)
-        status = support_fault(fault, RENKEI_LIMIT, 0, NULL, "%s: more than %d values in a query",
-                               c->table, ODBC_PARAMETERS_MAX);
+    status = open_cursor(s, t, query, fault);
     if (status == RENKEI_OK)
-        status = start(c, sql.text, t, query, fault);
-    support_sql_done(&sql);
-    if (status == RENKEI_OK)
-        *ret_cursor = c;
+        *ret_cursor = &s->cursor;
     else
-        odbc_finish(c);
+        odbc_finish(&s->cursor);
     return status;
 }
 
@@ -428,41 +487,106 @@ static enum renkei_status take_bound(struct renkei_cursor *c, uint32_t column,
     return RENKEI_OK;
 }
 
-static enum renkei_status add_row(struct renkei_cursor *c, struct renkei_fault *fault) {
+/* Whether the row's texts came as they are: none holds a NUL, by the database's own word, and none
+ * has the form in which the driver writes a blob. */
+static bool row_is_whole(const struct renkei_cursor *c) {
+    const uint8_t *nul_at = c->bound + (size_t)c->column_count * ODBC_BIND_BYTES;
+    if (c->indicators[c->column_count] != 1 || nul_at[0] != '0')
+        return false;
+    for (uint32_t i = 0; i < c->column_count; i++) {
+        size_t at = (size_t)i * SUPPORT_BATCH_ROWS + c->batch.rows;
+        const uint8_t *cell = c->batch.data + c->batch.offsets[at];
+        if (c->is_text[i] && c->batch.lengths[at] != RENKEI_NULL && c->batch.lengths[at] >= 3 &&
+            cell[0] == 'X' && cell[1] == '\'')
+            return false;
+    }
+    return true;
+}
+
+/* Adds the row that was fetched. *ret_whole is false, and no row added, where a text of it came
+ * cut. */
+static enum renkei_status add_row(struct renkei_cursor *c, bool *ret_whole,
+                                  struct renkei_fault *fault) {
+    size_t used = c->batch.used;
     for (uint32_t i = 0; i < c->column_count; i++) {
         enum renkei_status status = c->binds ? take_bound(c, i, fault) : get_cell(c, i, fault);
         if (status != RENKEI_OK)
             return status;
     }
-    support_batch_row_end(&c->batch);
+    *ret_whole = !c->checks || !c->binds || row_is_whole(c);
+    if (*ret_whole)
+        support_batch_row_end(&c->batch);
+    else
+        c->batch.used = used;
     return RENKEI_OK;
+}
+
+static enum renkei_status fetch(struct renkei_cursor *c, bool *ret_end,
+                                struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    for (uint32_t i = 0; c->binds && i < c->column_count + c->checks; i++)
+        c->indicators[i] = untouched;
+    SQLRETURN result = SQLFetch(c->statement);
+    if (atomic_load(&s->cancelled))
+        return support_fault(fault, RENKEI_CANCELLED, 0, NULL, "%s: cancelled", c->table);
+    if (SQL_SUCCEEDED(result) || result == SQL_NO_DATA) {
+        *ret_end = result == SQL_NO_DATA;
+        return RENKEI_OK;
+    }
+    c->ended = true;
+    return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
+}
+
+/* Runs the query once more with texts as blobs, up to the row that came cut. Within a snapshot its
+ * rows and their order are the same; without one that holds only as long as none is given out. */
+static enum renkei_status read_exactly(struct renkei_cursor *c, struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    s->texts_as_blobs = true;
+    if (!s->in_snapshot && c->delivered > 0)
+        return support_fault(fault, RENKEI_QUERY, 0, NULL,
+                             "%s: a text with a NUL byte was met; the next run reads it whole",
+                             c->table);
+    uint64_t skip = c->delivered;
+    if (s->in_snapshot)
+        skip += c->batch.rows;
+    else
+        support_batch_clear(&c->batch);
+    atomic_store(&s->running, SQL_NULL_HSTMT);
+    SQLFreeHandle(SQL_HANDLE_STMT, c->statement);
+    c->statement = SQL_NULL_HSTMT;
+    c->checks = false;
+    for (uint32_t i = 0; i < c->column_count; i++)
+        if (c->is_text[i])
+            c->c_types[i] = SQL_C_BINARY;
+    enum renkei_status status = start(c, c->exact_sql, fault);
+    for (bool end = false; status == RENKEI_OK && skip > 0; skip--) {
+        status = fetch(c, &end, fault);
+        if (status == RENKEI_OK && end)
+            return support_fault(fault, RENKEI_INTERNAL, 0, NULL,
+                                 "%s: fewer rows at the second reading of a snapshot", c->table);
+    }
+    return status;
 }
 
 enum renkei_status odbc_next(struct renkei_cursor *c, struct renkei_batch *ret_batch,
                              struct renkei_fault *fault) {
-    struct renkei_session *s = c->session;
     support_batch_clear(&c->batch);
-    while (!c->ended && c->rows_left > 0 && !support_batch_full(&c->batch)) {
-        for (uint32_t i = 0; c->binds && i < c->column_count; i++)
-            c->indicators[i] = untouched;
-        SQLRETURN result = SQLFetch(c->statement);
-        if (atomic_load(&s->cancelled))
-            return support_fault(fault, RENKEI_CANCELLED, 0, NULL, "%s: cancelled", c->table);
-        if (result == SQL_NO_DATA) {
-            c->ended = true;
+    while (!c->ended && c->delivered + c->batch.rows < c->rows_max &&
+           !support_batch_full(&c->batch)) {
+        bool whole = true;
+        enum renkei_status status = fetch(c, &c->ended, fault);
+        if (status == RENKEI_OK && c->ended)
             break;
-        }
-        if (!SQL_SUCCEEDED(result)) {
-            c->ended = true;
-            return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
-        }
-        enum renkei_status status = add_row(c, fault);
+        if (status == RENKEI_OK)
+            status = add_row(c, &whole, fault);
+        if (status == RENKEI_OK && !whole)
+            status = read_exactly(c, fault);
         if (status != RENKEI_OK)
             return status;
-        c->rows_left--;
     }
     if (c->batch.rows == 0)
         return RENKEI_END;
+    c->delivered += c->batch.rows;
     support_batch_view(&c->batch, ret_batch);
     return RENKEI_OK;
 }

@@ -709,7 +709,7 @@ static enum renkei_status postgresql_query(struct renkei_session *s,
     if (status != RENKEI_OK)
         return status;
     struct literal_context context = {s, t};
-    struct support_dialect dialect = {'"', true, literal, NULL, &context};
+    struct support_dialect dialect = {'"', true, literal, NULL, NULL, &context};
     struct support_sql sql = {0};
     bool whole = !s->switches && (query->key_row_count > 0 ||
                                   (query->rows_max > 0 && query->rows_max <= RENKEI_BATCH_ROWS_MAX));
