@@ -52,8 +52,8 @@ def test_the_readmes_lines_lead_to_a_verified_document(clinic):
     script = "\n".join(line for line in lines if not line.startswith(("git ", "deploy/", "meson ")))
     script = script.replace("/run/mysqld/mysqld.sock", str(db.socket)).replace("8443", str(port))
     assert str(db.socket) in script
-    script = (f"set -e\ntrap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\ncd {ROOT}\n"
-              f"renkei() {{ {BUILD}/gateway/cli/renkei \"$@\"; }}\n" + script)
+    script = (f"set -e\nrenkei() {{ {BUILD}/gateway/cli/renkei \"$@\"; }}\n"
+              f"trap 'renkei stop' EXIT\ncd {ROOT}\n" + script)
     shown = subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE,
                            stderr=subprocess.STDOUT, timeout=README_S_MAX, text=True,
                            env={**os.environ, "HOME": str(folder)})
