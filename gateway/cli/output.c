@@ -21,6 +21,41 @@ void output_json(const json_t *value) {
     fputc('\n', stdout);
 }
 
+static void new_line(int depth) {
+    printf("\n%*s", 2 * depth, "");
+}
+
+static bool is_blank(uint8_t byte) {
+    return byte == ' ' || byte == '\t' || byte == '\n' || byte == '\r';
+}
+
+void output_json_text(struct bytes text) {
+    int depth = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t byte = text.data[i];
+        if (!quoted && is_blank(byte))
+            continue;
+        bool empty = (byte == '}' || byte == ']') && i > 0 &&
+                     (text.data[i - 1] == '{' || text.data[i - 1] == '[');
+        if (!quoted && (byte == '}' || byte == ']') && --depth >= 0 && !empty)
+            new_line(depth);
+        putchar(byte);
+        if (quoted && byte == '\\' && i + 1 < text.len)
+            putchar(text.data[++i]);
+        else if (byte == '"')
+            quoted = !quoted;
+        else if (!quoted && (byte == '{' || byte == '[') &&
+                 (++depth, i + 1 < text.len && text.data[i + 1] != '}' && text.data[i + 1] != ']'))
+            new_line(depth);
+        else if (!quoted && byte == ',')
+            new_line(depth);
+        else if (!quoted && byte == ':')
+            putchar(' ');
+    }
+    putchar('\n');
+}
+
 /* Columns of a terminal that a UTF-8 text takes; control characters are shown as '?'. */
 static int text_width(const char *text) {
     int width = 0;

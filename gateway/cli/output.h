@@ -5,6 +5,7 @@
 #ifndef GATEWAY_CLI_OUTPUT_H
 #define GATEWAY_CLI_OUTPUT_H
 
+#include "base/bytes.h"
 #include "gateway/cli/cli.h"
 
 struct output_column {
@@ -18,6 +19,8 @@ void output_table(const struct cli_call *call, const struct output_column *colum
                   const json_t *rows);
 /* Indented JSON and a line's end. */
 void output_json(const json_t *value);
+/* The same from JSON text, token by token: a number keeps its digits, which a double would not. */
+void output_json_text(struct bytes text);
 
 /* "1,234,567" into one of a few static buffers. */
 const char *output_count(unsigned long long number);

@@ -219,9 +219,10 @@ static enum error_code fetch(const struct cli_call *call, const char *url, struc
         .headers = {(const char *)pass->authorization.data, (const char *)pass->proof.data,
                     (const char *)pass->forward.data, NULL},
         .timeout_ms = ANSWER_TIMEOUT_MS};
-    SCOPED_JSON json_t *document = NULL;
-    TRY(http_json(request, NULL, &document, err));
-    output_json(document);
+    SCOPED_BUFFER struct buffer document;
+    buffer_init(&document, HTTP_ANSWER_BYTES_MAX);
+    TRY(http_send(&request, &document, err));
+    output_json_text(buffer_bytes(&document));
     return ERROR_NONE;
 }
 

@@ -11,7 +11,7 @@
 #include "gateway/cli/output.h"
 #include "gateway/worker/worker.h"
 
-enum { YAML_BYTES_MAX = 1 << 20, PREVIEW_ROWS_DEFAULT = 3, SETTING_BYTES_MAX = 4096 };
+enum { YAML_BYTES_MAX = 1 << 20, PREVIEW_ROWS_DEFAULT = 3, PREVIEW_BYTES_MAX = 256 << 20, SETTING_BYTES_MAX = 4096 };
 
 static void worker_free_scoped(struct worker **worker) {
     worker_free(*worker);
@@ -411,15 +411,7 @@ static json_t *raw_json(const struct worker_preview_row *row, const struct worke
     return raw;
 }
 
-static json_t *row_json(const char *table, const struct worker_preview_row *row,
-                        const struct worker_plan *plan) {
-    json_t *shown = json_pack("{s:s, s:o}", "table", table, "raw", raw_json(row, plan));
-    if (row->quarantined)
-        json_object_set_new(shown, "quarantined", json_true());
-    else
-        json_object_set_new(
-            shown, "document",
-            json_loadb((const char *)row->document.data, row->document.len, 0, NULL));
+static json_t *reasons_json(const struct worker_preview_row *row, const struct worker_plan *plan) {
     json_t *reasons = json_array();
     for (size_t i = 0; i < row->reason_count; i++) {
         const struct normalized_reason *reason = &row->reasons[i];
@@ -428,50 +420,73 @@ static json_t *row_json(const char *table, const struct worker_preview_row *row,
                                                  reason_name(reason->reason), "count",
                                                  (json_int_t)reason->count));
     }
-    json_object_set_new(shown, "reasons", reasons);
-    return shown;
+    return reasons;
 }
 
-static void print_side_by_side(const json_t *shown) {
+/* The document's own bytes stand in it: parsed and written again, a number might lose digits. */
+static void row_text(const char *table, const struct worker_preview_row *row,
+                     const struct worker_plan *plan, struct buffer *out) {
+    SCOPED_JSON json_t *shown = json_pack("{s:s, s:b, s:o, s:o}", "table", table, "quarantined",
+                                          row->quarantined, "raw", raw_json(row, plan), "reasons",
+                                          reasons_json(row, plan));
+    SCOPED_FREE char *text = json_dumps(shown, JSON_COMPACT);
+    if (text == NULL)
+        return;
+    buffer_append(out, text, strlen(text) - 1);
+    if (!row->quarantined) {
+        buffer_append_text(out, ",\"document\":");
+        buffer_append(out, row->document.data, row->document.len);
+    }
+    buffer_append_byte(out, '}');
+}
+
+static void print_side_by_side(const struct worker_preview_row *row,
+                               const struct worker_plan *plan) {
+    SCOPED_JSON json_t *raw = raw_json(row, plan);
+    SCOPED_JSON json_t *reasons = reasons_json(row, plan);
     const char *name;
     json_t *value;
-    json_object_foreach(json_object_get(shown, "raw"), name, value)
+    json_object_foreach(raw, name, value)
         printf("  %-20s %s\n", name, json_is_string(value) ? json_string_value(value) : "NULL");
-    if (json_is_true(json_object_get(shown, "quarantined"))) {
-        printf("  -> quarantined\n");
-    } else {
-        SCOPED_FREE char *text =
-            json_dumps(json_object_get(shown, "document"), JSON_INDENT(2) | JSON_SORT_KEYS);
-        printf("  -> %s\n", text != NULL ? text : "");
-    }
+    printf("  -> ");
+    if (row->quarantined)
+        printf("quarantined\n");
+    else
+        output_json_text(row->document);
     size_t i;
     json_t *reason;
-    json_array_foreach(json_object_get(shown, "reasons"), i, reason)
+    json_array_foreach(reasons, i, reason)
         printf("  note: %s in column %s\n", cli_json_text(reason, "reason"),
                cli_json_text(reason, "column"));
     putchar('\n');
 }
 
+/* With --json the rows are collected in out, separated by commas. */
 static enum error_code preview_table(const struct cli_call *call, struct worker *worker,
-                                     const char *table, uint32_t rows, json_t *list,
+                                     const char *table, uint32_t rows, struct buffer *out,
                                      struct error *err) {
     SCOPED_RESULT const struct worker_preview *preview = NULL;
     TRY(worker_preview(worker, table, rows, &preview, err));
     if (!call->json)
-        printf("%s: %zu rows, raw and as they will be\n\n", table, preview->row_count);
+        printf("%s: %zu %s, raw and as %s will be\n\n", table, preview->row_count,
+               preview->row_count == 1 ? "row" : "rows", preview->row_count == 1 ? "it" : "they");
     for (size_t i = 0; i < preview->row_count; i++) {
-        json_t *shown = row_json(table, &preview->rows[i], preview->plan);
-        if (!call->json)
-            print_side_by_side(shown);
-        json_array_append_new(list, shown);
+        if (!call->json) {
+            print_side_by_side(&preview->rows[i], preview->plan);
+            continue;
+        }
+        buffer_append_text(out, out->len > 1 ? "," : "");
+        row_text(table, &preview->rows[i], preview->plan, out);
     }
-    return ERROR_NONE;
+    return buffer_check(out, "preview", err);
 }
 
 static enum error_code run_preview(const struct cli_call *call, struct error *err) {
     SCOPED_MAPPING struct mapping *mapping = NULL;
     SCOPED_WORKER struct worker *worker = NULL;
-    SCOPED_JSON json_t *list = json_array();
+    SCOPED_BUFFER struct buffer list;
+    buffer_init(&list, PREVIEW_BYTES_MAX);
+    buffer_append_byte(&list, '[');
     unsigned long rows = 0;
     const char *path = call->arguments[0];
     TRY(cli_number(call, "rows", 1, WORKER_PREVIEW_ROWS_MAX, PREVIEW_ROWS_DEFAULT, &rows, err));
@@ -480,13 +495,15 @@ static enum error_code run_preview(const struct cli_call *call, struct error *er
     for (size_t t = 0; t < mapping->table_count; t++) {
         const char *table = mapping->tables[t].table;
         if (call->argument_count == 1 || strcmp(call->arguments[1], table) == 0)
-            TRY(preview_table(call, worker, table, (uint32_t)rows, list, err));
+            TRY(preview_table(call, worker, table, (uint32_t)rows, &list, err));
     }
     if (call->argument_count == 2 && mapping_find(mapping, call->arguments[1]) == NULL)
         return error_set(err, ERROR_NOT_FOUND, "%s: the mapping has no table '%s'", path,
                          call->arguments[1]);
+    buffer_append_byte(&list, ']');
+    TRY(buffer_check(&list, "preview", err));
     if (call->json)
-        output_json(list);
+        output_json_text(buffer_bytes(&list));
     return ERROR_NONE;
 }
 

@@ -233,6 +233,7 @@ class Chain:
     def __init__(self, names, nodes_only=(), folder=None):
         self.temporary = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="renkei-chain-"))
+        self.folder.mkdir(exist_ok=True)
         self.folder.chmod(0o755)
         self.hospitals = {}
         for name in (*names, *nodes_only):
