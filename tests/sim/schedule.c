@@ -183,6 +183,8 @@ void schedule_run(uint64_t seed, const struct schedule_options *options,
     draw_config(&dice, &config, options->above_f);
     struct world *w = world_new(&config);
     w->on_plan = on_plan;
+    w->dump = options->dump;
+    w->dump_records = options->dump_records;
     char description[256];
     schedule_describe(&config, description, sizeof description);
     world_trace(w, "seed %llu: %s", (unsigned long long)seed, description);

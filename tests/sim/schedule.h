@@ -7,6 +7,7 @@
 struct schedule_options {
     bool above_f; /* f + 1 liars: safety is not promised, and the checkers must see it broken */
     bool trace;
+    FILE *dump, *dump_records; /* see struct world */
 };
 
 struct schedule_result {

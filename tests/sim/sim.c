@@ -2,7 +2,9 @@
  * sim: random schedules of the protocol core, one after another.
  *
  *   sim [--from SEED] [--schedules N] [--seconds T]   many; ends at the first that is broken
- *   sim --seed SEED [--trace]                         one again, bit for bit
+ *   sim --seed SEED [--trace] [--dump FILE]           one again, bit for bit; what validator 1
+ *                                                     hears and persists becomes seeds for
+ *                                                     tests/fuzz, FILE and FILE.records
  *   sim --above-f ...                                 f + 1 liars: the checkers must see a fork
  */
 #include <inttypes.h>
@@ -20,6 +22,18 @@ struct options {
     struct schedule_options schedule;
 };
 
+static bool open_dumps(const char *path, struct schedule_options *o) {
+    char records[4096];
+    snprintf(records, sizeof records, "%s.records", path);
+    o->dump = fopen(path, "wb");
+    o->dump_records = fopen(records, "wb");
+    if (o->dump == NULL || o->dump_records == NULL)
+        return false;
+    fputc('m', o->dump);
+    fputc('r', o->dump_records);
+    return true;
+}
+
 static bool read_options(int argc, char **argv, struct options *o) {
     *o = (struct options){.from = 1, .schedules = UINT64_MAX, .seconds = 60};
     for (int i = 1; i < argc; i++) {
@@ -28,7 +42,10 @@ static bool read_options(int argc, char **argv, struct options *o) {
             o->schedule.trace = true;
         else if (strcmp(argv[i], "--above-f") == 0)
             o->schedule.above_f = true;
-        else if (strcmp(argv[i], "--from") == 0)
+        else if (strcmp(argv[i], "--dump") == 0 && i + 1 < argc) {
+            if (!open_dumps(argv[++i], &o->schedule))
+                return false;
+        } else if (strcmp(argv[i], "--from") == 0)
             number = &o->from;
         else if (strcmp(argv[i], "--schedules") == 0)
             number = &o->schedules;
@@ -70,7 +87,7 @@ int main(int argc, char **argv) {
     struct options o;
     if (!read_options(argc, argv, &o)) {
         fprintf(stderr, "usage: sim [--from SEED] [--schedules N] [--seconds T] [--above-f]\n"
-                        "       sim --seed SEED [--trace] [--above-f]\n");
+                        "       sim --seed SEED [--trace] [--dump FILE] [--above-f]\n");
         return 2;
     }
     struct totals t = {0};
@@ -101,6 +118,9 @@ int main(int argc, char **argv) {
             break;
     }
     print_totals(&t, (double)(clock_monotonic_ms() - start_ms + 1) / 1000);
+    if (o.schedule.dump != NULL &&
+        (fclose(o.schedule.dump) != 0 || fclose(o.schedule.dump_records) != 0))
+        return 1;
     if (!o.schedule.above_f)
         return 0;
     for (int i = 1; i < BROKEN_COUNT; i++)

@@ -374,6 +374,13 @@ static void send(struct world *w, struct sim_instance *in, const struct pbft_eff
         }
 }
 
+static void dump(FILE *file, uint16_t len, struct bytes bytes) {
+    fputc(len >> 8, file);
+    fputc(len & 0xff, file);
+    if (bytes.len > 0)
+        fwrite(bytes.data, 1, bytes.len, file);
+}
+
 /* ---- the host's side of the effects ---- */
 
 static void append_item(struct world *w, struct sim_instance *in, enum item_kind kind,
@@ -565,6 +572,8 @@ static void propose_if_open(struct world *w, struct sim_instance *in) {
 static void carry_out(struct world *w, struct sim_instance *in, const struct pbft_effect *e) {
     switch (e->kind) {
     case PBFT_EFFECT_PERSIST:
+        if (w->dump_records != NULL && in->number == 1)
+            dump(w->dump_records, (uint16_t)e->persist.record.len, e->persist.record);
         append_item(w, in, ITEM_RECORD, blob_new(e->persist.record), NULL);
         return;
     case PBFT_EFFECT_SEND:
@@ -799,6 +808,14 @@ static void on_fetch(struct world *w, const struct happening *h) {
 
 static void happen_to(struct world *w, struct sim_instance *in, const struct happening *h) {
     struct pbft_event event = {.kind = PBFT_EVENT_TICK};
+    if (w->dump != NULL && in->number == 1 && h->kind == HAPPEN_TICK) {
+        fputc(0xff, w->dump);
+        dump(w->dump, (uint16_t)w->config.tick_ms, (struct bytes){NULL, 0});
+    }
+    if (w->dump != NULL && in->number == 1 && h->kind == HAPPEN_MESSAGE) {
+        fputc((int)h->from, w->dump);
+        dump(w->dump, (uint16_t)h->a->len, blob_bytes(h->a));
+    }
     switch (h->kind) {
     case HAPPEN_TICK:
         if (w->config.lies[in->identity] != 0)

@@ -19,6 +19,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "ledger/pbft/internal.h"
 
@@ -228,6 +229,8 @@ struct world {
     uint32_t faults_named;     /* peers that FAULT named */
     uint64_t fingerprint;      /* of everything that was sent: equal for equal seeds */
     void (*on_plan)(struct world *w, const struct happening *happening);
+    /* NULL, or where what validator 1 hears and what it persists is written, for tests/fuzz. */
+    FILE *dump, *dump_records;
 };
 
 /* ---- world.c ---- */
