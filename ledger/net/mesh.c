@@ -130,6 +130,11 @@ static void connection_tick(struct net_connection *c, uint64_t now_ms) {
     }
 }
 
+/* Moves a moment forward, but never past now: something may have been heard since the gap. */
+static void later(uint64_t *moment_ms, uint64_t by_ms, uint64_t now_ms) {
+    *moment_ms = now_ms - *moment_ms > by_ms ? *moment_ms + by_ms : now_ms;
+}
+
 static void on_tick(uv_timer_t *timer) {
     struct mesh *mesh = timer->data;
     uint64_t now_ms = uv_now(mesh->loop);
@@ -140,9 +145,9 @@ static void on_tick(uv_timer_t *timer) {
     for (struct net_connection *c = mesh->connections; c != NULL; c = c->next) {
         if (c->state == NET_CLOSED)
             continue;
-        c->started_ms += slept_ms;
-        c->heard_ms += slept_ms;
-        c->took_ms += slept_ms;
+        later(&c->started_ms, slept_ms, now_ms);
+        later(&c->heard_ms, slept_ms, now_ms);
+        later(&c->took_ms, slept_ms, now_ms);
         connection_tick(c, now_ms);
     }
     for (size_t i = 0; i < mesh->peer_count && !mesh->closing; i++)

@@ -294,6 +294,36 @@ static void hundred_thousand_small_messages_go_there_and_back(void **state) {
                   BYTES, (double)ns / 1e6, COUNT * 1e9 / (double)ns);
 }
 
+static void stall(struct node *node, uint32_t peer, enum mesh_lane lane, struct bytes bytes) {
+    (void)node;
+    (void)peer;
+    (void)lane;
+    (void)bytes;
+    clock_sleep_ms(300);
+}
+
+/* A loop that was busy did not listen; that is no silence of the others. */
+static void stalled_loop_does_not_hang_up_on_its_peers(void **state) {
+    struct fixture *f = *state;
+    for (uint32_t i = 2; i-- > 0;) {
+        struct mesh_config config;
+        fixture_config(f, i, 2, &config);
+        config.keepalive_ms = 50;
+        config.silence_ms_max = 200;
+        fixture_start(f, i, &config);
+    }
+    fixture_until(f, fixture_all_up(f, 2));
+    f->node[1].on_message = stall;
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(send_number(&f->node[0], 1, MESH_VOTES, i), MESH_QUEUED);
+        fixture_until(f, f->node[1].messages[MESH_VOTES] == i + 1);
+        uint32_t rtt = fixture_stats(f, 0, 1).rtt_us;
+        fixture_until(f, fixture_stats(f, 0, 1).rtt_us != rtt); /* a ping went there and back */
+    }
+    if (f->node[0].downs + f->node[1].downs > 0)
+        fail_msg("%s / %s", f->node[0].down.message, f->node[1].down.message);
+}
+
 static void largest_block_goes_through(void **state) {
     struct fixture *f = *state;
     fixture_start_all(f, 2);
@@ -419,6 +449,7 @@ int main(void) {
         EACH(observer_reads_along_and_only_when_listed),
         EACH(one_peer_does_not_starve_another),
         EACH(hundred_thousand_small_messages_go_there_and_back),
+        EACH(stalled_loop_does_not_hang_up_on_its_peers),
         EACH(largest_block_goes_through),
         EACH(callback_may_close_the_mesh),
         EACH(wrong_configuration_is_told),
