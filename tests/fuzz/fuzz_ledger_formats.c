@@ -1,0 +1,139 @@
+/* Every decoder of the ledger's stored and signed formats; the first byte chooses which. Where a
+ * format has an encoder, what was accepted must be encoded to the same bytes. */
+#include <stdint.h>
+#include <string.h>
+
+#include "ledger/anchor.h"
+#include "ledger/block.h"
+#include "ledger/genesis.h"
+#include "ledger/pbft/vote.h"
+#include "ledger/transaction.h"
+#include "tests/fuzz/require.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void try_anchor(struct bytes input) {
+    struct anchor anchor;
+    struct error err;
+    if (anchor_decode(input, &anchor, &err) != ERROR_NONE)
+        return;
+    struct anchor_cursor cursor = anchor_cursor(&anchor);
+    struct leaf leaf;
+    uint32_t count = 0;
+    while (anchor_next(&cursor, &leaf)) {
+        uint8_t raw[LEAF_BYTES];
+        struct leaf again;
+        REQUIRE(leaf_check(&leaf, &err) == ERROR_NONE);
+        leaf_encode(&leaf, raw);
+        REQUIRE(leaf_decode(raw, &again, &err) == ERROR_NONE);
+        count++;
+    }
+    REQUIRE(count == anchor.leaf_count && count >= 1 && count <= ANCHOR_LEAVES_MAX);
+    REQUIRE(anchor.slots.len == (size_t)anchor.slot_bytes * count);
+    static struct hash hashes[ANCHOR_LEAVES_MAX];
+    (void)!anchor_hashes(&anchor, hashes, &err);
+}
+
+static void try_transaction(struct bytes input) {
+    struct transaction tx;
+    struct error err;
+    if (transaction_decode(input, &tx, &err) != ERROR_NONE)
+        return;
+    REQUIRE(tx.body.len + tx.extensions.len < input.len);
+    REQUIRE(tx.sequence > 0);
+    struct leaf leaf;
+    for (size_t at = TRANSACTION_BODY_AT; at < input.len && at < 400; at += 7)
+        (void)!anchor_leaf_at(input, at, &leaf, &err);
+    if (tx.type == TRANSACTION_ANCHOR)
+        try_anchor(tx.body);
+}
+
+static void try_block(struct bytes input) {
+    struct block block;
+    struct error err;
+    if (block_decode(input, &block, &err) != ERROR_NONE)
+        return;
+    uint8_t header[BLOCK_HEADER_BYTES];
+    block_header_encode(&block.header, header);
+    REQUIRE(memcmp(header, input.data, sizeof header) == 0);
+    struct block_cursor cursor = block_cursor(&block);
+    struct bytes transaction;
+    enum transaction_status status;
+    uint32_t count = 0;
+    while (block_next(&cursor, &transaction, &status))
+        count++;
+    REQUIRE(count == block.header.transaction_count);
+    (void)block_entries_fit(input);
+}
+
+static void try_incident(struct bytes input) {
+    struct incident incident;
+    struct error err;
+    if (incident_decode(input, &incident, &err) != ERROR_NONE)
+        return;
+    uint8_t again[INCIDENT_BYTES];
+    incident_encode(&incident, again);
+    REQUIRE(input.len == sizeof again && memcmp(again, input.data, sizeof again) == 0);
+}
+
+static void try_genesis(struct bytes input) {
+    struct genesis *genesis = NULL;
+    struct genesis *again = NULL;
+    struct error err;
+    if (genesis_parse(input, &genesis, &err) != ERROR_NONE)
+        return;
+    SCOPED_BUFFER struct buffer text;
+    buffer_init(&text, GENESIS_BYTES_MAX);
+    REQUIRE(genesis_write(genesis, &text, &err) == ERROR_NONE);
+    REQUIRE(genesis_parse(buffer_bytes(&text), &again, &err) == ERROR_NONE);
+    REQUIRE(hash_equal(&genesis->validators_hash, &again->validators_hash));
+    REQUIRE(genesis->submitter_count == again->submitter_count);
+    genesis_free(genesis);
+    genesis_free(again);
+}
+
+static bool any_signature(void *context, uint32_t signer, const struct hash *statement,
+                          const uint8_t signature[PBFT_SIGNATURE_BYTES]) {
+    (void)context;
+    (void)statement;
+    REQUIRE(signer < 4);
+    return signature[0] != 1;
+}
+
+static void try_certificate(struct bytes input) {
+    struct pbft_certificate certificate;
+    struct pbft_domain domain = {0};
+    struct error err;
+    if (pbft_certificate_decode(input, &certificate, &err) != ERROR_NONE)
+        return;
+    SCOPED_BUFFER struct buffer again;
+    buffer_init(&again, PBFT_CERTIFICATE_BYTES_MAX);
+    pbft_certificate_encode(&certificate, &again);
+    REQUIRE(bytes_equal(buffer_bytes(&again), input));
+    if (pbft_certificate_verify(&certificate, &domain, 4, any_signature, NULL, &err) == ERROR_NONE)
+        REQUIRE(certificate.seal_count >= 3 && certificate.seal_count <= 4);
+}
+
+static void try_evidence(struct bytes input) {
+    struct pbft_evidence evidence;
+    struct pbft_domain domain = {0};
+    struct error err;
+    if (pbft_evidence_decode(input, &evidence, &err) != ERROR_NONE)
+        return;
+    SCOPED_BUFFER struct buffer again;
+    buffer_init(&again, PBFT_EVIDENCE_BYTES_MAX);
+    pbft_evidence_encode(&evidence, &again);
+    REQUIRE(bytes_equal(buffer_bytes(&again), input));
+    (void)!pbft_evidence_verify(&evidence, &domain, 4, any_signature, NULL, &err);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static void (*const TRY_ONE[])(struct bytes input) = {
+        try_transaction, try_block,       try_anchor,   try_incident,
+        try_genesis,     try_certificate, try_evidence,
+    };
+    if (size == 0)
+        return 0;
+    TRY_ONE[data[0] % (sizeof TRY_ONE / sizeof *TRY_ONE)](bytes_of(data + 1, size - 1));
+    return 0;
+}
