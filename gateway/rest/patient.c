@@ -299,9 +299,14 @@ static enum error_code one_record(struct rest *rest, struct rest_request *reques
     const char *address = NULL;
     TRY(read_id(request, request->segment, "the record", &address, err));
     struct records_query query = {.raw = raw};
-    TRY(rest->backend.record_by_address(rest->backend.context, address,
-                                        request->session.patient, &query, request->arena,
-                                        ret_record, err));
+    enum error_code code =
+        rest->backend.record_by_address(rest->backend.context, address, request->session.patient,
+                                        &query, request->arena, ret_record, err);
+    /* The same words for another patient's record and for none; and an address holds a row's key,
+     * which is not for the log. */
+    if (code == ERROR_NOT_FOUND)
+        error_set(err, code, "there is no such record of this patient");
+    TRY(code);
     rest->metrics.verdicts[ret_record->verdict]++;
     rest__header(request, answer, "Renkei-Verdict", "%s", verdict_name(ret_record->verdict));
     return ERROR_NONE;

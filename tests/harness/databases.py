@@ -199,6 +199,7 @@ class MariaDB(Server):
             run(unprivileged([
                 "mariadb-install-db", "--no-defaults", f"--datadir={self.data}",
                 "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
+                f"--tmpdir={self.data}",
                 "--innodb-log-file-size=8M", "--innodb-fast-shutdown=0"]))
         network = (["--bind-address=127.0.0.1", f"--port={self.port}"] if self.port
                    else ["--skip-networking"])
