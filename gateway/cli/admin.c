@@ -109,8 +109,10 @@ static enum error_code failed_source(const json_t *answer, const char *only, str
             continue;
         enum error_code code = error_code_from_name(cli_json_text(problem, "code"));
         code = code == ERROR_NONE ? ERROR_INTERNAL : code;
-        error_set(err, code, "source %s: %s", cli_json_text(source, "source"),
-                  cli_json_text(problem, "detail"));
+        const char *detail = cli_json_text(problem, "detail");
+        error_set(err, code, "%s", detail);
+        if (strncmp(detail, "source ", strlen("source ")) != 0)
+            error_wrap(err, code, "source %s", cli_json_text(source, "source"));
         if (*cli_json_text(problem, "hint") != '\0')
             error_hint(err, "%s", cli_json_text(problem, "hint"));
         return code;

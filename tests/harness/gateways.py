@@ -168,8 +168,9 @@ class Hospital:
     def certificate(self):
         return self.folder / "tls/gateway.crt"
 
-    def add_source(self, mapping):
-        """A mapping by its text: written into the folder and added to gateway.yaml."""
+    def add_source(self, mapping, more=""):
+        """A mapping by its text: written into the folder and added to gateway.yaml; more: further
+        lines of its item there."""
         config = self.folder / "gateway.yaml"
         name = next(line.split(":")[1].strip() for line in mapping.splitlines()
                     if line.startswith("source:"))
@@ -178,7 +179,7 @@ class Hospital:
         text = config.read_text()
         if "\nsources:\n" not in text:
             text += "sources:\n"
-        text = text.replace("\nsources:\n", f"\nsources:\n  - mapping: {name}.yaml\n")
+        text = text.replace("\nsources:\n", f"\nsources:\n  - mapping: {name}.yaml\n{more}")
         config.write_text(text)
         return path
 
@@ -212,6 +213,10 @@ class Hospital:
 
     def status(self):
         return self.admin("GET", "/admin/v1/status")[1]
+
+    def node_status(self):
+        return json.loads(subprocess.check_output(
+            [str(NODE), "status", "--config", str(self.folder / "node/node.yaml"), "--json"]))
 
     def enrol(self, patient, key):
         path = self.folder / f"key-{key.thumbprint[:8]}.jwk"

@@ -75,25 +75,31 @@ def goes_on(clinic):
     assert record["verdict"] == "match"
 
 
-# source, exit status, and what the message must say; {folder} is the test's
+# source, exit status, the exact words; {folder} is the test's
 WRONG = [
-    ("wrong-password", 21, ["wrong-password", "renkei", "password"]),
-    ("database-down", 20, ["database-down", "{folder}/nobody.sock"]),
-    ("missing-table", 22, ["missing-table", "recods"]),
-    ("missing-column", 31, ["missing-column", "drog", "did you mean 'drug'"]),
+    ("wrong-password", 21,
+     "renkei: the source database refused the login: source wrong-password: Access denied for user "
+     "'renkei'@'localhost' (using password: YES)\n"
+     "  hint: check user, password file and the account's rights\n"),
+    ("database-down", 20,
+     "renkei: the source database cannot be reached: source database-down: Can't connect to local "
+     "server through socket '{folder}/nobody.sock' (2)\n"
+     "  hint: check that the database is up, its host, port and socket\n"),
+    ("missing-table", 22,
+     "renkei: the source database has no such table: source missing-table: no table recods in the "
+     "database, or none that the account may see\n"
+     "  hint: run 'renkei discover' to list the tables\n"),
+    ("missing-column", 31,
+     "renkei: the mapping does not fit the table: source missing-column: "
+     "{folder}/chain/clinic/missing-column.yaml:17: table 'records': there is no column 'drog' for "
+     "a field\n  hint: did you mean 'drug'?\n"),
 ]
 
 
 @pytest.mark.parametrize("source, status, words", WRONG, ids=[w[0] for w in WRONG])
 def test_a_source_that_cannot_be_read_says_why_and_the_daemon_goes_on(clinic, source, status,
                                                                       words):
-    found, error = refused(clinic, "sync", source)
-    print(error)
-    assert found == status
-    for word in words:
-        assert word.format(folder=clinic.folder) in error
-    assert "hint:" in error
-    assert "not-a-real-password" not in error
+    assert refused(clinic, "sync", source) == (status, words.format(folder=clinic.folder))
     goes_on(clinic)
 
 
@@ -101,6 +107,8 @@ def test_check_finds_the_same_before_the_gateway_runs(clinic):
     for source, status, words in WRONG:
         found, error = refused(clinic, "check", clinic.paths[source])
         assert found == status, (source, error)
+        words = words.format(folder=clinic.folder).replace("source missing-column: ", "")
+        assert error == words
 
 
 def test_a_wrong_type_puts_rows_into_quarantine_with_the_reason_and_without_the_value(clinic):

@@ -25,13 +25,20 @@ def test_kill_9_of_all_processes_during_sync_anchors_every_record_once(part):
         source.insert([(no, f"p{no % 500}", NOTE, "drug", SEEN) for no in range(ROWS)])
         chain.init()
         clinic = chain["clinic"]
-        clinic.add_source(source.mapping())
+        # Slow enough that the kill comes in the middle.
+        clinic.add_source(source.mapping(), f"    rows_per_second: {ROWS // 3}\n")
         chain.start()
         clinic.admin("POST", "/admin/v1/sync", {})
         wait_until(lambda: clinic.status()["chain"]["leaves"] > ROWS * part, "a part is anchored")
         for hospital in chain:
             hospital.kill()
-        chain.start()
+        for hospital in chain:
+            hospital.start_node()
+        for hospital in chain:
+            hospital.wait_node()
+        assert ROWS * part < clinic.node_status()["leaves"] < ROWS, "the kill came in the middle"
+        clinic.start_gateway()
+        clinic.wait_gateway()
         clinic.sync()
         head = wait_until(lambda: clinic.status().get("chain"), "the chain's head")
         assert head["leaves"] == ROWS, "not one record twice, not one left out"
