@@ -2,7 +2,7 @@
 """Seeded protocol bugs, one at a time: each patch of tests/sim/mutants is applied to a copy of
 ledger/pbft, built with the simulator, and must be caught by the scenarios or by random schedules.
 
-usage: run_mutants.py [--seconds T] [--jobs N] [--only NAME] [--cc CC] ROOT BASE_LIBRARY
+usage: run_mutants.py [--seconds T] [--jobs N] [--only NAME] [--cc CC] ROOT
 """
 import argparse
 import concurrent.futures
@@ -17,6 +17,7 @@ import time
 
 WORLD = ("check.c", "hash_fast.c", "liar.c", "schedule.c", "world.c")
 PROGRAMS = ("sim", "scenario")
+BASE = ("arena.c", "bytes.c", "clock.c", "error.c", "text.c", "wire.c")
 FLAGS = ["-std=c17", "-O2", "-D_GNU_SOURCE", "-w"]
 
 
@@ -29,8 +30,9 @@ def build(options, root, copy, work, objects):
                         core[-1]], check=True, capture_output=True)
     for program in PROGRAMS:
         world = [str(objects / (name + ".o")) for name in (*WORLD, program + ".c")]
-        subprocess.run([options.cc, *core, *world, str(options.base_library), "-lcrypto",
-                        "-lpthread", "-o", str(work / program)], check=True, capture_output=True)
+        base = [str(objects / (name + ".o")) for name in BASE]
+        subprocess.run([options.cc, *core, *world, *base, "-o", str(work / program)], check=True,
+                       capture_output=True)
 
 
 def verdict(run):
@@ -73,7 +75,6 @@ def main():
     parser.add_argument("--only")
     parser.add_argument("--cc", default="cc")
     parser.add_argument("root", type=pathlib.Path)
-    parser.add_argument("base_library", type=pathlib.Path)
     options = parser.parse_args()
     root = options.root.resolve()
     patches = sorted((root / "tests/sim/mutants").glob("*.patch"))
@@ -82,10 +83,12 @@ def main():
     missed = 0
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         objects = pathlib.Path(folder)
-        for name in (*WORLD, *(program + ".c" for program in PROGRAMS)):
-            subprocess.run([options.cc, *FLAGS, f"-I{root}", "-c",
-                            str(root / "tests/sim" / name), "-o", str(objects / (name + ".o"))],
-                           check=True)
+        sources = [root / "base" / name for name in BASE]
+        sources += [root / "tests/sim" / name for name in WORLD]
+        sources += [root / "tests/sim" / (program + ".c") for program in PROGRAMS]
+        for source in sources:
+            subprocess.run([options.cc, *FLAGS, f"-I{root}", "-c", str(source), "-o",
+                            str(objects / (source.name + ".o"))], check=True)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             results = pool.map(lambda p: try_mutant(p, options, root, objects), patches)
             for name, caught, seconds, what in results:
