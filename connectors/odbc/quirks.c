@@ -44,7 +44,7 @@ static const struct odbc_quirks table[] = {
     {
         .driver = "maodbc",
         .product = "MariaDB (ODBC)",
-        .connect = "CHARSET=utf8mb4;INITSTMT={SET character_set_results=NULL};",
+        .connect = "FORWARDONLY=1;CHARSET=utf8mb4;INITSTMT={SET character_set_results=NULL};",
         .session = mariadb_session,
         .read_only = true,
         .begin = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",

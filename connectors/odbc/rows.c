@@ -100,7 +100,11 @@ static void literal(void *context, struct support_sql *sql, const char *column,
         add_hex(sql, "convert_from('\\x", value, "'::bytea, '");
         support_sql_add(sql, l->session->encoding);
         support_sql_add(sql, "')::");
-        support_sql_add(sql, c == NULL || text ? "text" : c->declared_type);
+        /* char(n) compared as text would lose its blanks on one side only. */
+        if (c != NULL && support_starts(c->declared_type, "bpchar"))
+            support_sql_add(sql, "bpchar");
+        else
+            support_sql_add(sql, c == NULL || text ? "text" : c->declared_type);
         break;
     case ODBC_QUOTED:
         add_quoted(sql, value, !text);
@@ -142,7 +146,9 @@ static void select_column(void *context, struct support_sql *sql, const char *co
                 c->type != RENKEI_TYPE_BINARY;
     support_sql_add(sql, blob ? "CAST(" : "");
     support_sql_name(sql, s->quote, column);
-    support_sql_add(sql, blob ? " AS BLOB)" : text ? "::text" : "");
+    /* Named anew: ORDER BY would take the name of a result's column before the table's, and sort
+     * numbers as texts. */
+    support_sql_add(sql, blob ? " AS BLOB)" : text ? "::text AS renkei_text" : "");
 }
 
 /* SQLite takes an unknown name in double quotes for a text: SELECT "tpyo" gives 'tpyo' in every
