@@ -19,8 +19,8 @@ struct genesis_parameters genesis_parameters_default(void) {
         .block_transactions_max = 8192,
         .empty_block_ms = 20000,
         .rotate_blocks = 1000,
-        .window = 1,
-        .view_timeout_ms = 2000,
+        .window = 4,
+        .view_timeout_ms = 1500,
         .clock_drift_ms_max = 10000,
     };
 }

@@ -8,7 +8,7 @@
 
 #include "base/wire.h"
 
-enum { READ_BYTES = 256 << 10, BACKLOG = 64, PATH_BYTES_MAX = 107 };
+enum { READ_BYTES = 32 << 10, BACKLOG = 64, PATH_BYTES_MAX = 107 };
 
 struct client {
     uv_pipe_t pipe;

@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
-enum { PATH_BYTES_MAX = 4096, TIMEOUT_GROWTH_MAX = 10, RESEND_MS = 250, STATUS_MS = 1000 };
+enum { PATH_BYTES_MAX = 4096, TIMEOUT_GROWTH_MAX = 10, RESEND_MS = 250, STATUS_MS = 250 };
 
 uint64_t node_now_ms(void) {
     return clock_monotonic_ms();
@@ -131,6 +131,10 @@ static void log_fault(struct node *node, const struct pbft_effect *effect) {
         log_event(LOG_LEVEL_WARNING, "fault", "peer",
                   from < node->genesis->validator_count ? node->genesis->validators[from].name : "?",
                   "what", effect->fault.what, "count", log_u64(count), NULL);
+    struct error reason;
+    error_set(&reason, ERROR_PROTOCOL, "%s", effect->fault.what);
+    if (node->mesh != NULL && from < node->genesis->validator_count)
+        mesh_drop(node->mesh, from, &reason);
 }
 
 static void diverged(struct node *node, uint64_t height, const char *what) {
@@ -349,6 +353,7 @@ static void emit(struct node *node, struct held *held) {
     else if (held->last > node->fetch.to) {
         node->fetch.from = held->peer;
         node->fetch.to = held->last;
+        node->fetch.beyond = false;
     }
 }
 
@@ -506,8 +511,8 @@ static void on_tick(uv_timer_t *timer) {
     uint64_t now_ms = node_now_ms();
     struct pbft_event event = {.kind = PBFT_EVENT_TICK};
     plain_event(node, &event);
-    if (now_ms - node->resent_ms >= NODE_RESEND_MS) {
-        node->resent_ms = now_ms;
+    if (now_ms - node->watched_ms >= NODE_WATCH_MS) {
+        node->watched_ms = now_ms;
         node_resend(node, now_ms);
         watch_for_censorship(node, now_ms);
     }
@@ -518,10 +523,20 @@ static void on_tick(uv_timer_t *timer) {
     flush_if_due(node, now_ms);
 }
 
+/* Keeps the loop from waiting; the work is done in on_check. */
+static void on_idle(uv_idle_t *idle) {
+    (void)idle;
+}
+
 /* After every round of input: all that came in is one turn, with one sync. */
 static void on_check(uv_check_t *check) {
     struct node *node = check->data;
+    node_take_inbox(node);
     node_settle(node);
+    if (node->inbox.first != NULL)
+        (void)uv_idle_start(&node->idle, on_idle);
+    else
+        (void)uv_idle_stop(&node->idle);
     if (!node->stopping)
         compact(node);
 }
@@ -682,7 +697,9 @@ static enum error_code open_node(struct node *node, struct error *err) {
     assert(rc == 0);
     rc = uv_check_init(node->loop, &node->check);
     assert(rc == 0);
-    node->tick.data = node->check.data = node;
+    rc = uv_idle_init(node->loop, &node->idle);
+    assert(rc == 0);
+    node->tick.data = node->check.data = node->idle.data = node;
     watch_signal(node, &node->terminate, SIGTERM);
     watch_signal(node, &node->interrupt, SIGINT);
     rc = uv_timer_start(&node->tick, on_tick, 0, NODE_TICK_MS);
@@ -705,6 +722,7 @@ static void close_node(struct node *node) {
     mesh_close(node->mesh, NULL, NULL);
     close_handle((uv_handle_t *)&node->tick);
     close_handle((uv_handle_t *)&node->check);
+    close_handle((uv_handle_t *)&node->idle);
     close_handle((uv_handle_t *)&node->terminate);
     close_handle((uv_handle_t *)&node->interrupt);
     uv_run(node->loop, UV_RUN_DEFAULT);
@@ -722,6 +740,7 @@ static void close_node(struct node *node) {
     free(node->held);
     free(node->events);
     buffer_done(&node->outgoing);
+    node_inbox_done(node);
     pbft_free(node->pbft);
     votes_close(node->votes);
     pool_free(node->pool);

@@ -26,14 +26,18 @@ enum {
     NODE_HELD_MAX = 65536,
     NODE_TURNS_MAX = 1000,       /* rounds of one turn before the loop gets its chance */
     NODE_PAYLOAD_ASK_MS = 300,
-    NODE_RESEND_MS = 1000,
+    NODE_WATCH_MS = 1000,  /* how often it is looked for what waits too long */
+    NODE_RESEND_MS = 3000,
     NODE_RESEND_BYTES_MAX = 4 << 20,
     NODE_FETCH_ASK_MS = 1000,
+    NODE_FETCH_BEYOND_MS = 200,
     NODE_FETCH_BLOCKS = 64,
     NODE_FETCH_BYTES_MAX = 8 << 20,
     NODE_CENSORED_MS = 5000,
     NODE_CENSORED_BLOCKS = 3,
     NODE_FLUSH_MS = 60000,
+    NODE_INBOX_SLICE = 64, /* signatures checked before the votes get their turn */
+    NODE_INBOX_BYTES_MAX = 64 << 20,
 };
 
 /* Messages between nodes: one byte of kind, then what the kind says (docs/formats.md). */
@@ -100,6 +104,7 @@ struct node {
 
     uv_timer_t tick;
     uv_check_t check;
+    uv_idle_t idle; /* runs while there is work that needs no input */
     uv_signal_t terminate;
     uv_signal_t interrupt;
     uv_work_t flush;
@@ -130,13 +135,21 @@ struct node {
     struct {
         uint32_t from;
         uint64_t to;      /* 0: nothing is fetched */
+        bool beyond;      /* to is a guess: nobody said that there is so much */
         uint64_t asked_to;
         uint64_t fed;     /* the last height that was given to the core */
         uint64_t asked_ms;
         uint64_t height_then; /* of the chain, when it was asked last */
     } fetch;
     struct buffer outgoing; /* transactions for the other validators */
-    uint64_t resent_ms;
+    struct {
+        struct inbox *first;
+        struct inbox *last;
+        size_t bytes;
+        uint32_t checked; /* in this slice */
+        bool paused;      /* the bulk lanes are not read until it is shorter */
+    } inbox;
+    uint64_t watched_ms;
     uint64_t flushed_ms;
     uint64_t started_ms;
     struct {
@@ -175,6 +188,9 @@ struct payload *node_payload(struct node *node, const struct hash *digest);
 void node_drop_payload(struct node *node, struct payload *payload);
 void node_fetch(struct node *node, uint64_t now_ms);
 void node_flush_outgoing(struct node *node);
+/* Checks a slice of what the peers passed on. */
+void node_take_inbox(struct node *node);
+void node_inbox_done(struct node *node);
 void node_resend(struct node *node, uint64_t now_ms);
 
 /* node_clients.c */

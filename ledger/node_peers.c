@@ -207,12 +207,16 @@ void node_fetch(struct node *node, uint64_t now_ms) {
     if (node->fetch.to == 0 || node->mesh == NULL)
         return;
     if (height >= node->fetch.to) {
-        node->fetch.to = 0;
-        node->fetch.fed = 0;
-        return;
+        /* The chain has moved on meanwhile: asking on while transfer is what moves us closes the gap
+         * to where our own votes count again. */
+        node->fetch.beyond = node->fetch.fed == height;
+        node->fetch.to = node->fetch.beyond ? height + NODE_FETCH_BLOCKS : 0;
     }
     bool answered = height >= node->fetch.asked_to;
-    if (!answered && now_ms - node->fetch.asked_ms < NODE_FETCH_ASK_MS)
+    uint64_t waited_ms = now_ms - node->fetch.asked_ms;
+    if (node->fetch.beyond && !answered && waited_ms >= NODE_FETCH_BEYOND_MS)
+        node->fetch.to = 0; /* there is no more */
+    if (node->fetch.to == 0 || (!answered && waited_ms < NODE_FETCH_ASK_MS))
         return;
     if (!answered && height == node->fetch.height_then)
         node->fetch.from = (node->fetch.from + 1) % node->genesis->validator_count;
@@ -259,25 +263,97 @@ void node_resend(struct node *node, uint64_t now_ms) {
     node_flush_outgoing(node);
 }
 
+/* What a peer passes on waits here, and is checked in slices, so that votes never wait behind a heap
+ * of signatures. A peer that sends faster than we check is read no more until we have caught up. */
+
+struct inbox {
+    struct inbox *next;
+    uint32_t peer;
+    size_t at;
+    size_t len;
+    uint8_t bytes[];
+};
+
+static void inbox_drop_first(struct node *node) {
+    struct inbox *first = node->inbox.first;
+    node->inbox.first = first->next;
+    if (first->next == NULL)
+        node->inbox.last = NULL;
+    node->inbox.bytes -= first->len;
+    free(first);
+}
+
+void node_inbox_done(struct node *node) {
+    while (node->inbox.first != NULL)
+        inbox_drop_first(node);
+}
+
+static void pause_bulk(struct node *node, bool paused) {
+    if (node->inbox.paused == paused)
+        return;
+    node->inbox.paused = paused;
+    for (uint32_t i = 0; i < node->genesis->validator_count; i++)
+        if (i != node->self)
+            mesh_pause(node->mesh, i, MESH_BULK, paused);
+}
+
 static void on_transactions(struct node *node, uint32_t peer, struct bytes body) {
-    struct wire_reader r = wire_reader(body);
-    uint64_t now_ms = node_now_ms();
-    while (!r.failed && wire_read_left(&r) > 0) {
-        struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
-        struct checked_transaction *checked = NULL;
-        struct pool_entry *entry = NULL;
-        if (r.failed || pool_find_bytes(node->pool, node->genesis, bytes) != NULL)
-            continue;
-        if (transaction_check(node->genesis, bytes, &checked, NULL) != ERROR_NONE) {
-            uint64_t count = ++node->count.bad_transactions;
-            if ((count & (count - 1)) == 0)
-                log_event(LOG_LEVEL_WARNING, "bad-transaction", "peer", peer_name(node, peer),
-                          "count", log_u64(count), NULL);
-            continue;
-        }
-        if (pool_add(node->pool, checked, now_ms, chain_height(node->chain), &entry) != POOL_ADDED)
-            checked_transaction_free(checked);
+    struct inbox *inbox = malloc(sizeof *inbox + body.len);
+    if (inbox == NULL || node->inbox.bytes >= NODE_INBOX_BYTES_MAX) {
+        free(inbox); /* the sender tells us again of what its clients wait for */
+        return;
     }
+    *inbox = (struct inbox){.peer = peer, .len = body.len};
+    memcpy(inbox->bytes, body.data, body.len);
+    if (node->inbox.last != NULL)
+        node->inbox.last->next = inbox;
+    else
+        node->inbox.first = inbox;
+    node->inbox.last = inbox;
+    node->inbox.bytes += body.len;
+    if (node->inbox.bytes >= NODE_INBOX_BYTES_MAX / 2)
+        pause_bulk(node, true);
+}
+
+/* False where the peer sent what an honest node never passes on, having checked it itself. */
+static bool take_transaction(struct node *node, struct bytes bytes, uint64_t now_ms,
+                             struct error *err) {
+    struct checked_transaction *checked = NULL;
+    struct pool_entry *entry = NULL;
+    if (pool_knows(node->pool, node->genesis, bytes))
+        return true; /* here, or on the chain already: no need to check it */
+    if (transaction_check(node->genesis, bytes, &checked, err) != ERROR_NONE)
+        return false;
+    node->inbox.checked++;
+    if (pool_add(node->pool, checked, now_ms, chain_height(node->chain), &entry) != POOL_ADDED)
+        checked_transaction_free(checked);
+    return true;
+}
+
+void node_take_inbox(struct node *node) {
+    uint64_t now_ms = node_now_ms();
+    node->inbox.checked = 0;
+    while (node->inbox.first != NULL && node->inbox.checked < NODE_INBOX_SLICE) {
+        struct inbox *first = node->inbox.first;
+        struct wire_reader r =
+            wire_reader(bytes_of(first->bytes + first->at, first->len - first->at));
+        struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
+        struct error err;
+        bool good = !r.failed;
+        if (!good)
+            error_set(&err, ERROR_PROTOCOL, "transactions: a message that is cut short");
+        else
+            good = take_transaction(node, bytes, now_ms, &err);
+        first->at = (size_t)(r.at - first->bytes);
+        if (!good) {
+            node->count.bad_transactions++;
+            mesh_drop(node->mesh, first->peer, &err);
+        }
+        if (!good || first->at >= first->len)
+            inbox_drop_first(node);
+    }
+    if (node->inbox.bytes < NODE_INBOX_BYTES_MAX / 4)
+        pause_bulk(node, false);
 }
 
 /* Callbacks of the mesh. */
@@ -324,7 +400,11 @@ static void on_peer_up(void *context, uint32_t peer) {
         return;
     struct pbft_event event = {.kind = PBFT_EVENT_CONNECTED, .connected = {peer}};
     node_event(node, &event, bytes_of(NULL, 0), bytes_of(NULL, 0));
-    node->resent_ms = 0; /* it may have missed what our clients wait for */
+    if (node->inbox.paused)
+        mesh_pause(node->mesh, peer, MESH_BULK, true);
+    struct pool_cursor cursor = {0, 0}; /* it may have missed what our clients wait for */
+    for (struct pool_entry *e; (e = pool_each(node->pool, &cursor)) != NULL;)
+        e->sent_ms = e->sent_ms == 0 ? 0 : 1;
 }
 
 static void on_peer_down(void *context, uint32_t peer, const struct error *reason) {
@@ -366,6 +446,7 @@ enum error_code node_open_mesh(struct node *node, struct error *err) {
     config.key_path = node->settings->tls_key;
     config.peers = peers;
     config.peer_count = n;
+    assert(node->self < n);
     config.listen = node->settings->listen != NULL ? node->settings->listen
                                                    : peers[node->self].address;
     config.callbacks = (struct mesh_callbacks){

@@ -123,6 +123,15 @@ struct pool_entry *pool_find_bytes(const struct pool *pool, const struct genesis
     return entry;
 }
 
+bool pool_knows(const struct pool *pool, const struct genesis *genesis, struct bytes transaction) {
+    if (transaction.len < HEAD_BYTES)
+        return false;
+    int submitter = genesis_submitter_by_key(genesis, transaction.data + SUBMITTER_AT);
+    return submitter >= 0 &&
+           (wire_load_u64(transaction.data + SEQUENCE_AT) < pool->rings[submitter].next ||
+            pool_find_bytes(pool, genesis, transaction) != NULL);
+}
+
 void pool_advance(struct pool *pool, uint32_t submitter, uint64_t next) {
     struct ring *ring = &pool->rings[submitter];
     if (next <= ring->next)

@@ -49,6 +49,10 @@ struct pool_entry *pool_find(const struct pool *pool, uint32_t submitter, uint64
 struct pool_entry *pool_find_bytes(const struct pool *pool, const struct genesis *genesis,
                                    struct bytes transaction);
 
+/* True where a transaction with this submitter and sequence is here with the same bytes, or the
+ * sequence is used already. Looks at the two fields only. */
+bool pool_knows(const struct pool *pool, const struct genesis *genesis, struct bytes transaction);
+
 /* The submitter's next sequence on the chain: entries below it go. */
 void pool_advance(struct pool *pool, uint32_t submitter, uint64_t next);
 uint64_t pool_next(const struct pool *pool, uint32_t submitter);

@@ -389,7 +389,7 @@ def make_tls(folder, name):
 
 
 PARAMETERS = {"block_bytes_max": 4 << 20, "block_transactions_max": 8192, "empty_block_ms": 20000,
-              "rotate_blocks": 1000, "window": 1, "view_timeout_ms": 2000,
+              "rotate_blocks": 1000, "window": 4, "view_timeout_ms": 1500,
               "clock_drift_ms_max": 10000}
 
 
@@ -494,6 +494,11 @@ class Chain:
             node.start(wait=False)
         for node in self.nodes:
             wait_until(node.ready, 30, "socket")
+        for node in self.nodes:
+            client = node.client()
+            wait_until(lambda c=client: all(p.get("up") or p.get("self")
+                                            for p in c.status()["peers"]), 30, "the mesh")
+            client.close()
 
     def kill_all(self):
         for node in self.nodes:

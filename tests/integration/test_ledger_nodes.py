@@ -130,7 +130,7 @@ def test_one_killed_validator_fails_no_call():
 
 
 def test_a_killed_leader_is_replaced_and_nothing_is_lost_or_doubled():
-    with Chain(4, view_timeout_ms=500) as chain:
+    with Chain(4, view_timeout_ms=1000) as chain:
         chain.start()
         signer = chain.signers[0]
         first = chain.nodes[1].client()

@@ -345,7 +345,7 @@ static void genesis_round_trips_and_refuses_what_it_does_not_know(void **state) 
         {"127.0.0.1:7003", "127.0.0.1:70030000"},
         {"127.0.0.1:7003", "127.0.0.1-7003"},
         {"\"format\": 1", "\"format\": 2"},
-        {"\"window\": 1", "\"window\": 9"},
+        {"\"window\": 4", "\"window\": 9"},
         {"\"east\"", "\"East\""},
     };
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
