@@ -20,9 +20,11 @@ import pytest
 from jwcrypto import jwk, jws
 
 from tests.harness.canned import CannedGateway, make_certificate
+from tests.harness.openapi import Description
 from tests.harness.patient import GRANT, Key, Patient, b64
 
 PATIENT = "999-99-9999"
+SCHEMAS = pathlib.Path(__file__).resolve().parents[2] / "schemas"
 MARKERS = ["9999 Computer Dr", "Bill Windows", "DIABETES", "HUMULIN", PATIENT, "Elsewhere"]
 
 
@@ -91,6 +93,38 @@ def problem(answer, status, code):
     assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", body["instance"])
     assert body["hint"]
     return body
+
+
+@pytest.mark.parametrize("name", ["openapi.yaml", "openapi-admin.yaml"])
+def test_every_answer_is_as_described(world, name):
+    """Each operation is asked, well and badly; status, type and body are those of the description."""
+    description = Description(SCHEMAS / name)
+    patient, record = world.new_patient(), b64(b"renkei://west/main/visits/17")
+    key = Key()
+    values = {"record": record, "height": "9", "transaction": "00" * 32, "locator": "5a" * 16,
+              "id": "7", "key": key.thumbprint}
+    for method, path, _ in description.operations():
+        if path == "/v1/forward":
+            continue  # test_the_machine_listener_knows_its_callers
+        filled = re.sub(r"\{(\w+)\}", lambda match: values[match[1]], path)
+        variants = [filled] + ([filled + "?view=plain"] if "document" in path else [])
+        for asked in variants:
+            if name == "openapi-admin.yaml":
+                if path == "/admin/v1/patients/{key}":
+                    world.west.enrol(PATIENT, key)
+                body = {"patient": PATIENT, "key": key.public} if path.endswith("patients") else None
+                answers = [world.west.admin(method, asked, body if method == "POST" else None),
+                           world.west.admin(method, asked + "?unheard=of")]
+            elif method == "GET":
+                answers = [patient.get(asked), patient.send("GET", asked)]
+            else:
+                answers = [patient.send(method, asked), patient.sign_in()
+                           if path == "/v1/token" else patient.send(method, asked + "?x=1")]
+            for answer in answers:
+                description.check(method, path, answer)
+    status, body = machine_request(world, "west-machine", patient.forward())
+    if name == "openapi.yaml":
+        description.check_body("/v1/forward", "post", status, "application/json", body)
 
 
 # ------------------------------------------------------------------------------------ documents
