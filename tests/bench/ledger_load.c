@@ -2,10 +2,12 @@
  * Load for a chain: signs transactions ahead, submits them to one node a thread through the
  * clients' door, and prints what it measured as one JSON object.
  *
- *   ledger_load GENESIS note BYTES COUNT IN_FLIGHT SOCKET=KEY...
- *   ledger_load GENESIS anchor LEAVES COUNT IN_FLIGHT SOCKET=KEY...
+ *   ledger_load GENESIS note BYTES COUNT IN_FLIGHT PER_SECOND SOCKET=KEY...
+ *   ledger_load GENESIS anchor LEAVES COUNT IN_FLIGHT PER_SECOND SOCKET=KEY...
  *
  * COUNT transactions a thread, IN_FLIGHT of them at a time; with 1 the latency of each is measured.
+ * PER_SECOND by all threads together, 0 for as many as go: each submission then has its moment, and
+ * latency counts from that moment, so that a stalled chain is not measured less often.
  */
 #include <pthread.h>
 #include <stdio.h>
@@ -17,7 +19,7 @@
 #include "base/text.h"
 #include "ledger/ledger.h"
 
-enum { THREADS_MAX = 16, DEADLINE_MS = 120000 };
+enum { THREADS_MAX = 128, DEADLINE_MS = 120000 };
 
 struct load {
     pthread_t thread;
@@ -28,6 +30,8 @@ struct load {
     uint32_t size;
     uint32_t count;
     uint32_t in_flight;
+    uint64_t begin_ns;    /* of the first submission */
+    uint64_t interval_ns; /* between submissions; 0: none */
     struct ledger *ledger;
     struct buffer *made;
     struct bytes *transactions;
@@ -96,6 +100,12 @@ static void *run(void *argument) {
         uint32_t count =
             load->count - at < load->in_flight ? load->count - at : load->in_flight;
         uint64_t begin = clock_monotonic_ns();
+        if (load->interval_ns > 0) {
+            uint64_t due = load->begin_ns + at / load->in_flight * load->interval_ns;
+            if (due > begin + 1000000)
+                clock_sleep_ms((uint32_t)((due - begin) / 1000000));
+            begin = due;
+        }
         if (ledger_submit_all(load->ledger, load->transactions + at, count, DEADLINE_MS, receipts,
                               &err) != ERROR_NONE)
             give_up(&err);
@@ -125,42 +135,49 @@ static void report(struct load *loads, int threads, uint64_t ns) {
     qsort(all, count, sizeof *all, order);
     double transactions = (double)threads * loads[0].count;
     (void)printf("{\"seconds\": %.3f, \"transactions\": %.0f, \"transactions_per_s\": %.1f, "
-                 "\"leaves_per_s\": %.1f, \"failed\": %llu, \"p50_ms\": %.3f, \"p99_ms\": %.3f}\n",
+                 "\"leaves_per_s\": %.1f, \"failed\": %llu, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
+                 "\"max_ms\": %.3f}\n",
                  (double)ns / 1e9, transactions, transactions * 1e9 / (double)ns,
                  loads[0].anchors ? transactions * loads[0].size * 1e9 / (double)ns : 0.0,
                  (unsigned long long)failed, (double)all[count / 2] / 1e6,
-                 (double)all[count * 99 / 100] / 1e6);
+                 (double)all[count * 99 / 100] / 1e6, (double)all[count - 1] / 1e6);
     free(all);
 }
 
 static uint32_t number(const char *text) {
     uint64_t value = 0;
-    if (!text_u64(text, &value) || value == 0 || value > 10000000)
+    if (!text_u64(text, &value) || value > 10000000)
         exit(EXIT_FAILURE);
     return (uint32_t)value;
 }
 
 int main(int argc, char **argv) {
-    struct load loads[THREADS_MAX];
-    int threads = argc - 6;
+    static struct load loads[THREADS_MAX];
+    int threads = argc - 7;
     if (threads < 1 || threads > THREADS_MAX) {
         (void)fprintf(stderr, "usage: ledger_load GENESIS note|anchor SIZE COUNT IN_FLIGHT "
-                              "SOCKET=KEY...\n");
+                              "PER_SECOND SOCKET=KEY...\n");
         return EXIT_FAILURE;
     }
     for (int i = 0; i < threads; i++) {
         struct load *load = &loads[i];
-        char *equal = strchr(argv[6 + i], '=');
+        char *equal = strchr(argv[7 + i], '=');
         if (equal == NULL)
             return EXIT_FAILURE;
         *equal = '\0';
         *load = (struct load){.genesis = argv[1],
-                              .socket = argv[6 + i],
+                              .socket = argv[7 + i],
                               .key = equal + 1,
                               .anchors = strcmp(argv[2], "anchor") == 0,
                               .size = number(argv[3]),
                               .count = number(argv[4]),
                               .in_flight = number(argv[5])};
+        uint64_t per_second = number(argv[6]);
+        if (load->size == 0 || load->count == 0 || load->in_flight == 0)
+            return EXIT_FAILURE;
+        if (per_second > 0)
+            load->interval_ns = UINT64_C(1000000000) * (uint64_t)threads * load->in_flight /
+                                per_second;
         load->made = calloc(load->count, sizeof *load->made);
         load->transactions = calloc(load->count, sizeof *load->transactions);
         load->latency_ns = calloc(load->count, sizeof *load->latency_ns);
@@ -169,9 +186,12 @@ int main(int argc, char **argv) {
         make(load);
     }
     uint64_t begin = clock_monotonic_ns();
-    for (int i = 0; i < threads; i++)
+    for (int i = 0; i < threads; i++) {
+        /* Each has its place in the interval: no bursts. */
+        loads[i].begin_ns = begin + loads[i].interval_ns * (uint64_t)i / (uint64_t)threads;
         if (pthread_create(&loads[i].thread, NULL, run, &loads[i]) != 0)
             return EXIT_FAILURE;
+    }
     for (int i = 0; i < threads; i++)
         (void)pthread_join(loads[i].thread, NULL);
     report(loads, threads, clock_monotonic_ns() - begin);
