@@ -159,6 +159,8 @@ static void take_effect(struct node *node, const struct pbft_effect *effect) {
         held->lane = effect->send.lane;
         break;
     case PBFT_EFFECT_COMMITTED:
+        /* The core's later records stand on this block, and segments are not synced with them. */
+        votes_add(node->votes, VOTES_COMMITTED, effect->committed.certificate);
         held = hold(node, effect->kind, effect->committed.certificate);
         held->first = effect->committed.height;
         held->digest = effect->committed.digest;
@@ -432,7 +434,8 @@ void node_settle(struct node *node) {
 
 /* The vote log is rewritten when it is long: the core's records and the blocks under way. */
 static void compact(struct node *node) {
-    if (votes_bytes(node->votes) < VOTES_COMPACT_BYTES)
+    if (votes_bytes(node->votes) < VOTES_COMPACT_BYTES || node->held_count > 0 ||
+        node->event_count > 0) /* else votes for what is held would be forgotten */
         return;
     struct error err;
     enum error_code code = store_sync(chain_store(node->chain), &err);
@@ -595,6 +598,38 @@ static enum error_code load_identity(struct node *node, struct error *err) {
     return lock_key(node, err);
 }
 
+/* The block of a certificate among the log's payloads; NULL data where it is not there. */
+static struct bytes find_payload(const struct votes_entry *entries, size_t count,
+                                 const struct hash *digest) {
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].kind != VOTES_PAYLOAD || entries[i].bytes.len < BLOCK_HEADER_BYTES)
+            continue;
+        struct hash hash = pbft_block_digest(bytes_of(entries[i].bytes.data, BLOCK_HEADER_BYTES));
+        if (hash_equal(&hash, digest))
+            return entries[i].bytes;
+    }
+    return bytes_of(NULL, 0);
+}
+
+/* Commits again what was committed and whose segment was lost with the page cache. */
+static enum error_code recommit(struct node *node, const struct votes_entry *entries,
+                                size_t count, struct error *err) {
+    for (size_t i = 0; i < count; i++) {
+        struct pbft_certificate certificate;
+        if (entries[i].kind != VOTES_COMMITTED)
+            continue;
+        TRY(pbft_certificate_decode(entries[i].bytes, &certificate, err));
+        if (certificate.ballot.height != chain_height(node->chain) + 1)
+            continue;
+        struct bytes block = find_payload(entries, count, &certificate.ballot.digest);
+        if (block.data == NULL)
+            return ERROR_NONE; /* the core fetches it from the others, and all above */
+        TRY(chain_execute(node->chain, NULL, block, err));
+        TRY(chain_commit(node->chain, entries[i].bytes, err));
+    }
+    return ERROR_NONE;
+}
+
 /* Sorts the vote log's entries: records for the core, payloads into the cache. */
 static enum error_code read_votes(struct node *node, const struct votes_entry *entries,
                                   size_t count, struct bytes *records, size_t *ret_records,
@@ -602,6 +637,7 @@ static enum error_code read_votes(struct node *node, const struct votes_entry *e
     uint8_t key[SIGNER_KEY_BYTES];
     ledger_signer_public(node->signer, key);
     size_t used = 0;
+    TRY(recommit(node, entries, count, err));
     for (size_t i = 0; i < count; i++) {
         struct block block;
         if (entries[i].kind == VOTES_IDENTITY &&
@@ -691,8 +727,8 @@ static enum error_code open_node(struct node *node, struct error *err) {
     TRY(load_identity(node, err));
     TRY(chain_open(node->genesis, node->settings->data, &node->chain, err));
     node->pool = pool_new(node->genesis);
-    TRY(advance_pool(node, err));
     TRY(open_core(node, err));
+    TRY(advance_pool(node, err));
     int rc = uv_timer_init(node->loop, &node->tick);
     assert(rc == 0);
     rc = uv_check_init(node->loop, &node->check);

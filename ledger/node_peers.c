@@ -197,6 +197,7 @@ static void on_block(struct node *node, uint32_t peer, struct bytes body) {
     }
     struct hash digest = block_hash(&block.header);
     node_keep_payload(node, node->self, &digest, block.header.height, raw);
+    votes_add(node->votes, VOTES_PAYLOAD, raw); /* what is committed must outlive a power cut */
     node->fetch.fed = next;
     struct pbft_event event = {.kind = PBFT_EVENT_BLOCK};
     node_event(node, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate);

@@ -52,7 +52,7 @@ static bool decode(struct bytes input, struct votes_entry *ret_entry, size_t *re
         return false;
     *ret_entry = (struct votes_entry){(enum votes_kind)kind, body};
     *ret_len = HEAD_BYTES + len;
-    return kind >= VOTES_RECORD && kind <= VOTES_IDENTITY;
+    return kind >= VOTES_RECORD && kind <= VOTES_COMMITTED;
 }
 
 /* A torn write has nothing valid behind it. Anything else is damage, and a validator that forgets a

@@ -19,6 +19,7 @@ enum votes_kind {
     VOTES_RECORD = 1,  /* of the protocol core */
     VOTES_PAYLOAD = 2,  /* a whole block */
     VOTES_IDENTITY = 3, /* the public key that votes: the first entry of every log */
+    VOTES_COMMITTED = 4, /* a certificate: the block's segment may be lost with the page cache */
 };
 
 struct votes_entry {

@@ -242,3 +242,39 @@ def test_a_lost_vote_log_makes_an_observer_that_says_so():
         height = client.submit(signer.note(b"two"))["height"]
         wait_until(lambda: chain.nodes[3].client().head()["height"] >= height, 30,
                    "the observer follows")
+
+
+def cut_blocks(node, keep):
+    """What a power cut may do: the blocks after `keep` never left the page cache."""
+    path = node.folder / "data" / "blocks" / "00000001"
+    data = path.read_bytes()
+    at = 0
+    while at < len(data):
+        magic, block, certificate, height = struct.unpack_from(">IIIQ", data, at)
+        assert magic == 0x52424c4b
+        if height > keep:
+            break
+        at += 24 + block + certificate
+    assert at < len(data)
+    path.write_bytes(data[:at + 10]) # and a torn one
+    assert not (node.folder / "data" / "log" / "00").stat().st_size == 0
+
+
+@pytest.mark.parametrize("n", [1, 4])
+def test_blocks_lost_with_the_page_cache_come_back_from_the_vote_log(n):
+    with Chain(n) as chain:
+        chain.start()
+        client, signer = chain.nodes[0].client(), chain.signers[0]
+        leaves = [Leaf() for _ in range(30)]
+        receipts = [client.submit(signer.anchor([leaf])) for leaf in leaves]
+        wait_for_equal_heads(chain, 30)
+        chain.kill_all()
+        for node in chain.nodes:
+            cut_blocks(node, 7)
+        chain.start()
+        for node in chain.nodes:
+            client = node.client()
+            assert client.head()["height"] >= 30
+            assert all(client.history(leaf.locator)[0] == 1 for leaf in leaves)
+            assert client.block(30)[0]["time_ms"] == receipts[-1]["time_ms"]
+        assert client.submit(signer.note(b"on"))["status"] == 0
