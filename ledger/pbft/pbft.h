@@ -25,8 +25,9 @@
  *    host answers with PROPOSAL or PROPOSE_STOP comes. The host answers when it has transactions,
  *    or when an empty block is due. Before it answers it must have built, executed and stored the
  *    block under its digest: EXECUTE for the same digest follows and is answered like any other.
- * 4. COMMITTED comes in height order, each height once in the life of the chain: store block and
- *    certificate durably. `executed` false: the block came by transfer, execute it now.
+ * 4. COMMITTED comes in height order, each height once in the life of the chain: block and
+ *    certificate must be durable no later than the next PERSIST is, or a crash leaves votes for
+ *    heights whose parents are gone. `executed` false: the block came by transfer, execute it now.
  * 5. FETCH is a hint: peer `from` says that it has committed blocks up to `to`. The host asks any
  *    peer for block, payload and certificate, stores the payload, and hands each block in by a
  *    BLOCK event, in height order. The core believes the certificate, never the peer.

@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Seeded protocol bugs, one at a time: each patch of tests/sim/mutants is applied to a copy of
-ledger/pbft, built with the simulator, and must be caught by the scenarios or by random schedules.
+ledger/pbft, built with the simulator, and must be caught by random schedules, by the
+scenarios, or by the unit test of NEW-VIEW.
 
 usage: run_mutants.py [--seconds T] [--jobs N] [--only NAME] [--cc CC] ROOT
 """
@@ -17,6 +18,7 @@ import time
 
 WORLD = ("check.c", "hash_fast.c", "liar.c", "schedule.c", "world.c")
 PROGRAMS = ("sim", "scenario")
+UNIT_TEST = pathlib.Path("tests/unit/pbft/test_new_view.c")
 BASE = ("arena.c", "bytes.c", "clock.c", "error.c", "text.c", "wire.c")
 FLAGS = ["-std=c17", "-O2", "-D_GNU_SOURCE", "-w"]
 
@@ -28,9 +30,12 @@ def build(options, root, copy, work, objects):
         core.append(str(work / (source.stem + ".o")))
         subprocess.run([options.cc, *FLAGS, f"-I{copy}", f"-I{root}", "-c", str(source), "-o",
                         core[-1]], check=True, capture_output=True)
+    base = [str(objects / (name + ".o")) for name in BASE]
+    subprocess.run([options.cc, *core, *base, str(objects / "hash_fast.c.o"),
+                    str(objects / (UNIT_TEST.name + ".o")), "-lcmocka", "-o",
+                    str(work / "unit")], check=True, capture_output=True)
     for program in PROGRAMS:
         world = [str(objects / (name + ".o")) for name in (*WORLD, program + ".c")]
-        base = [str(objects / (name + ".o")) for name in BASE]
         subprocess.run([options.cc, *core, *world, *base, "-o", str(work / program)], check=True,
                        capture_output=True)
 
@@ -42,6 +47,8 @@ def verdict(run):
         return impossible.group(0) if impossible else f"it crashed (signal {-run.returncode})"
     lines = [line for line in run.stdout.splitlines()
              if line.startswith("BROKEN") or ".scn:" in line]
+    if not lines:
+        lines = re.findall(r"\[  FAILED  \] [a-z_]+$", run.stderr, re.M)
     return re.sub(r"\S*/", "", lines[0], count=1) if lines else run.stdout.strip()[-200:]
 
 
@@ -61,7 +68,7 @@ def try_mutant(patch, options, root, objects):
         scenarios = sorted(map(str, (root / "tests/scenarios").glob("*.scn")))
         start = time.monotonic()
         for command in ([str(work / "sim"), "--seconds", str(options.seconds)],
-                        [str(work / "scenario"), *scenarios]):
+                        [str(work / "scenario"), *scenarios], [str(work / "unit")]):
             run = subprocess.run(command, capture_output=True, text=True)
             if run.returncode != 0:
                 return patch.stem, True, time.monotonic() - start, verdict(run)
@@ -86,6 +93,7 @@ def main():
         sources = [root / "base" / name for name in BASE]
         sources += [root / "tests/sim" / name for name in WORLD]
         sources += [root / "tests/sim" / (program + ".c") for program in PROGRAMS]
+        sources.append(root / UNIT_TEST)
         for source in sources:
             subprocess.run([options.cc, *FLAGS, f"-I{root}", "-c", str(source), "-o",
                             str(objects / (source.name + ".o"))], check=True)
