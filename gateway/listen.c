@@ -2,16 +2,31 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/log.h"
+
+/* What monitors and progress bars ask all the time. */
+static bool is_watching(const char *operation) {
+    static const char *const operations[] = {"live", "ready", "metrics", "adminStatus",
+                                             "adminSources", "adminSyncProgress"};
+    bool watching = false;
+    for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
+        watching = watching || strcmp(operation, operations[i]) == 0;
+    return watching;
+}
 
 static void log_request(void *context, const struct rest_event *event) {
     (void)context;
     char status[8];
     snprintf(status, sizeof status, "%u", event->status);
     bool failed = event->status >= 500;
+    bool quiet = event->status < 400 && is_watching(event->operation);
     const struct error *err = event->err;
-    log_event(failed ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, event->event, "listener",
+    log_event(failed  ? LOG_LEVEL_WARNING
+              : quiet ? LOG_LEVEL_DEBUG
+                      : LOG_LEVEL_INFO,
+              event->event, "listener",
               event->listener, "operation", event->operation, "method", event->method, "status",
               status, "ms", log_u64(event->duration_ms), "who", event->who, "request",
               event->request, "error", err != NULL ? error_info(err->code)->name : "", "detail",

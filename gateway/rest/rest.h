@@ -29,7 +29,7 @@ enum {
     REST_ARENA_BYTES_MAX = 128 << 20,
     REST_PATIENT_REQUESTS_MAX = 16,  /* that read sources, at once */
     REST_IDLE_S_MAX = 15,            /* without a byte */
-    REST_RECEIVE_MS_MAX = 30000,     /* handshake, header and body of one request together */
+    REST_RECEIVE_MS_MAX = 20000,     /* handshake, header and body of one request together */
     REST_ANSWER_MS_MAX = 120000,     /* work and sending together */
     REST_DOCUMENT_RECORDS_MAX = 10000, /* of one hospital in a document; past it `truncated` */
     REST_PEERS_MAX = 100,

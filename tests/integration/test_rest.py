@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.parse
 import uuid
@@ -25,6 +26,7 @@ from tests.harness.patient import GRANT, Key, Patient, b64
 
 PATIENT = "999-99-9999"
 SCHEMAS = pathlib.Path(__file__).resolve().parents[2] / "schemas"
+TRICKLE_S_MAX = 40
 MARKERS = ["9999 Computer Dr", "Bill Windows", "DIABETES", "HUMULIN", PATIENT, "Elsewhere"]
 
 
@@ -77,6 +79,40 @@ def world():
     for marker in MARKERS + ["eyJ", "DPoP ey"]:
         assert marker not in logs, marker
     shutil.rmtree(folder)
+
+
+class Trickle(threading.Thread):
+    """A client that sends its request byte by byte for as long as it is let."""
+
+    def __init__(self, gateway):
+        super().__init__(daemon=True)
+        self.gateway, self.seconds = gateway, None
+
+    def run(self):
+        context = ssl.create_default_context(cafile=str(self.gateway.certificate))
+        started = time.monotonic()
+        with socket.create_connection(("127.0.0.1", self.gateway.port), timeout=1) as plain:
+            with context.wrap_socket(plain, server_hostname="127.0.0.1") as s:
+                s.sendall(b"GET /live HTTP/1.1\r\nHost: ")
+                try:
+                    while time.monotonic() - started < TRICKLE_S_MAX:
+                        s.sendall(b"x")
+                        try:
+                            if s.recv(1) == b"":
+                                break
+                        except TimeoutError:
+                            pass
+                except (ConnectionError, ssl.SSLError):
+                    pass
+        self.seconds = time.monotonic() - started
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trickle(world):
+    """Runs beside the other tests, since it takes its time."""
+    thread = Trickle(world.west)
+    thread.start()
+    return thread
 
 
 @pytest.fixture
@@ -631,3 +667,10 @@ def test_metrics_count(world, patient):
     assert "renkei_chain_height 3" in text
     for line in text.splitlines():
         assert re.fullmatch(r"# (HELP|TYPE) .+|[a-z_]+(\{[^}]*\})? \d+", line), line
+
+
+def test_a_client_that_trickles_is_cut_off_in_time(world, trickle):
+    trickle.join(TRICKLE_S_MAX + 5)
+    assert 15 < trickle.seconds < 30
+    text = world.west.admin("GET", "/metrics").body.decode()
+    assert re.search(r"renkei_late_connections_total [1-9]", text)
