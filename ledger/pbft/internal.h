@@ -16,6 +16,8 @@ enum {
      * sends is not lost: W of ours, and W more of his. */
     RECEIVE_MAX = 2 * PBFT_WINDOW_MAX,
     VERIFIED_MAX = 64,
+    /* So many view timeouts a validator that left the view alone waits for the others. */
+    READMIT_TIMEOUTS = 30,
     EFFECT_ARENA_BYTES_MAX = 256 << 20,
 };
 
@@ -128,6 +130,7 @@ struct peer {
     /* Its latest valid VIEW-CHANGE. */
     bool has_view_change;
     uint64_t change_view;
+    uint64_t change_ms; /* when it came */
     struct buffer view_change;
 };
 

@@ -41,6 +41,7 @@ const char *pbft_cause_name(enum pbft_cause cause) {
         [PBFT_CAUSE_CENSORSHIP] = "censorship",
         [PBFT_CAUSE_SLOW] = "slow",
         [PBFT_CAUSE_NEW_VIEW] = "new-view",
+        [PBFT_CAUSE_READMIT] = "readmit",
     };
     return (unsigned)cause < sizeof names / sizeof names[0] ? names[cause] : "unknown";
 }

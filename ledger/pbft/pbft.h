@@ -133,6 +133,7 @@ enum pbft_cause {
     PBFT_CAUSE_CENSORSHIP,       /* the host says: a request stays out */
     PBFT_CAUSE_SLOW,             /* the host says: below the throughput floor */
     PBFT_CAUSE_NEW_VIEW,         /* a valid NEW-VIEW of a higher view came */
+    PBFT_CAUSE_READMIT,          /* another left the view alone, and cannot come back to it */
 };
 
 struct pbft_event {

@@ -304,6 +304,7 @@ void pbft__on_view_change(struct pbft *p, uint32_t from, const struct message *m
     }
     peer->has_view_change = true;
     peer->change_view = m->view;
+    peer->change_ms = p->now_ms;
     buffer_clear(&peer->view_change);
     buffer_append(&peer->view_change, bytes.data, bytes.len);
     pbft__heard_height(p, m->signer, committed);
@@ -374,9 +375,29 @@ static uint32_t changers(const struct pbft *p) {
     return count;
 }
 
-void pbft__change_tick(struct pbft *p) {
-    if (!p->changing || pbft__observer(p))
+/* Who left the view alone may not sign in it any more, and would stay mute for as long as the
+ * others are content: one of f spent for nothing. After some patience they change the view with
+ * him. A liar gains one view change each so many timeouts by it, and no more. */
+static void readmit(struct pbft *p) {
+    uint64_t patience_ms = (uint64_t)READMIT_TIMEOUTS * p->config.timeout_ms;
+    for (uint32_t i = 0; i < p->config.n; i++) {
+        struct peer *peer = &p->peers[i];
+        if (!peer->has_view_change || peer->change_view <= p->view ||
+            p->now_ms - peer->change_ms < patience_ms)
+            continue;
+        peer->change_ms = p->now_ms;
+        pbft__start_change(p, p->view + 1, PBFT_CAUSE_READMIT);
         return;
+    }
+}
+
+void pbft__change_tick(struct pbft *p) {
+    if (pbft__observer(p))
+        return;
+    if (!p->changing) {
+        readmit(p);
+        return;
+    }
     if (changers(p) < p->quorum)
         p->new_view_ms = 0;
     else if (p->new_view_ms == 0)

@@ -42,6 +42,9 @@ struct cluster {
     uint64_t now_ms;
     uint32_t window;
     uint64_t rotation;
+    uint64_t base, epoch; /* the height before the first one, and the epoch of all after it */
+    bool observed;        /* the last node is no validator */
+    uint32_t wrong_clock; /* this one's proposals are a minute ahead; UINT32_MAX: nobody's */
     uint64_t bad_payload; /* nodes find the first block proposed at this height invalid */
     uint32_t liar;
     size_t faults;
@@ -65,12 +68,12 @@ static bool verify(void *context, uint32_t signer, const struct hash *statement,
     return memcmp(expected, signature, sizeof expected) == 0;
 }
 
-static struct bytes make_header(uint8_t *into, uint64_t height, const struct hash *parent,
-                                uint64_t salt) {
+static struct bytes make_header(uint8_t *into, uint64_t epoch, uint64_t height,
+                                const struct hash *parent, uint64_t time_ms, uint64_t salt) {
     wire_store_u64(into, height);
-    wire_store_u64(into + 8, 0); /* epoch */
+    wire_store_u64(into + 8, epoch);
     memcpy(into + 16, parent->byte, HASH_BYTES);
-    wire_store_u64(into + 48, 1000 + height);
+    wire_store_u64(into + 48, time_ms);
     wire_store_u64(into + 56, salt);
     return bytes_of(into, HEADER_BYTES);
 }
@@ -144,8 +147,10 @@ static void carry_out(struct cluster *c, struct node *node, const struct pbft_ef
         if (e->propose.height > c->blocks_wanted)
             return;
         event.kind = PBFT_EVENT_PROPOSAL;
-        event.proposal.header = make_header(header, e->propose.height, &e->propose.parent,
-                                            e->propose.view << 32 | node->index);
+        event.proposal.header =
+            make_header(header, c->epoch, e->propose.height, &e->propose.parent,
+                        1000 + e->propose.height + (node->index == c->wrong_clock ? 60000 : 0),
+                        e->propose.view << 32 | node->index);
         step(c, node, event);
         return;
     case PBFT_EFFECT_COMMITTED:
@@ -211,17 +216,22 @@ static void node_start(struct cluster *c, uint32_t i) {
     struct hash none = {{0}};
     struct pbft_config config;
     pbft_config_defaults(&config);
-    config.self = i;
-    config.n = c->n;
+    bool observer = c->observed && i == c->n - 1;
+    config.self = observer ? PBFT_OBSERVER : i;
+    config.n = c->observed ? c->n - 1 : c->n;
+    config.domain.epoch = c->epoch;
     config.window = c->window;
     config.rotation = c->rotation;
-    config.base_header = make_header(genesis, 0, &none, 0);
+    uint64_t epoch_before = c->epoch == 0 ? 0 : c->epoch - 1;
+    config.base_header = make_header(genesis, epoch_before, c->base, &none, 1000, 0);
     config.committed_header = config.base_header;
-    if (node->committed > 0) {
+    if (node->committed > c->base) {
         config.committed_header = buffer_bytes(&node->headers[node->committed]);
         config.committed_certificate = buffer_bytes(&node->certificates[node->committed]);
     }
-    config.host = (struct pbft_host){node, header_read, sign, verify};
+    config.host = (struct pbft_host){node, header_read, observer ? NULL : sign, verify};
+    if (node->committed < c->base)
+        node->committed = c->base;
     struct bytes *records = calloc(node->record_count + 1, sizeof *records);
     for (size_t k = 0; k < node->record_count; k++)
         records[k] = buffer_bytes(&node->records[k]);
@@ -244,6 +254,7 @@ static struct cluster *cluster_new(uint32_t n, uint32_t window, uint64_t rotatio
                           .rotation = rotation,
                           .blocks_wanted = blocks_wanted,
                           .now_ms = 1,
+                          .wrong_clock = UINT32_MAX,
                           .liar = UINT32_MAX};
     c->letters = calloc(QUEUE_MAX, sizeof *c->letters);
     assert_non_null(c->letters);
@@ -310,15 +321,16 @@ static void check_all_committed(struct cluster *c, uint64_t height) {
         if (node->dead)
             continue;
         assert_int_equal(node->committed, height);
-        for (uint64_t h = 1; h <= height; h++) {
+        for (uint64_t h = c->base + 1; h <= height; h++) {
             uint32_t first = c->nodes[0].dead ? 1 : 0;
             assert_true(hash_equal(&node->digests[h], &c->nodes[first].digests[h]));
             struct pbft_certificate certificate;
-            struct pbft_domain domain = {0};
+            struct pbft_domain domain = {.epoch = c->epoch};
             struct error err = {0};
             assert_int_equal(pbft_certificate_decode(buffer_bytes(&node->certificates[h]),
                                                      &certificate, &err), ERROR_NONE);
-            assert_int_equal(pbft_certificate_verify(&certificate, &domain, c->n, verify, node,
+            assert_int_equal(pbft_certificate_verify(&certificate, &domain,
+                                                     c->observed ? c->n - 1 : c->n, verify, node,
                                                      &err), ERROR_NONE);
             assert_int_equal(certificate.ballot.type, PBFT_COMMIT);
             assert_true(hash_equal(&certificate.ballot.digest, &node->digests[h]));
@@ -428,6 +440,76 @@ static void all_restart_and_go_on_in_the_same_view(void **state) {
     cluster_free(c);
 }
 
+static void observer_follows_and_never_signs(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(5, 4, 0, 20); /* four validators and one who looks on */
+    c->observed = true;
+    cluster_start(c);
+    deliver_all(c);
+    run_ms(c, 3000);
+    check_all_committed(c, 20);
+    assert_int_equal(c->nodes[4].record_count, 0);
+    struct pbft_status status;
+    pbft_status(c->nodes[4].pbft, &status);
+    assert_int_equal(status.signatures_made, 0);
+    cluster_free(c);
+}
+
+static void an_epoch_begins_on_a_block_of_the_one_before(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 30);
+    c->base = 10;
+    c->epoch = 3;
+    c->nodes[0].dead = true; /* so that a view change starts from the base, too */
+    cluster_start(c);
+    run_ms(c, 1500);
+    check_all_committed(c, 30);
+    cluster_free(c);
+}
+
+static void a_clock_that_is_a_minute_ahead_costs_its_leader_the_view(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 10);
+    c->wrong_clock = 0;
+    cluster_start(c);
+    run_ms(c, 1500);
+    check_all_committed(c, 10);
+    assert_true(c->faults > 0);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(c->nodes[i].view, 1);
+    cluster_free(c);
+}
+
+static void records_past_the_window_are_refused(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 1, 0, 9);
+    cluster_start(c);
+    deliver_all(c);
+    check_all_committed(c, 9);
+    struct node *node = &c->nodes[1];
+    struct bytes records[256];
+    for (size_t k = 0; k < node->record_count; k++)
+        records[k] = buffer_bytes(&node->records[k]);
+    uint8_t genesis[HEADER_BYTES];
+    struct hash none = {{0}};
+    struct pbft_config config;
+    pbft_config_defaults(&config);
+    config.self = 1;
+    config.n = 4;
+    config.window = 1;
+    config.base_header = config.committed_header = make_header(genesis, 0, 0, &none, 1000, 0);
+    config.records = records;
+    config.record_count = node->record_count;
+    config.host = (struct pbft_host){node, header_read, sign, verify};
+    struct pbft *untouched = NULL;
+    struct error err = {0};
+    assert_int_equal(pbft_new(&config, &untouched, &err), ERROR_CORRUPT);
+    assert_null(untouched);
+    assert_string_equal(err.message, "vote log: record 5: its height is past the window: committed "
+                                     "blocks are missing");
+    cluster_free(c);
+}
+
 static void quorums(void **state) {
     (void)state;
     /* n, f, Q as in the paper for n = 3f + 1, and for the sizes between. */
@@ -457,6 +539,10 @@ int main(void) {
         cmocka_unit_test(dead_leader_is_replaced_in_view_1),
         cmocka_unit_test(invalid_block_replaces_the_leader_at_once),
         cmocka_unit_test(all_restart_and_go_on_in_the_same_view),
+        cmocka_unit_test(observer_follows_and_never_signs),
+        cmocka_unit_test(an_epoch_begins_on_a_block_of_the_one_before),
+        cmocka_unit_test(a_clock_that_is_a_minute_ahead_costs_its_leader_the_view),
+        cmocka_unit_test(records_past_the_window_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
