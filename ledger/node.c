@@ -651,7 +651,8 @@ static enum error_code read_votes(struct node *node, const struct votes_entry *e
             continue;
         struct hash digest = block_hash(&block.header);
         if (block.header.height > chain_height(node->chain))
-            node_keep_payload(node, node->self, &digest, block.header.height, entries[i].bytes);
+            (void)node_keep_payload(node, node->self, &digest, block.header.height,
+                                    entries[i].bytes);
     }
     *ret_records = used;
     return ERROR_NONE;

@@ -182,7 +182,8 @@ void node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_me
                struct bytes body);
 void node_send_payload(struct node *node, struct bytes block);
 void node_ask_payload(struct node *node, struct wanted *wanted, uint64_t now_ms);
-void node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
+/* What we keep as our own (from == self) stays until its height is committed. False: no room. */
+bool node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
                        uint64_t height, struct bytes block);
 struct payload *node_payload(struct node *node, const struct hash *digest);
 void node_drop_payload(struct node *node, struct payload *payload);

@@ -50,8 +50,9 @@ void node_drop_payload(struct node *node, struct payload *payload) {
     payload->height = 0;
 }
 
-/* A place for one more from this peer: a free one, or that of its own oldest, or of the oldest. So
- * one peer cannot push out what all the others sent. */
+/* A place for one more from this peer: a free one, or that of its own oldest, or of the oldest of
+ * all peers. So one peer cannot push out what all the others sent, and nobody what we keep for the
+ * core ourselves. NULL where there is none. */
 static struct payload *payload_place(struct node *node, uint32_t from) {
     struct payload *own = NULL;
     struct payload *oldest = NULL;
@@ -63,6 +64,8 @@ static struct payload *payload_place(struct node *node, uint32_t from) {
             free_place = p;
             continue;
         }
+        if (p->from == node->self)
+            continue;
         if (oldest == NULL || p->order < oldest->order)
             oldest = p;
         if (p->from != from)
@@ -71,32 +74,36 @@ static struct payload *payload_place(struct node *node, uint32_t from) {
         if (own == NULL || p->order < own->order)
             own = p;
     }
-    if (own_count >= NODE_PAYLOADS_PEER_MAX && from != node->self)
+    if (own_count >= NODE_PAYLOADS_PEER_MAX)
         return own;
     if (free_place != NULL && node->payload_bytes < NODE_PAYLOADS_BYTES_MAX)
         return free_place;
     return own != NULL ? own : oldest;
 }
 
-void node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
+bool node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
                        uint64_t height, struct bytes block) {
-    if (node_payload(node, digest) != NULL)
-        return;
-    struct payload *place = payload_place(node, from);
-    assert(place != NULL);
+    struct payload *place = node_payload(node, digest);
+    if (place != NULL && from != node->self)
+        return true;
+    if (place == NULL) /* else ours stands for what a peer sent: it was looked through */
+        place = payload_place(node, from);
+    if (place == NULL)
+        return false;
     if (place->height != 0)
         node_drop_payload(node, place);
     buffer_init(&place->block, BLOCK_BYTES_MAX);
     buffer_append(&place->block, block.data, block.len);
     if (place->block.failed) {
         buffer_done(&place->block);
-        return;
+        return false;
     }
     place->digest = *digest;
     place->height = height;
     place->from = from;
     place->order = ++node->payload_order;
     node->payload_bytes += block.len;
+    return true;
 }
 
 void node_ask_payload(struct node *node, struct wanted *w, uint64_t now_ms) {
@@ -123,7 +130,7 @@ static void on_payload(struct node *node, uint32_t peer, struct bytes body) {
         block.header.height > height + NODE_PAYLOAD_AHEAD_MAX)
         return;
     struct hash digest = block_hash(&block.header);
-    node_keep_payload(node, peer, &digest, block.header.height, body);
+    (void)node_keep_payload(node, peer, &digest, block.header.height, body);
 }
 
 static void on_get_payload(struct node *node, uint32_t peer, struct bytes body) {
@@ -196,7 +203,8 @@ static void on_block(struct node *node, uint32_t peer, struct bytes body) {
         return;
     }
     struct hash digest = block_hash(&block.header);
-    node_keep_payload(node, node->self, &digest, block.header.height, raw);
+    if (!node_keep_payload(node, node->self, &digest, block.header.height, raw))
+        return; /* it is asked for again when those before it are done */
     votes_add(node->votes, VOTES_PAYLOAD, raw); /* what is committed must outlive a power cut */
     node->fetch.fed = next;
     struct pbft_event event = {.kind = PBFT_EVENT_BLOCK};
