@@ -6,6 +6,7 @@
  *                                                     hears and persists becomes seeds for
  *                                                     tests/fuzz, FILE and FILE.records
  *   sim --above-f ...                                 f + 1 liars: the checkers must see a fork
+ *   sim --cost                                        what a block costs at n = 4, 7, 16, 31
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 
 struct options {
     uint64_t from, schedules, seconds;
-    bool one;
+    bool one, cost;
     struct schedule_options schedule;
 };
 
@@ -42,6 +43,8 @@ static bool read_options(int argc, char **argv, struct options *o) {
             o->schedule.trace = true;
         else if (strcmp(argv[i], "--above-f") == 0)
             o->schedule.above_f = true;
+        else if (strcmp(argv[i], "--cost") == 0)
+            o->cost = true;
         else if (strcmp(argv[i], "--dump") == 0 && i + 1 < argc) {
             if (!open_dumps(argv[++i], &o->schedule))
                 return false;
@@ -62,6 +65,46 @@ static bool read_options(int argc, char **argv, struct options *o) {
     if (o->one)
         o->schedules = 1;
     return true;
+}
+
+/* The normal case, one block at a time, no faults: what agreement itself costs. */
+static int print_cost(void) {
+    enum { BLOCKS = 100 };
+    static const uint32_t sizes[] = {4, 7, 16, 31};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct sim_config config;
+        sim_config_defaults(&config);
+        config.n = sizes[i];
+        config.status_ms = 3600 * 1000;
+        struct world *w = world_new(&config);
+        world_start(w);
+        uint64_t made = 0, checked = 0;
+        for (uint64_t r = 1; r <= BLOCKS; r++)
+            world_request(w, r, 0);
+        world_run(w, 20000);
+        bool done = w->broken == BROKEN_NOTHING && world_done(w);
+        for (uint32_t k = 0; k < w->instance_count; k++) {
+            struct pbft_status status;
+            pbft_status(w->instances[k].core, &status);
+            made += status.signatures_made;
+            checked += status.signatures_checked;
+        }
+        const struct {
+            const char *name;
+            uint64_t value;
+        } rows[] = {{"messages", w->messages},
+                    {"bytes", w->bytes},
+                    {"signatures-made", made},
+                    {"signatures-checked", checked}};
+        for (size_t k = 0; done && k < sizeof rows / sizeof rows[0]; k++)
+            printf("{\"bench\": \"pbft-cost\", \"case\": \"n=%u %s\", \"value\": %.1f, "
+                   "\"unit\": \"per block\"}\n",
+                   sizes[i], rows[k].name, (double)rows[k].value / BLOCKS);
+        world_free(w);
+        if (!done)
+            return 1;
+    }
+    return 0;
 }
 
 struct totals {
@@ -86,10 +129,13 @@ static void print_totals(const struct totals *t, double seconds) {
 int main(int argc, char **argv) {
     struct options o;
     if (!read_options(argc, argv, &o)) {
-        fprintf(stderr, "usage: sim [--from SEED] [--schedules N] [--seconds T] [--above-f]\n"
+        fprintf(stderr, "usage: sim --cost\n"
+                        "       sim [--from SEED] [--schedules N] [--seconds T] [--above-f]\n"
                         "       sim --seed SEED [--trace] [--dump FILE] [--above-f]\n");
         return 2;
     }
+    if (o.cost)
+        return print_cost();
     struct totals t = {0};
     uint64_t start_ms = clock_monotonic_ms();
     for (uint64_t seed = o.from; t.schedules < o.schedules; seed++) {

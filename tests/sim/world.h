@@ -24,7 +24,7 @@
 #include "ledger/pbft/internal.h"
 
 enum {
-    SIM_NODES_MAX = 16,
+    SIM_NODES_MAX = 32,
     SIM_INSTANCES_MAX = 2 * SIM_NODES_MAX,
     SIM_HEIGHTS_MAX = 512,
     SIM_REQUESTS_MAX = 256,
