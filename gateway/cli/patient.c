@@ -96,15 +96,19 @@ static void pass_done(struct pass *pass) {
 }
 
 static enum error_code split_url(const char *url, struct pass *pass, struct error *err) {
-    const char *host = url + strlen("https://");
-    if (strncmp(url, "https://", strlen("https://")) != 0 || *host == '\0' ||
-        strlen(url) >= URL_BYTES_MAX)
+    static const char scheme[] = "https://";
+    size_t len = strlen(url);
+    size_t start = sizeof scheme - 1;
+    bool good = len < URL_BYTES_MAX && strncmp(url, scheme, start) == 0;
+    size_t host_end = good ? start + strcspn(url + start, "/?#") : start;
+    if (host_end == start)
         return error_set(err, ERROR_USAGE, "url: found '%.200s', expected https://host:port/...",
                          url);
-    size_t host_end = strcspn(host, "/?#");
-    snprintf(pass->gateway, sizeof pass->gateway, "%.*s",
-             (int)(strlen("https://") + host_end), url);
-    snprintf(pass->url, sizeof pass->url, "%.*s", (int)strcspn(url, "?#"), url);
+    memcpy(pass->gateway, url, host_end);
+    pass->gateway[host_end] = '\0';
+    size_t signed_end = strcspn(url, "?#");
+    memcpy(pass->url, url, signed_end);
+    pass->url[signed_end] = '\0';
     return ERROR_NONE;
 }
 
