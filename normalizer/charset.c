@@ -243,13 +243,16 @@ static bool run_entry(struct run *run, const uint8_t *at, size_t len, uint32_t e
     return true;
 }
 
-/* Copies plain ASCII from at, and returns where it ends: at stop at the latest. */
-static inline const uint8_t *run_ascii(struct run *run, const uint8_t *at, bool escape,
-                                       bool vector) {
-    uint8_t *o = run->o;
+/* Copies plain ASCII from *at to *o, and leaves both where it ends: at stop at the latest. May write
+ * 15 bytes more than it copies, which the run's slack has room for. */
+static inline __attribute__((always_inline)) void copy_ascii(const uint8_t **at, uint8_t **o,
+                                                             const uint8_t *stop, bool escape,
+                                                             bool vector) {
+    const uint8_t *from = *at;
+    uint8_t *to = *o;
 #ifdef __SSE2__
-    while (vector && run->stop - at >= 16) {
-        __m128i chunk = _mm_loadu_si128((const __m128i *)(const void *)at);
+    while (vector && stop - from >= 16) {
+        __m128i chunk = _mm_loadu_si128((const __m128i *)(const void *)from);
         __m128i stops = chunk; /* the top bit: 80 and above */
         if (escape) {
             stops = _mm_or_si128(stops, _mm_cmpeq_epi8(chunk, _mm_set1_epi8('"')));
@@ -257,28 +260,37 @@ static inline const uint8_t *run_ascii(struct run *run, const uint8_t *at, bool 
             stops = _mm_or_si128(stops, _mm_cmplt_epi8(chunk, _mm_set1_epi8(0x20)));
         }
         unsigned mask = (unsigned)_mm_movemask_epi8(stops);
-        _mm_storeu_si128((__m128i *)(void *)o, chunk);
+        _mm_storeu_si128((__m128i *)(void *)to, chunk);
         unsigned plain = mask == 0 ? 16 : (unsigned)__builtin_ctz(mask);
-        at += plain;
-        o += plain;
+        from += plain;
+        to += plain;
         if (mask != 0) {
-            run->o = o;
-            return at;
+            *at = from;
+            *o = to;
+            return;
         }
     }
 #else
     (void)vector;
 #endif
     const bool *stops = escape ? tables.stop_escape : tables.stop_plain;
-    while (at < run->stop && !stops[*at])
-        *o++ = *at++;
+    while (from < stop && !stops[*from])
+        *to++ = *from++;
+    *at = from;
+    *o = to;
+}
+
+static inline const uint8_t *run_ascii(struct run *run, const uint8_t *at, bool escape,
+                                       bool vector) {
+    uint8_t *o = run->o;
+    copy_ascii(&at, &o, run->stop, escape, vector);
     run->o = o;
     return at;
 }
 
 /* --- a block in each charset: from at to run->stop, or NULL where the output is full --- */
 
-static inline const uint8_t *cp932_slow(struct run *run, const uint8_t *at) {
+static __attribute__((noinline)) const uint8_t *cp932_slow(struct run *run, const uint8_t *at) {
     const uint8_t lead = at[0];
     if (lead < 0x80) {
         run->o += put_escape(run->o, lead);
@@ -295,29 +307,39 @@ static inline const uint8_t *cp932_slow(struct run *run, const uint8_t *at) {
     return run_entry(run, at, 2, tables.cp932.pair[256 * row + at[1]]) ? at + 2 : NULL;
 }
 
+/* The hot path keeps its place in locals: a store through a byte pointer may change any struct, so
+ * that the compiler would read run's fields again after each character. */
 static inline __attribute__((always_inline)) const uint8_t *
 cp932_block(struct run *run, const uint8_t *at, bool escape, bool vector) {
     const bool *stops = escape ? tables.stop_escape : tables.stop_plain;
-    while (at != NULL && at < run->stop) {
-        uint8_t lead = at[0];
+    const uint8_t *const stop = run->stop;
+    const uint8_t *const end = run->end;
+    uint8_t *o = run->o;
+    while (at < stop) {
+        const uint8_t lead = *at;
         if (!stops[lead]) {
-            at = run_ascii(run, at, escape, vector);
+            copy_ascii(&at, &o, stop, escape, vector);
             continue;
         }
-        int row = tables.cp932.lead[lead];
+        const int row = tables.cp932.lead[lead];
         uint32_t entry = CHARSET_BAD;
-        if (row >= 0 && run->end - at >= 2)
+        if (row >= 0 && end - at >= 2)
             entry = tables.cp932.pair[256 * row + at[1]];
         else if (lead >= 0x80 && row < 0)
             entry = tables.cp932.single[lead];
         if (entry >= CHARSET_MARKED) {
+            run->o = o;
             at = cp932_slow(run, at);
+            o = run->o;
+            if (at == NULL)
+                return NULL;
             continue;
         }
-        memcpy(run->o, &entry, 4);
-        run->o += CHARSET_LENGTH(entry);
+        memcpy(o, &entry, 4);
+        o += CHARSET_LENGTH(entry);
         at += row >= 0 ? 2 : 1;
     }
+    run->o = o;
     return at;
 }
 
