@@ -71,7 +71,7 @@ uint8_t *buffer_reserve(struct buffer *b, size_t len) {
     return b->data != NULL ? b->data + b->len : NULL;
 }
 
-void buffer_append(struct buffer *b, const void *data, size_t len) {
+void buffer_append_grow(struct buffer *b, const void *data, size_t len) {
     if (len == 0)
         return;
     uint8_t *end = buffer_reserve(b, len);

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/error.h"
 
@@ -43,7 +44,17 @@ void buffer_init(struct buffer *b, size_t bytes_max);
 void buffer_done(struct buffer *b);  /* NULL and a zeroed struct are fine */
 void buffer_clear(struct buffer *b); /* len = 0 and failed = false; memory is kept */
 
-void buffer_append(struct buffer *b, const void *data, size_t len);
+/* As buffer_append; for where there is no room yet. */
+void buffer_append_grow(struct buffer *b, const void *data, size_t len);
+
+static inline void buffer_append(struct buffer *b, const void *data, size_t len) {
+    if (b->failed || len == 0 || len > b->capacity - b->len) {
+        buffer_append_grow(b, data, len);
+        return;
+    }
+    memcpy(b->data + b->len, data, len);
+    b->len += len;
+}
 void buffer_append_text(struct buffer *b, const char *text);
 void buffer_append_byte(struct buffer *b, uint8_t byte);
 void buffer_append_format(struct buffer *b, const char *format, ...) PRINTF_LIKE(2, 3);

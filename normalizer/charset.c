@@ -474,12 +474,15 @@ block(struct run *run, const uint8_t *at, bool escape, bool vector) {
     return NULL;
 }
 
-void charset_decode(struct charset *charset, struct bytes raw, bool escape,
-                    charset_visitor *visitor, void *context, struct buffer *out) {
-    if (charset->icu != NULL) {
-        charset_icu_decode(charset, charset->icu, raw, escape, visitor, context, out);
-        return;
-    }
+static const uint8_t *run_block(struct run *run, const uint8_t *at, bool vector) {
+    if (vector)
+        return run->escape ? block(run, at, true, true) : block(run, at, false, true);
+    return run->escape ? block(run, at, true, false) : block(run, at, false, false);
+}
+
+/* Quotes stand in the slack of the first and the last block. */
+static void decode(struct charset *charset, struct bytes raw, bool escape, bool quotes,
+                   charset_visitor *visitor, void *context, struct buffer *out) {
     struct run run = {.charset = charset,
                       .begin = raw.data,
                       .end = raw.data + raw.len,
@@ -488,17 +491,38 @@ void charset_decode(struct charset *charset, struct bytes raw, bool escape,
                       .visitor = visitor,
                       .context = context};
     const uint8_t *at = raw.data;
-    while (at != NULL && at < run.end) {
+    do {
         run.stop = run.end - at > CHARSET_BLOCK_BYTES ? at + CHARSET_BLOCK_BYTES : run.end;
         if (!run_room(&run, at))
             return;
-        if (charset->vector)
-            at = escape ? block(&run, at, true, true) : block(&run, at, false, true);
-        else
-            at = escape ? block(&run, at, true, false) : block(&run, at, false, false);
-        if (at != NULL)
-            run_close(&run);
+        if (quotes && at == run.begin)
+            *run.o++ = '"';
+        at = run_block(&run, at, charset->vector);
+        if (at == NULL)
+            return;
+        if (quotes && at >= run.end)
+            *run.o++ = '"';
+        run_close(&run);
+    } while (at < run.end);
+}
+
+void charset_decode(struct charset *charset, struct bytes raw, bool escape,
+                    charset_visitor *visitor, void *context, struct buffer *out) {
+    if (charset->icu != NULL)
+        charset_icu_decode(charset, charset->icu, raw, escape, visitor, context, out);
+    else if (raw.len > 0)
+        decode(charset, raw, escape, false, visitor, context, out);
+}
+
+void charset_decode_string(struct charset *charset, struct bytes raw, charset_visitor *visitor,
+                           void *context, struct buffer *out) {
+    if (charset->icu == NULL && raw.len > 0) {
+        decode(charset, raw, true, true, visitor, context, out);
+        return;
     }
+    buffer_append_byte(out, '"');
+    charset_decode(charset, raw, true, visitor, context, out);
+    buffer_append_byte(out, '"');
 }
 
 /* --- back --- */

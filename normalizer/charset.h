@@ -51,6 +51,10 @@ void charset_set_vector(struct charset *charset, bool vector);
 void charset_decode(struct charset *charset, struct bytes raw, bool escape,
                     charset_visitor *visitor, void *context, struct buffer *out);
 
+/* The same with escape, between quotes: a whole JSON string. */
+void charset_decode_string(struct charset *charset, struct bytes raw, charset_visitor *visitor,
+                           void *context, struct buffer *out);
+
 /* UTF-8 text as this charset writes it; false where it cannot. Appends to out. */
 MUST_CHECK bool charset_encode(struct charset *charset, struct bytes text, struct buffer *out);
 

@@ -186,8 +186,38 @@ static enum date_form check_day(int year, int month, int day) {
     return DATE_GOOD;
 }
 
+/* Most dates are plain: yyyy-mm-dd, or that and hh:mm:ss, all digits and no zone. Anything else,
+ * also anything wrong, is for the careful reader. */
+static bool read_plain(struct bytes text, struct date *ret_date) {
+    static const char form[] = "0000-00-00 00:00:00";
+    if (text.len != 10 && text.len != sizeof form - 1)
+        return false;
+    for (size_t i = 0; i < text.len; i++) {
+        bool digit = text.data[i] >= '0' && text.data[i] <= '9';
+        if (form[i] == '0' ? !digit : text.data[i] != (uint8_t)form[i])
+            return false;
+    }
+    const uint8_t *d = text.data;
+    struct date date = {
+        .year = (d[0] - '0') * 1000 + (d[1] - '0') * 100 + (d[2] - '0') * 10 + (d[3] - '0'),
+        .month = (d[5] - '0') * 10 + (d[6] - '0'),
+        .day = (d[8] - '0') * 10 + (d[9] - '0'),
+    };
+    if (date.year == 0 || !is_day(date.year, date.month, date.day))
+        return false;
+    if (text.len > 10) {
+        if (memcmp(d + 11, "23:59:59", 8) > 0 || d[14] > '5' || d[17] > '5')
+            return false;
+        date.time = memcmp(d + 11, "00:00:00", 8) != 0;
+    }
+    *ret_date = date;
+    return true;
+}
+
 enum date_form date_from_source(struct bytes text, int offset_minutes, struct date *ret_date) {
     uint32_t points[POINTS_MAX];
+    if (read_plain(text, ret_date))
+        return DATE_GOOD;
     if (text.len == 0 || text.len > POINTS_MAX)
         return DATE_BAD;
     if (bytes_equal(text, bytes_text("infinity")) || bytes_equal(text, bytes_text("-infinity")) ||

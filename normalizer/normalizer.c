@@ -236,15 +236,29 @@ static void write_key(struct normalizer *n, const struct renkei_batch *batch, ui
 
 static enum error_code write_raw(struct normalizer *n, const struct renkei_batch *batch,
                                  uint32_t row, struct error *err) {
-    wire_u8(&n->raw, RAW_VERSION);
-    wire_bytes(&n->raw, buffer_bytes(&n->address));
-    wire_u32(&n->raw, n->plan.column_count);
+    enum { HEAD_BYTES = 1 + 4 + 4, CELL_HEAD_BYTES = 1 + 4 };
+    size_t bytes = HEAD_BYTES + n->address.len;
+    for (uint32_t i = 0; i < n->plan.column_count; i++)
+        bytes += CELL_HEAD_BYTES + cell_at(batch, i, row).raw.len;
+    uint8_t *o = buffer_reserve(&n->raw, bytes);
+    if (o == NULL)
+        return buffer_check(&n->raw, "a raw preimage", err);
+    o[0] = RAW_VERSION;
+    wire_store_u32(o + 1, (uint32_t)n->address.len);
+    memcpy(o + 5, n->address.data, n->address.len);
+    o += 5 + n->address.len;
+    wire_store_u32(o, n->plan.column_count);
+    o += 4;
     for (uint32_t i = 0; i < n->plan.column_count; i++) {
         struct cell cell = cell_at(batch, i, row);
-        wire_u8(&n->raw, cell.null);
-        wire_bytes(&n->raw, cell.raw);
+        o[0] = cell.null;
+        wire_store_u32(o + 1, (uint32_t)cell.raw.len);
+        if (cell.raw.len > 0)
+            memcpy(o + CELL_HEAD_BYTES, cell.raw.data, cell.raw.len);
+        o += CELL_HEAD_BYTES + cell.raw.len;
     }
-    return buffer_check(&n->raw, "a raw preimage", err);
+    n->raw.len += bytes;
+    return ERROR_NONE;
 }
 
 static void write_patient(struct normalizer *n, const struct renkei_batch *batch, uint32_t row) {

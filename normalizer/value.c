@@ -133,9 +133,7 @@ static void write_base64(struct bytes raw, struct buffer *out) {
 
 static void write_text(const struct value_rule *rule, struct bytes raw, struct value_notes *notes,
                        struct buffer *out) {
-    buffer_append_byte(out, '"');
-    charset_decode(rule->charset, raw, true, notes->visitor, notes->context, out);
-    buffer_append_byte(out, '"');
+    charset_decode_string(rule->charset, raw, notes->visitor, notes->context, out);
 }
 
 static void write_json(const struct value_rule *rule, struct bytes raw, struct value_notes *notes,
