@@ -11,7 +11,12 @@ show_word() {
     word=${word//"$repo"/\$R}
     case $word in
     *[!A-Za-z0-9_./:=@,+%\$-]* | '')
-        if [ "$word" = "$1" ]; then printf "'%s'" "${1//\'/\'\\\'\'}"; else printf '"%s"' "$word"; fi
+        # In double quotes where the word has $Q or an apostrophe and nothing that they would change.
+        case $1 in
+        *[\"\`\\\$!]*) printf "'%s'" "${1//\'/\'\\\'\'}" ;;
+        *\'*) printf '"%s"' "$word" ;;
+        *) if [ "$word" = "$1" ]; then printf "'%s'" "$1"; else printf '"%s"' "$word"; fi ;;
+        esac
         ;;
     *) printf '%s' "$word" ;;
     esac
