@@ -21,7 +21,8 @@ static bool state_is(const json_t *source, const char *state) {
     return strcmp(cli_json_text(progress_of(source), "state"), state) == 0;
 }
 
-static void show_progress(const struct cli_call *call, const json_t *answer, uint64_t elapsed_ms) {
+/* All sources together. */
+static struct output_progress add_up(const json_t *answer) {
     struct output_progress line = {.what = "sync", .left_ms = -1};
     size_t i;
     json_t *source;
@@ -30,14 +31,17 @@ static void show_progress(const struct cli_call *call, const json_t *answer, uin
         long long read = cli_json_number(json_object_get(progress, "counts"), "read", 0);
         long long expected = cli_json_number(progress, "rowsExpected", 0);
         long long left_ms = cli_json_number(progress, "leftMs", -1);
+        /* An estimate can be too low, or, once all is read, too high. */
+        if (expected < read || state_is(source, "done"))
+            expected = read;
         line.done += (unsigned long long)read;
-        line.expected += (unsigned long long)(expected > read ? expected : read);
+        line.expected += (unsigned long long)expected;
         if (left_ms > line.left_ms)
             line.left_ms = left_ms;
         if (state_is(source, "reading"))
             line.rate += (unsigned long long)cli_json_number(progress, "rowsPerSecond", 0);
     }
-    output_progress(call, &line, elapsed_ms);
+    return line;
 }
 
 /* Polls until every pass has ended. */
@@ -47,12 +51,14 @@ static enum error_code follow(const struct cli_call *call, json_t **ret_answer,
     for (;;) {
         SCOPED_JSON json_t *answer = NULL;
         TRY(cli_admin(call, "GET", "/admin/v1/sync", NULL, &answer, err));
-        show_progress(call, answer, clock_monotonic_ms() - started_ms + 1);
+        struct output_progress line = add_up(answer);
+        uint64_t elapsed_ms = clock_monotonic_ms() - started_ms + 1;
         if (!json_is_true(json_object_get(answer, "running"))) {
-            output_progress_end(call);
+            output_progress_end(call, &line, elapsed_ms);
             *ret_answer = json_incref(answer);
             return ERROR_NONE;
         }
+        output_progress(call, &line, elapsed_ms);
         clock_sleep_ms(POLL_MS);
     }
 }

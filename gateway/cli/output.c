@@ -154,6 +154,16 @@ static void time_left(long long left_ms, char *ret_text, size_t size) {
         snprintf(ret_text, size, "%llds left", seconds);
 }
 
+static void draw_bar(const struct output_progress *progress, char ret_bar[BAR_CELLS + 1]) {
+    unsigned long long full = progress->expected > 0 ? progress->expected : 1;
+    unsigned long long share = progress->expected > 0 ? progress->done * BAR_CELLS / full : 0;
+    if (share > BAR_CELLS)
+        share = BAR_CELLS;
+    memset(ret_bar, '.', BAR_CELLS);
+    memset(ret_bar, '#', (size_t)share);
+    ret_bar[BAR_CELLS] = '\0';
+}
+
 void output_progress(const struct cli_call *call, const struct output_progress *progress,
                      unsigned long long now_ms) {
     static unsigned long long last_ms;
@@ -169,19 +179,20 @@ void output_progress(const struct cli_call *call, const struct output_progress *
                 output_count(progress->rate), left);
         return;
     }
-    unsigned long long full = progress->expected > 0 ? progress->expected : 1;
-    unsigned long long share = progress->expected > 0 ? progress->done * BAR_CELLS / full : 0;
-    if (share > BAR_CELLS)
-        share = BAR_CELLS;
     char bar[BAR_CELLS + 1];
-    memset(bar, '.', BAR_CELLS);
-    memset(bar, '#', (size_t)share);
-    bar[BAR_CELLS] = '\0';
+    draw_bar(progress, bar);
     fprintf(stderr, "\r\033[K%s [%s] %s rows, %s/s, %s", progress->what, bar,
             output_count(progress->done), output_count(progress->rate), left);
 }
 
-void output_progress_end(const struct cli_call *call) {
-    if (call->terminal)
-        fputs("\r\033[K", stderr);
+void output_progress_end(const struct cli_call *call, const struct output_progress *progress,
+                         unsigned long long elapsed_ms) {
+    if (call->json)
+        return;
+    char bar[BAR_CELLS + 1];
+    draw_bar(progress, bar);
+    unsigned long long rate = elapsed_ms > 0 ? progress->done * MS_PER_S / elapsed_ms : 0;
+    fprintf(stderr, "%s%s [%s] %s rows in %llu.%llu s, %s rows/s\n",
+            call->terminal ? "\r\033[K" : "", progress->what, bar, output_count(progress->done),
+            elapsed_ms / MS_PER_S, elapsed_ms % MS_PER_S / (MS_PER_S / 10), output_count(rate));
 }

@@ -36,7 +36,8 @@ struct output_progress {
 };
 void output_progress(const struct cli_call *call, const struct output_progress *progress,
                      unsigned long long now_ms);
-/* Ends the bar's line. */
-void output_progress_end(const struct cli_call *call);
+/* The last line, which stays: the bar, how many rows, how long and how fast. */
+void output_progress_end(const struct cli_call *call, const struct output_progress *progress,
+                         unsigned long long elapsed_ms);
 
 #endif

@@ -166,7 +166,8 @@ def main():
         if unknown:
             parser.error(f"no such suite: {unknown[0]}; there are: {' '.join(sorted(known))}")
     for suite in suites:
-        if (not args.suite and (suite != "long" or args.long)) or suite in (args.suite or ()):
+        ordinary = suite != "bench" and (args.long or "long" not in suite.split("-"))
+        if suite in args.suite if args.suite else ordinary:
             run_meson(suite, tally, env)
     for folder in folders:
         if not args.suite or pathlib.Path(folder).name in args.suite:
