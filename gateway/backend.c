@@ -110,6 +110,15 @@ static enum error_code transaction(void *context, const struct hash *id,
     return code;
 }
 
+static enum error_code latest(void *context, const struct locator *locators, size_t count,
+                              struct ledger_version *ret_versions, struct error *err) {
+    struct backend *backend = context;
+    pthread_mutex_lock(&backend->lock);
+    enum error_code code = ledger_latest(backend->ledger, locators, count, ret_versions, err);
+    pthread_mutex_unlock(&backend->lock);
+    return code;
+}
+
 static enum error_code history(void *context, const struct locator *locator,
                                struct ledger_version *ret_versions, size_t versions_max,
                                size_t *ret_count, uint64_t *ret_total, struct error *err) {
@@ -149,6 +158,7 @@ enum error_code backend_new(struct sync *sync, const char *node_socket, const ch
         .head = head,
         .block = block,
         .transaction = transaction,
+        .latest = latest,
         .history = history,
     };
     *ret_backend = backend;

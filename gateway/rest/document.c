@@ -27,14 +27,21 @@ static bool is_open(struct bytes raw, uint8_t bracket) {
     return raw.len >= 2 && raw.data[0] == bracket;
 }
 
-/* A record that can be shown has an address and a verdict; its fields, where it has some, are an
+/* A record that can be shown has an address of its hospital and a verdict; its fields, where it has some, are an
  * object, and so said which of them are personal. */
-static bool record_is_sound(struct bytes record) {
+static bool record_is_sound(struct bytes record, const char *hospital) {
     size_t index;
+    struct bytes address = scan_find(record, "address");
+    static const char scheme[] = "\"renkei://";
+    size_t scheme_len = sizeof scheme - 1, name_len = strlen(hospital);
+    if (address.len < scheme_len + name_len + 2 ||
+        memcmp(address.data, scheme, scheme_len) != 0 ||
+        memcmp(address.data + scheme_len, hospital, name_len) != 0 ||
+        address.data[scheme_len + name_len] != '/')
+        return false;
     struct bytes fields = scan_find(record, "fields");
     struct bytes date = scan_find(record, "date");
-    return is_open(record, '{') && is_string(scan_find(record, "address")) &&
-           is_verdict(scan_find(record, "verdict"), &index) &&
+    return is_open(record, '{') && is_verdict(scan_find(record, "verdict"), &index) &&
            (date.len == 0 || is_string(date)) &&
            (fields.len == 0 ||
             (is_open(fields, '{') && is_open(scan_find(record, "personal"), '[')));
@@ -56,7 +63,7 @@ enum error_code document_part_read(struct bytes section, struct arena *arena,
     struct scan scan = scan_open(records);
     struct bytes name, record;
     while (sound && scan_next(&scan, &name, &record))
-        sound = record_is_sound(record);
+        sound = record_is_sound(record, part->hospital);
     if (!sound)
         return error_set(err, ERROR_PROTOCOL,
                          "hospital %s: its answer has a record without a verdict, or another shape",

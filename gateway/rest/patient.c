@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "gateway/identity/client.h"
+#include "gateway/rest/claims.h"
 #include "gateway/rest/document.h"
 #include "gateway/rest/emit.h"
 #include "gateway/rest/routes.h"
@@ -157,6 +158,9 @@ static enum error_code collect_parts(struct rest *rest, struct rest_request *req
     TRY(document_part_read(buffer_bytes(own), request->arena, &parts[0], err));
     peers_ask(rest->peers, forward, audience, request->arena, parts + 1);
     *ret_count = 1 + peers_count(rest->peers);
+    for (size_t i = 1; i < *ret_count; i++)
+        if (parts[i].section.len > 0)
+            claims_check(&rest->backend, request->arena, &parts[i]);
     return ERROR_NONE;
 }
 

@@ -73,6 +73,8 @@ struct rest_backend {
     enum error_code (*transaction)(void *context, const struct hash *id,
                                    struct buffer *ret_transaction,
                                    struct ledger_receipt *ret_receipt, struct error *err);
+    enum error_code (*latest)(void *context, const struct locator *locators, size_t count,
+                              struct ledger_version *ret_versions, struct error *err);
     enum error_code (*history)(void *context, const struct locator *locator,
                                struct ledger_version *ret_versions, size_t versions_max,
                                size_t *ret_count, uint64_t *ret_total, struct error *err);

@@ -67,6 +67,17 @@ static const struct canned_record east_records[] = {
     {"records", "2", "EMR05", "", VERDICT_MISSING, {{0}}},
 };
 
+/* What east gives the patients "honest", "liar" and "early", all as a match: what the chain has;
+ * another content; a record that the chain does not have yet. */
+static const struct canned_record honest_record = {
+    "records", "3", "EMR05", "2012/01/01", VERDICT_MATCH,
+    {{"dose", "number", "0.10", false}, {"name", "string", "\"A\"", true}}};
+static const struct canned_record liars_record = {
+    "records", "3", "EMR05", "2012/01/01", VERDICT_MATCH,
+    {{"dose", "number", "10", false}, {"name", "string", "\"A\"", true}}};
+static const struct canned_record early_record = {
+    "records", "4", "EMR05", "2012/01/01", VERDICT_MATCH, {{"dose", "number", "1", false}}};
+
 static void make_document(struct buffer *out, const char *address, const char *category,
                           const struct canned_field *fields) {
     emit_object(out, NULL);
@@ -79,14 +90,32 @@ static void make_document(struct buffer *out, const char *address, const char *c
     emit_object_end(out);
 }
 
+/* The record's name on the canned chain. */
+static struct locator locator_of(const char *address) {
+    struct hash hash = sha256_of(bytes_text(address));
+    struct locator locator;
+    memcpy(locator.byte, hash.byte, sizeof locator.byte);
+    locator.byte[0] = 0x5A;
+    return locator;
+}
+
+static const uint8_t salt[32] = {0x11};
+
+static struct leaf leaf_of(const struct record *r) {
+    struct leaf leaf = {.operation = LEAF_CREATE, .origin = LEAF_OBSERVED, .version = 1,
+                        .locator = locator_of(r->address)};
+    struct bytes parts[] = {BYTES_LITERAL("renkei/content/1\n"), bytes_of(salt, sizeof salt),
+                            r->document};
+    leaf.content = sha256_of_parts(parts, 3);
+    return leaf;
+}
+
 static void fill_chain(struct arena *arena, const struct canned_record *from, struct record *r) {
     struct record_version *v = arena_alloc(arena, sizeof *v);
-    *v = (struct record_version){
-        .leaf = {.operation = LEAF_CREATE, .origin = LEAF_OBSERVED, .version = 1},
-        .anchored_ms = 1700000000000,
-        .has_r = true};
-    memset(v->leaf.locator.byte, 0x5A, sizeof v->leaf.locator.byte);
-    memset(v->r, 0x11, sizeof v->r);
+    *v = (struct record_version){.leaf = leaf_of(r), .anchored_ms = 1700000000000,
+                                 .has_r = true};
+    v->leaf_hash = leaf_hash(&v->leaf);
+    memcpy(v->r, salt, sizeof v->r);
     r->versions = v;
     r->version_count = 1;
     r->version_total = 1;
@@ -94,12 +123,12 @@ static void fill_chain(struct arena *arena, const struct canned_record *from, st
     r->live = from->fields[0].name != NULL;
 }
 
-static void fill_record(struct arena *arena, const struct canned_record *from, const char *key,
-                        struct record *r) {
-    *r = (struct record){.hospital = canned.hospital, .source = "main", .table = from->table,
+static void fill_record(struct arena *arena, const char *hospital,
+                        const struct canned_record *from, const char *key, struct record *r) {
+    *r = (struct record){.hospital = hospital, .source = "main", .table = from->table,
                          .category = from->category, .date = from->date,
                          .verdict = from->verdict, .error = "", .hint = ""};
-    r->address = arena_format(arena, "renkei://%s/main/%s/%s", canned.hospital, from->table, key);
+    r->address = arena_format(arena, "renkei://%s/main/%s/%s", hospital, from->table, key);
     size_t count = 0;
     struct record_field *fields = arena_alloc(arena, 8 * sizeof *fields);
     for (; count < 8 && from->fields[count].name != NULL; count++)
@@ -141,7 +170,7 @@ static enum error_code fill_many(const struct records_query *query, struct arena
     size_t count = 0;
     for (; count < limit && first + count < MANY; count++) {
         char *key = arena_format(arena, "%05zu", first + count);
-        fill_record(arena, &west_records[1], key, &items[count]);
+        fill_record(arena, canned.hospital, &west_records[1], key, &items[count]);
     }
     ret->items = items;
     ret->count = count;
@@ -165,9 +194,19 @@ static enum error_code canned_records(void *context, const char *patient,
         const struct canned_record *from = records_here(&count);
         struct record *items = arena_alloc(arena, count * sizeof *items);
         for (size_t i = 0; i < count; i++)
-            fill_record(arena, &from[i], from[i].key, &items[i]);
+            fill_record(arena, canned.hospital, &from[i], from[i].key, &items[i]);
         records.items = items;
         records.count = partial ? 1 : count;
+    }
+    const struct canned_record *claimed = strcmp(patient, "honest") == 0  ? &honest_record
+                                          : strcmp(patient, "liar") == 0  ? &liars_record
+                                          : strcmp(patient, "early") == 0 ? &early_record
+                                                                          : NULL;
+    if (claimed != NULL && strcmp(canned.hospital, "east") == 0) {
+        struct record *item = arena_alloc(arena, sizeof *item);
+        fill_record(arena, canned.hospital, claimed, claimed->key, item);
+        records.items = item;
+        records.count = 1;
     }
     if (partial) {
         struct records_error *error = arena_alloc(arena, sizeof *error);
@@ -349,6 +388,25 @@ static enum error_code transaction(void *context, const struct hash *id, struct 
     return error_set(err, ERROR_NOT_FOUND, "there is no such transaction");
 }
 
+/* The canned chain has the honest record, whoever asks. */
+static enum error_code latest(void *context, const struct locator *locators, size_t count,
+                              struct ledger_version *ret_versions, struct error *err) {
+    (void)context;
+    SCOPED_ARENA struct arena *arena = arena_new(1 << 20);
+    if (arena == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "no memory");
+    struct record record;
+    fill_record(arena, "east", &honest_record, honest_record.key, &record);
+    for (size_t i = 0; i < count; i++) {
+        bool known = memcmp(locators[i].byte, record.versions[0].leaf.locator.byte,
+                            LOCATOR_BYTES) == 0;
+        ret_versions[i] = (struct ledger_version){0};
+        if (known)
+            ret_versions[i].leaf = record.versions[0].leaf;
+    }
+    return ERROR_NONE;
+}
+
 static enum error_code history(void *context, const struct locator *locator,
                                struct ledger_version *ret_versions, size_t versions_max,
                                size_t *ret_count, uint64_t *ret_total, struct error *err) {
@@ -377,7 +435,7 @@ int main(int argc, char **argv) {
     struct rest_backend backend = {NULL, canned_records, record_by_address, status,
                                    sync_start_, sync_cancel_, quarantine_list, quarantine_drop,
                                    enrol, enrolment_find, enrolment_remove, enrolment_list, head,
-                                   block, transaction, history};
+                                   block, transaction, latest, history};
     enum error_code code = settings_load(argv[2], &settings, &err);
     if (code == ERROR_NONE) {
         canned.hospital = settings->hospital;

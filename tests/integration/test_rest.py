@@ -428,6 +428,25 @@ def test_a_forward_request_of_somebody_else_or_for_another_reader_is_refused(wor
         "hospital east: answered with status 401: the forward request: used before"
 
 
+def test_what_another_hospital_calls_a_match_is_checked_on_the_own_chain(world):
+    document = world.new_patient("honest").document()
+    assert document["hospitals"][1]["status"] == "complete"
+    assert document["verdicts"] == {"match": 1}
+    # Another content under the same record and r.
+    document = world.new_patient("liar").document()
+    east = document["hospitals"][1]
+    assert east["status"] == "refused" and east["error"]["code"] == "verify"
+    assert east["error"]["detail"] == ("hospital east: a record that it calls a match is not what "
+                                       "this gateway's own chain has of it")
+    assert document["records"] == [] and document["complete"] is False
+    # A record that the own node does not know yet is shown, and said to be unchecked.
+    document = world.new_patient("early").document()
+    east = document["hospitals"][1]
+    assert east["status"] == "partial" and east["error"]["code"] == "node-stale"
+    assert len(document["records"]) == 1 and document["complete"] is False
+    assert {"@hospital": "east", "@status": "partial"} in world.new_patient("early").plain()
+
+
 def machine_request(world, certificate, body, path="/v1/forward"):
     """(status, body) of east's machine listener; certificate None: without one."""
     context = ssl.create_default_context(cafile=str(world.folder / "east-machine.crt"))

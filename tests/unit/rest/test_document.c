@@ -128,11 +128,13 @@ static void a_section_that_is_not_sound_is_refused(void **state) {
         "{\"hospital\":\"east\",\"status\":\"complete\",\"records\":[]}",
         "{\"hospital\":\"east\",\"status\":\"complete\",\"errors\":[],\"records\":{}}",
         SECTION("east", "complete", "", "1"),
-        SECTION("east", "complete", "", "{\"address\":\"a\"}"), /* no verdict */
-        SECTION("east", "complete", "", RECORD("a", "good", "")),
-        SECTION("east", "complete", "", RECORD("a", "match", ",\"fields\":1")),
-        SECTION("east", "complete", "", RECORD("a", "match", ",\"fields\":{}")),
-        SECTION("east", "complete", "", RECORD("a", "match", ",\"date\":1")),
+        SECTION("east", "complete", "", "{\"address\":\"renkei://east/m/v/1\"}"), /* no verdict */
+        SECTION("east", "complete", "", RECORD("renkei://east/m/v/1", "good", "")),
+        SECTION("east", "complete", "", RECORD("renkei://west/m/v/1", "missing", "")),
+        SECTION("east", "complete", "", RECORD("renkei://easter/m/v/1", "missing", "")),
+        SECTION("east", "complete", "", RECORD("renkei://east/m/v/1", "match", ",\"fields\":1")),
+        SECTION("east", "complete", "", RECORD("renkei://east/m/v/1", "match", ",\"fields\":{}")),
+        SECTION("east", "complete", "", RECORD("renkei://east/m/v/1", "match", ",\"date\":1")),
         "{\"hospital\":\"east\",\"status\":\"complete\",\"errors\":[],\"records\":[]",
     };
     for (size_t i = 0; i < sizeof sections / sizeof sections[0]; i++) {
