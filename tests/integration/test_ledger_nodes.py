@@ -1,8 +1,12 @@
 """Real renkei-node processes: agreement, crashes of all, of one, wrong keys, garbage, catching up.
 Every answer is checked by tests/harness/ledger.py, which shares no code with ours."""
+import contextlib
+import itertools
 import os
+import random
 import socket
 import struct
+import threading
 
 import pytest
 
@@ -278,3 +282,73 @@ def test_blocks_lost_with_the_page_cache_come_back_from_the_vote_log(n):
             assert all(client.history(leaf.locator)[0] == 1 for leaf in leaves)
             assert client.block(30)[0]["time_ms"] == receipts[-1]["time_ms"]
         assert client.submit(signer.note(b"on"))["status"] == 0
+
+
+class Writer(threading.Thread):
+    """Submits one anchor after another, by whatever node answers, until it is told to stop."""
+
+    def __init__(self, chain, signer):
+        super().__init__(daemon=True)
+        self.chain, self.signer = chain, signer
+        self.enough = threading.Event()
+        self.acknowledged, self.leaves = {}, []
+
+    def submit(self, transaction):
+        for attempt in itertools.count(self.signer.public[0]):
+            node = self.chain.nodes[attempt % len(self.chain.nodes)]
+            try:
+                client = node.client()
+                client.socket.settimeout(5)
+                with contextlib.closing(client):
+                    return client.submit(transaction)
+            except (OSError, AssertionError):
+                if self.enough.wait(0.02) and attempt > 2000:
+                    raise
+
+    def run(self):
+        while not self.enough.is_set():
+            self.leaves.append(Leaf())
+            transaction = self.signer.anchor([self.leaves[-1]])
+            self.acknowledged[transaction] = self.submit(transaction)
+
+
+def test_random_kills_under_load_fork_nothing_and_lose_nothing():
+    kills = int(os.environ.get("RENKEI_KILLS", "15"))
+    seed = int(os.environ.get("RENKEI_SEED", str(random.randrange(1 << 30))))
+    print(f"RENKEI_KILLS={kills} RENKEI_SEED={seed}")
+    dice = random.Random(seed)
+    with Chain(4, submitters=3, view_timeout_ms=500) as chain:
+        chain.start()
+        writers = [Writer(chain, signer) for signer in chain.signers]
+        for writer in writers:
+            writer.start()
+        for _ in range(kills):
+            before = sum(len(w.acknowledged) for w in writers)
+            wait_until(lambda: sum(len(w.acknowledged) for w in writers) >= before + 10, 60,
+                       "ten more acknowledged transactions")
+            node = dice.choice(chain.nodes)
+            node.kill()
+            if dice.random() < 0.3:
+                now = sum(len(w.acknowledged) for w in writers)
+                wait_until(lambda: sum(len(w.acknowledged) for w in writers) >= now + 5, 60,
+                           "progress with three of four")
+            node.start()
+        for writer in writers:
+            writer.enough.set()
+        for writer in writers:
+            writer.join(60)
+            assert not writer.is_alive()
+        count = sum(len(w.acknowledged) for w in writers)
+        wait_for_equal_heads(chain, max(r["height"] for w in writers
+                                        for r in w.acknowledged.values()))
+        for node in chain.nodes:
+            client = node.client()
+            assert client.head()["log_size"] == count
+            for writer in writers:
+                for transaction, receipt in writer.acknowledged.items():
+                    assert client.submit(transaction) == receipt
+                assert all(v is not None for v in client.latest([l.locator for l in writer.leaves]))
+        top = chain.nodes[0].client().head()["height"]
+        blocks = [[n.client().block(h)[2] for h in range(1, top + 1, max(1, top // 50))]
+                  for n in chain.nodes]
+        assert all(b == blocks[0] for b in blocks)
