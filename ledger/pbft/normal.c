@@ -140,6 +140,24 @@ static void undo_from(struct pbft *p, uint64_t height) {
     }
     if (any)
         pbft__effect(p, PBFT_EFFECT_UNDO)->undo.height = height;
+    /* An offer to build on what is undone here is void. */
+    if (p->propose_open && p->propose_height > height)
+        pbft__propose_stop(p);
+}
+
+/* A block that Q validators committed, and that we know from its proposal only: the certificate
+ * says all that accepting it would have to find out. */
+static void adopt_certified(struct pbft *p, struct slot *s) {
+    const struct hash *certified = &s->commit_ballot.digest;
+    if (!s->has_commit_certificate || s->accepted || block_is(s, certified) || !s->has_early ||
+        !hash_equal(&s->early.digest, certified))
+        return;
+    if (s->execution != EXECUTION_NONE && !hash_equal(&s->execution_digest, certified))
+        undo_from(p, s->height);
+    s->block = s->early;
+    s->has_block = true;
+    s->source = leader_of(p, s->early_view, s->height);
+    s->has_early = false;
 }
 
 /* Asks for the execution of a block that we mean to vote for, or that Q validators committed. */
@@ -581,6 +599,7 @@ void pbft__on_proposal(struct pbft *p, struct bytes header) {
 
 static void advance_slot(struct pbft *p, struct slot *s) {
     accept_what_can_be(p, s);
+    adopt_certified(p, s);
     execute(p, s);
     if (p->changing || !s->accepted)
         return;

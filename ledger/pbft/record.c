@@ -213,11 +213,11 @@ static void recover_votes(struct pbft *p, struct slot *s) {
 enum error_code pbft__recover(struct pbft *p, const struct bytes *records, size_t count,
                               struct error *err) {
     if (pbft__observer(p) && count > 0)
-        return error_set(err, ERROR_CONFIG, "vote log: found %zu records, expected none of an observer",
-                         count);
+        return error_set(err, ERROR_CONFIG,
+                         "vote log: found %zu records, expected none of an observer", count);
     if (count > PBFT_RECORDS_MAX)
-        return error_set(err, ERROR_LIMIT, "vote log: found %zu records, expected at most %d", count,
-                         PBFT_RECORDS_MAX);
+        return error_set(err, ERROR_LIMIT, "vote log: found %zu records, expected at most %d",
+                         count, PBFT_RECORDS_MAX);
     for (size_t i = 0; i < count; i++) {
         const char *wrong = read_record(p, records[i]);
         if (wrong != NULL)

@@ -108,12 +108,14 @@ enum error_code pbft_certificate_verify(const struct pbft_certificate *certifica
     assert(n <= PBFT_VALIDATORS_MAX);
     const struct pbft_certificate *c = certificate;
     if (c->epoch != domain->epoch)
-        return error_set(err, ERROR_VERIFY, "certificate of height %llu: found epoch %llu, expected %llu",
+        return error_set(err, ERROR_VERIFY,
+                         "certificate of height %llu: found epoch %llu, expected %llu",
                          (unsigned long long)c->ballot.height, (unsigned long long)c->epoch,
                          (unsigned long long)domain->epoch);
     if (c->seal_count < pbft_quorum(n))
         return error_set(err, ERROR_VERIFY,
-                         "certificate of height %llu: found %u signatures, expected at least %u of %u",
+                         "certificate of height %llu: found %u signatures, expected at least %u "
+                         "of %u",
                          (unsigned long long)c->ballot.height, c->seal_count, pbft_quorum(n), n);
     struct hash statement = pbft_ballot_statement(domain, &c->ballot);
     for (uint32_t i = 0; i < c->seal_count; i++) {
@@ -121,7 +123,8 @@ enum error_code pbft_certificate_verify(const struct pbft_certificate *certifica
         /* Ascending order is looked at again: a caller may have filled the struct by hand, and a
          * signer who is counted twice would halve the quorum. */
         if (seal->signer >= n || (i > 0 && seal->signer <= c->seals[i - 1].signer))
-            return error_set(err, ERROR_VERIFY, "certificate of height %llu: signer %u is not in its place",
+            return error_set(err, ERROR_VERIFY,
+                             "certificate of height %llu: signer %u is not in its place",
                              (unsigned long long)c->ballot.height, seal->signer);
         if (!verify(context, seal->signer, &statement, seal->signature))
             return error_set(err, ERROR_VERIFY,
@@ -167,7 +170,8 @@ enum error_code pbft_evidence_decode(struct bytes input, struct pbft_evidence *r
     if (view > PBFT_VIEW_MAX || height > PBFT_HEIGHT_MAX)
         return error_set(err, ERROR_PROTOCOL, "evidence: its view or height is out of range");
     if (memcmp(e.ballots[0].digest.byte, e.ballots[1].digest.byte, HASH_BYTES) >= 0)
-        return error_set(err, ERROR_PROTOCOL, "evidence: its two digests are not in ascending order");
+        return error_set(err, ERROR_PROTOCOL,
+                         "evidence: its two digests are not in ascending order");
     *ret_evidence = e;
     return ERROR_NONE;
 }
@@ -182,7 +186,8 @@ enum error_code pbft_evidence_verify(const struct pbft_evidence *evidence,
                          e->signer, n);
     if (a->type != b->type || a->view != b->view || a->height != b->height ||
         hash_equal(&a->digest, &b->digest))
-        return error_set(err, ERROR_VERIFY, "evidence: the two ballots do not contradict each other");
+        return error_set(err, ERROR_VERIFY,
+                         "evidence: the two ballots do not contradict each other");
     for (int i = 0; i < 2; i++) {
         struct hash statement = pbft_ballot_statement(domain, &e->ballots[i]);
         if (!verify(context, e->signer, &statement, e->signatures[i]))

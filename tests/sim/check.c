@@ -22,7 +22,8 @@ static void certify(struct world *w, const struct certified *c) {
         w->has_certified_at[c->height] = true;
         w->certified_at[c->height] = c->digest;
     } else if (!hash_equal(&w->certified_at[c->height], &c->digest)) {
-        world_broken(w, BROKEN_CERTIFICATE_FORK, "two certificates for height %llu, one of view %llu",
+        world_broken(w, BROKEN_CERTIFICATE_FORK, 
+                     "two certificates for height %llu, one of view %llu",
                      (unsigned long long)c->height, (unsigned long long)c->view);
         return;
     }
@@ -80,7 +81,8 @@ static void check_place(struct world *w, uint32_t signer, uint8_t type, uint64_t
             continue;
         if (!hash_equal(&p->digest, digest))
             world_broken(w, BROKEN_EQUIVOCATION,
-                         "honest validator %u signed two blocks: %s, view %llu, height %llu", signer,
+                         "honest validator %u signed two blocks: %s, view %llu, height %llu",
+                         signer,
                          pbft_type_name((enum pbft_type)type), (unsigned long long)view,
                          (unsigned long long)height);
         return;

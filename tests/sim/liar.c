@@ -124,7 +124,8 @@ static void forge_new_view(struct world *w, struct sim_instance *in, uint32_t to
         quorum--; /* one too few: must be refused */
     other.view_change_count = 0;
     for (uint32_t i = 0; i < w->config.n && other.view_change_count < quorum; i++) {
-        struct bytes change = i == in->identity ? buffer_bytes(&stripped) : blob_bytes(w->changes[i]);
+        struct bytes change =
+            i == in->identity ? buffer_bytes(&stripped) : blob_bytes(w->changes[i]);
         if ((i == skip && i != in->identity) || change.len < 12 ||
             wire_load_u64(change.data + 4) != m->view)
             continue;

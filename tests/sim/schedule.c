@@ -162,8 +162,8 @@ static void on_plan(struct world *w, const struct happening *h) {
 
 void schedule_describe(const struct sim_config *c, char *ret_text, size_t len) {
     int at = snprintf(ret_text, len,
-                      "n %u window %u rotation %llu delay %u-%u loss %u duplicate %u slow %u sync %u "
-                      "execute %u lies",
+                      "n %u window %u rotation %llu delay %u-%u loss %u duplicate %u slow %u "
+                      "sync %u execute %u lies",
                       c->n, c->window, (unsigned long long)c->rotation, c->delay_ms_min,
                       c->delay_ms_max, c->loss_permille, c->duplicate_permille, c->slow_permille,
                       c->sync_ms_max, c->execute_ms_max);

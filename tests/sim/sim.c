@@ -119,8 +119,8 @@ static bool is_fork(enum broken broken) {
 }
 
 static void print_totals(const struct totals *t, double seconds) {
-    printf("%" PRIu64 " schedules in %.1f s (%.0f/s), %.0f events each, %.0f %% with a view change, "
-           "%" PRIu64 " commits\n",
+    printf("%" PRIu64 " schedules in %.1f s (%.0f/s), %.0f events each, %.0f %% with a view "
+           "change, %" PRIu64 " commits\n",
            t->schedules, seconds, (double)t->schedules / seconds,
            (double)t->steps / (double)t->schedules,
            100.0 * (double)t->changed / (double)t->schedules, t->commits);
@@ -171,7 +171,8 @@ int main(int argc, char **argv) {
         return 0;
     for (int i = 1; i < BROKEN_COUNT; i++)
         if (t.broken[i] > 0)
-            printf("above f: %s in %" PRIu64 " schedules\n", broken_name((enum broken)i), t.broken[i]);
+            printf("above f: %s in %" PRIu64 " schedules\n", broken_name((enum broken)i),
+                   t.broken[i]);
     if (t.first_fork == 0)
         printf("the safety checkers never fired\n");
     return t.first_fork != 0 ? 0 : 1;

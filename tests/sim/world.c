@@ -516,7 +516,8 @@ static void on_committed(struct world *w, struct sim_instance *in, const struct 
         (e->committed.executed &&
          (in->executed < h || !hash_equal(&in->chain[h], &e->committed.digest))) ||
         (!e->committed.executed && in->executed != h - 1)) {
-        world_broken(w, BROKEN_CONTRACT, "validator %u: COMMITTED %llu after %llu, executed to %llu",
+        world_broken(w, BROKEN_CONTRACT,
+                     "validator %u: COMMITTED %llu after %llu, executed to %llu",
                      in->identity, (unsigned long long)h, (unsigned long long)in->committed,
                      (unsigned long long)in->executed);
         return;
@@ -606,7 +607,8 @@ static void carry_out(struct world *w, struct sim_instance *in, const struct pbf
             w->view_changes++;
         in->last_view = e->view.view;
         in->last_cause = e->view.cause;
-        world_trace(w, "%u %s view %llu (%s)", in->number, e->view.changing ? "changes to" : "enters",
+        world_trace(w, "%u %s view %llu (%s)", in->number,
+                    e->view.changing ? "changes to" : "enters",
                     (unsigned long long)e->view.view, pbft_cause_name(e->view.cause));
         return;
     case PBFT_EFFECT_EVIDENCE:

@@ -1,6 +1,6 @@
 /*
- * NEW-VIEW: what is chosen from given VIEW-CHANGEs, and that every defect is refused by its name. The
- * test holds everybody's keys, so it can build what no liar could.
+ * NEW-VIEW: what is chosen from given VIEW-CHANGEs, and that every defect is refused by its name.
+ * The test holds everybody's keys, so it can build what no liar could.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,4 +1,4 @@
-/* Certificates and evidence: canonical bytes, every defect refused; the signed hash by an oracle. */
+/* Certificates and evidence: canonical bytes, defects refused; the signed hash by an oracle. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
