@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import random
+import signal
 import socket
 import struct
 import threading
@@ -148,6 +149,26 @@ def test_a_killed_leader_is_replaced_and_nothing_is_lost_or_doubled():
         assert len({(r["height"], r["index"]) for r in receipts}) == 20
         assert client.status()["view"] == 1
         assert client.status()["last_view_change"] == "timeout"
+
+
+def test_a_node_that_falls_behind_under_load_lives_and_catches_up():
+    """It gets proposals that it cannot use yet, and the same blocks by transfer: what it is given
+    last must not push out what it needs next."""
+    with Chain(4, block_transactions_max=20) as chain:
+        chain.start()
+        client, signer = chain.nodes[0].client(), chain.signers[0]
+        leader = next(i for i in range(4)
+                      if client.status()["leader"] == chain.validators[i]["name"])
+        slow = chain.nodes[3 if leader != 3 else 2]
+        for _ in range(4):
+            slow.process.send_signal(signal.SIGSTOP)
+            for _ in range(60):
+                client.submit(signer.note(b"x"))
+            slow.process.send_signal(signal.SIGCONT)
+            client.submit_all([signer.note(os.urandom(900)) for _ in range(1500)])
+        wait_until(lambda: slow.client().head()["height"] >= client.head()["height"], 30,
+                   f"it catches up: {slow.read_log()}")
+        assert slow.process.poll() is None
 
 
 def test_a_wrong_tls_key_is_refused_and_the_others_go_on():
