@@ -1,0 +1,57 @@
+"""Drivers that crash, hang and lie: each costs a clear error and at most one worker, never a wrong
+value."""
+
+import json
+
+import pytest
+
+from tests.conformance.probe import BUILD
+from tests.conformance.worker import Worker, WorkerError
+from tests.harness.databases import ODBC
+
+LONG_BYTES = 100000
+
+
+@pytest.fixture
+def start(tmp_path):
+    odbc = ODBC(tmp_path / "odbc")
+    odbc.driver("Faulty", BUILD / "tests/conformance/faulty_odbc.so")
+
+    def worker(fault):
+        path = tmp_path / f"{fault}.yaml"
+        path.write_text(f"source: main\nconnector: odbc\ncharset: cp932\n"
+                        f"connection: {{driver: Faulty, database: {fault}}}\n"
+                        "tables:\n  - {table: t, category: EMR01, key: [id]}\n")
+        return Worker(path, call_ms=3000,
+                      env={**odbc.env, "ASAN_OPTIONS": "detect_leaks=0:handle_segv=0"})
+    return worker
+
+
+@pytest.mark.parametrize("fault", ["good", "no-total"])
+def test_what_is_right_comes_whole(start, fault):
+    with start(fault) as w:
+        rows = w.preview("t", 3)
+        assert [row["key"] for row in rows] == ["1", "2", "3"]
+        for letter, row in zip("bcd", rows):
+            assert bytes.fromhex(row["cells"][1]) == letter.encode() * LONG_BYTES
+            assert json.loads(row["document"])["fields"]["v"] == letter * LONG_BYTES
+
+
+@pytest.mark.parametrize("fault, name, words", [
+    ("crash", "worker", "signal 11"),
+    ("hang", "timeout", "did not answer in time"),
+    ("lost", "source-lost", "08S01"),
+    ("longer", "internal", "the driver"),
+    ("shorter", "internal", "the driver"),
+    ("negative", "internal", "reports a negative length"),
+    ("half", "internal", "writes lengths of 32 bits"),
+    ("null-later", "internal", "changed its mind about a cell"),
+])
+def test_what_is_wrong_is_an_error(start, fault, name, words):
+    with start(fault) as w:
+        for _ in range(2):  # the second time shows that the gateway's side goes on
+            with pytest.raises(WorkerError) as error:
+                w.preview("t", 3)
+            assert error.value.name == name, error.value
+            assert words in error.value.message
+            assert "source main" in error.value.message
