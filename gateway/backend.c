@@ -12,9 +12,8 @@ struct backend {
 };
 
 static enum error_code records_of_patient_(void *context, const char *patient,
-                                           const struct records_query *query,
-                                           struct arena *arena, struct records *ret_records,
-                                           struct error *err) {
+                                           const struct records_query *query, struct arena *arena,
+                                           struct records *ret_records, struct error *err) {
     struct backend *backend = context;
     return records_of_patient(backend->sync, patient, query, arena, ret_records, err);
 }
@@ -32,8 +31,7 @@ static enum error_code status(void *context, struct arena *arena, struct sync_st
     return sync_status(backend->sync, arena, ret_status, err);
 }
 
-static enum error_code start(void *context, const struct sync_request *request,
-                             struct error *err) {
+static enum error_code start(void *context, const struct sync_request *request, struct error *err) {
     struct backend *backend = context;
     return sync_start(backend->sync, request, err);
 }
@@ -45,8 +43,8 @@ static enum error_code cancel(void *context, const char *source, struct error *e
 
 static enum error_code quarantine_list(void *context, const char *source, uint64_t after,
                                        size_t limit, struct arena *arena,
-                                       const struct sync_quarantined **ret_rows,
-                                       size_t *ret_count, struct error *err) {
+                                       const struct sync_quarantined **ret_rows, size_t *ret_count,
+                                       struct error *err) {
     struct backend *backend = context;
     return sync_quarantine_list(backend->sync, source, after, limit, arena, ret_rows, ret_count,
                                 err);
@@ -69,8 +67,7 @@ static enum error_code enrolment_find(void *context, const char *thumbprint, str
     return sync_enrolment_find(backend->sync, thumbprint, arena, ret_enrolment, err);
 }
 
-static enum error_code enrolment_remove(void *context, const char *thumbprint,
-                                        struct error *err) {
+static enum error_code enrolment_remove(void *context, const char *thumbprint, struct error *err) {
     struct backend *backend = context;
     return sync_enrolment_remove(backend->sync, thumbprint, err);
 }

@@ -8,8 +8,8 @@
 
 /* What monitors and progress bars ask all the time. */
 static bool is_watching(const char *operation) {
-    static const char *const operations[] = {"live", "ready", "metrics", "adminStatus",
-                                             "adminSources", "adminSyncProgress"};
+    static const char *const operations[] = {"live",        "ready",        "metrics",
+                                             "adminStatus", "adminSources", "adminSyncProgress"};
     bool watching = false;
     for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++)
         watching = watching || strcmp(operation, operations[i]) == 0;
@@ -26,11 +26,10 @@ static void log_request(void *context, const struct rest_event *event) {
     log_event(failed  ? LOG_LEVEL_WARNING
               : quiet ? LOG_LEVEL_DEBUG
                       : LOG_LEVEL_INFO,
-              event->event, "listener",
-              event->listener, "operation", event->operation, "method", event->method, "status",
-              status, "ms", log_u64(event->duration_ms), "who", event->who, "request",
-              event->request, "error", err != NULL ? error_info(err->code)->name : "", "detail",
-              err != NULL ? err->message : "", NULL);
+              event->event, "listener", event->listener, "operation", event->operation, "method",
+              event->method, "status", status, "ms", log_u64(event->duration_ms), "who", event->who,
+              "request", event->request, "error", err != NULL ? error_info(err->code)->name : "",
+              "detail", err != NULL ? err->message : "", NULL);
 }
 
 static struct rest_listen listener_of(const struct settings_listen *from) {

@@ -10,8 +10,8 @@
 
 /* Opens the listeners of the settings and logs "listening" with their addresses. */
 MUST_CHECK enum error_code listen_open(const struct settings *settings,
-                                       const struct rest_backend *backend,
-                                       struct rest **ret_rest, struct error *err);
+                                       const struct rest_backend *backend, struct rest **ret_rest,
+                                       struct error *err);
 
 /* Blocks SIGTERM, SIGINT and SIGHUP for this thread and those it will start, and ignores SIGPIPE.
  * Before the first thread. */

@@ -26,9 +26,8 @@ static void log_sync(void *context, const char *event, const char *source,
                      const struct error *err) {
     (void)context;
     log_event(err != NULL ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, event, "source",
-              source != NULL ? source : "", "error",
-              err != NULL ? error_info(err->code)->name : "", "detail",
-              err != NULL ? err->message : "", NULL);
+              source != NULL ? source : "", "error", err != NULL ? error_info(err->code)->name : "",
+              "detail", err != NULL ? err->message : "", NULL);
 }
 
 static enum error_code open_sync(const struct settings *settings, struct sync **ret_sync,

@@ -31,16 +31,20 @@ static const struct config_key hospital_keys[] = {
 static const struct config_key source_keys[] = {
     {.name = "mapping", .kind = CONFIG_PATH, .required = true},
     {.name = "interval", .kind = CONFIG_DURATION, .min = 1000, .max = 7 * 86400000LL},
-    {.name = "rows_per_second", .kind = CONFIG_NUMBER, .default_text = "0", .min = 0,
+    {.name = "rows_per_second",
+     .kind = CONFIG_NUMBER,
+     .default_text = "0",
+     .min = 0,
      .max = 100000000},
     {0}};
 static const struct config_key root_keys[] = {
-    {.name = "hospital", .kind = CONFIG_TEXT, .required = true,
-     .max = SETTINGS_HOSPITAL_BYTES_MAX},
+    {.name = "hospital", .kind = CONFIG_TEXT, .required = true, .max = SETTINGS_HOSPITAL_BYTES_MAX},
     {.name = "log_level", .kind = CONFIG_ENUM, .words = level_words, .default_text = "info"},
     {.name = "listen", .kind = CONFIG_MAP, .keys = listen_keys, .required = true},
     {.name = "machine", .kind = CONFIG_MAP, .keys = machine_keys},
-    {.name = "hospitals", .kind = CONFIG_MAPS, .keys = hospital_keys,
+    {.name = "hospitals",
+     .kind = CONFIG_MAPS,
+     .keys = hospital_keys,
      .max = SETTINGS_HOSPITALS_MAX},
     {.name = "admin_socket", .kind = CONFIG_PATH, .required = true},
     {.name = "node_socket", .kind = CONFIG_PATH, .required = true},
@@ -162,8 +166,7 @@ static enum error_code read_paths(struct loaded *loaded, const struct config_map
     /* In a build folder renkei-gateway is in gateway/ and renkei in gateway/cli/; installed, both
      * are in bin/. */
     static const char *const workers[] = {"worker/renkei-worker", "../worker/renkei-worker",
-                                          "renkei-worker", "../libexec/renkei/renkei-worker",
-                                          NULL};
+                                          "renkei-worker", "../libexec/renkei/renkei-worker", NULL};
     static const char *const plugins[] = {"../connectors", "../../connectors",
                                           "../lib/renkei/connectors", NULL};
     struct settings *s = &loaded->settings;
@@ -196,8 +199,7 @@ static enum error_code read_all(struct loaded *loaded, struct error *err) {
     return read_paths(loaded, root, err);
 }
 
-enum error_code settings_load(const char *path, struct settings **ret_settings,
-                              struct error *err) {
+enum error_code settings_load(const char *path, struct settings **ret_settings, struct error *err) {
     struct loaded *loaded = calloc(1, sizeof *loaded);
     if (loaded == NULL)
         return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");

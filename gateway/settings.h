@@ -52,7 +52,7 @@ struct settings {
     const char *genesis;
     const char *signer;
     const char *vault;
-    const char *worker;  /* by default beside the running program, see settings.c */
+    const char *worker; /* by default beside the running program, see settings.c */
     const char *plugins;
     const struct settings_source *sources;
     size_t source_count;

@@ -8,8 +8,8 @@
 #include "gateway/identity/limits.h"
 
 /* Signs and gives back the objects' memory, also on failure. NULL payload: out of memory. */
-static enum error_code sign_objects(const struct identity_key *key, json_t *header,
-                                    json_t *payload, struct buffer *out, struct error *err) {
+static enum error_code sign_objects(const struct identity_key *key, json_t *header, json_t *payload,
+                                    struct buffer *out, struct error *err) {
     char *header_text = json_dumps(header, JSON_COMPACT);
     char *payload_text = json_dumps(payload, JSON_COMPACT);
     enum error_code code;
@@ -47,8 +47,8 @@ enum error_code identity_client_assertion(const struct identity_key *key, const 
     json_t *header = json_pack("{s:s, s:s}", "alg", "ES256", "typ", "JWT");
     json_t *payload =
         json_pack("{s:o, s:o, s:s, s:s, s:o, s:I, s:I}", "iss", thumbprint_json(key), "sub",
-                  thumbprint_json(key), "aud", token_url, "nonce", nonce, "jti", fresh_jti(),
-                  "iat", seconds(wall_ms), "exp", seconds(wall_ms) + 60);
+                  thumbprint_json(key), "aud", token_url, "nonce", nonce, "jti", fresh_jti(), "iat",
+                  seconds(wall_ms), "exp", seconds(wall_ms) + 60);
     return sign_objects(key, header, payload, out, err);
 }
 
@@ -91,10 +91,10 @@ enum error_code identity_client_forward(const struct identity_key *key,
     for (size_t i = 0; i < hospital_count; i++)
         json_array_append_new(audience, json_string(hospitals[i]));
     json_t *header = json_pack("{s:s, s:s}", "alg", "ES256", "typ", IDENTITY_FORWARD_TYP);
-    json_t *payload = json_pack("{s:o, s:o, s:o, s:s, s:s, s:s, s:o, s:I, s:I}", "iss",
-                                thumbprint_json(key), "sub", thumbprint_json(key), "aud", audience,
-                                "htm", "GET", "resource", IDENTITY_FORWARD_RESOURCE, "reader",
-                                reader, "jti", fresh_jti(), "iat", seconds(wall_ms), "exp",
-                                seconds(wall_ms) + IDENTITY_FORWARD_LIFE_MS_MAX / 1000);
+    json_t *payload =
+        json_pack("{s:o, s:o, s:o, s:s, s:s, s:s, s:o, s:I, s:I}", "iss", thumbprint_json(key),
+                  "sub", thumbprint_json(key), "aud", audience, "htm", "GET", "resource",
+                  IDENTITY_FORWARD_RESOURCE, "reader", reader, "jti", fresh_jti(), "iat",
+                  seconds(wall_ms), "exp", seconds(wall_ms) + IDENTITY_FORWARD_LIFE_MS_MAX / 1000);
     return sign_objects(key, header, payload, out, err);
 }

@@ -172,8 +172,7 @@ static bool url_is_ours(const struct identity *identity, const char *url, const 
 static enum error_code find_enrolled(struct identity *identity, const struct hash *thumbprint,
                                      const char *what, struct identity_enrolment *ret_enrolment,
                                      struct identity_key **ret_key, struct error *err) {
-    enum error_code code =
-        identity->find(identity->find_context, thumbprint, ret_enrolment, err);
+    enum error_code code = identity->find(identity->find_context, thumbprint, ret_enrolment, err);
     if (code == ERROR_NOT_FOUND) {
         error_set(err, ERROR_UNAUTHENTICATED, "%s: this key is not enrolled at %s", what,
                   identity->hospital);
@@ -243,8 +242,7 @@ static enum error_code check_proof(const struct identity *identity, uint64_t now
     SCOPED_IDENTITY_KEY struct identity_key *key = NULL;
     if (len == 0 || len > sizeof jwk ||
         identity_key_from_jwk(bytes_of(jwk, len), &key, err) != ERROR_NONE)
-        return error_set(err, ERROR_UNAUTHENTICATED, "%s: its jwk is not a public P-256 key",
-                         what);
+        return error_set(err, ERROR_UNAUTHENTICATED, "%s: its jwk is not a public P-256 key", what);
     if (!jws_verify(proof, key))
         return error_set(err, ERROR_UNAUTHENTICATED, "%s: the signature is not its jwk's", what);
     const char *htm, *htu;
@@ -460,8 +458,10 @@ static enum error_code check_forward_claims(const struct jws *jws, const char *r
     TRY(jws_claim_text(jws, "resource", what, IDENTITY_URL_BYTES_MAX, &resource, err));
     TRY(jws_claim_text(jws, "reader", what, IDENTITY_HOSPITAL_BYTES_MAX, &named, err));
     if (strcmp(htm, "GET") != 0 || strcmp(resource, IDENTITY_FORWARD_RESOURCE) != 0)
-        return error_set(err, ERROR_FORBIDDEN, "%s: made for another method or resource, expected "
-                         "GET %s", what, IDENTITY_FORWARD_RESOURCE);
+        return error_set(err, ERROR_FORBIDDEN,
+                         "%s: made for another method or resource, expected "
+                         "GET %s",
+                         what, IDENTITY_FORWARD_RESOURCE);
     if (strcmp(named, reader) != 0)
         return error_set(err, ERROR_FORBIDDEN, "%s: its reader is another hospital than %s", what,
                          reader);
@@ -491,8 +491,7 @@ enum error_code identity_check_forward(struct identity *identity, uint64_t now_m
 
 enum error_code identity_check_outgoing(struct identity *identity, uint64_t now_ms,
                                         struct bytes request,
-                                        const struct identity_session *session,
-                                        struct error *err) {
+                                        const struct identity_session *session, struct error *err) {
     static const char what[] = "the forward request";
     SCOPED_JWS struct jws jws = {0};
     TRY(jws_parse(request, IDENTITY_FORWARD_TYP, what, &jws, err));

@@ -21,8 +21,7 @@ static enum error_code decode_object(struct bytes part, size_t bytes_max, const 
         return error_set(err, ERROR_UNAUTHENTICATED,
                          "%s: its %s is not base64url of at most %zu bytes", what, which,
                          bytes_max);
-    json_t *object =
-        json_loadb((const char *)raw.data, raw.len, JSON_REJECT_DUPLICATES, NULL);
+    json_t *object = json_loadb((const char *)raw.data, raw.len, JSON_REJECT_DUPLICATES, NULL);
     if (!json_is_object(object)) {
         json_decref(object);
         return error_set(err, ERROR_UNAUTHENTICATED, "%s: its %s is not a JSON object", what,
@@ -37,7 +36,7 @@ static enum error_code check_header(json_t *header, const char *typ, const char 
     static const char *const allowed[] = {"alg", "typ", "kid", "jwk"};
     const char *name;
     json_t *value;
-    json_object_foreach (header, name, value) {
+    json_object_foreach(header, name, value) {
         bool known = false;
         for (size_t i = 0; i < sizeof allowed / sizeof allowed[0]; i++)
             known = known || strcmp(name, allowed[i]) == 0;
@@ -73,8 +72,8 @@ static bool split(struct bytes text, struct bytes ret_part[3]) {
     return part == 3;
 }
 
-enum error_code jws_parse(struct bytes text, const char *typ, const char *what,
-                          struct jws *ret_jws, struct error *err) {
+enum error_code jws_parse(struct bytes text, const char *typ, const char *what, struct jws *ret_jws,
+                          struct error *err) {
     struct bytes part[3];
     if (text.len > JWS_BYTES_MAX)
         return error_set(err, ERROR_UNAUTHENTICATED, "%s: longer than %d bytes", what,

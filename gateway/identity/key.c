@@ -201,9 +201,9 @@ static bool raw_from_der(const uint8_t *der, size_t len, uint8_t *ret_raw) {
     ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &der, (long)len);
     if (sig == NULL)
         return false;
-    bool good = BN_bn2binpad(ECDSA_SIG_get0_r(sig), ret_raw, COORDINATE_BYTES) >= 0 &&
-                BN_bn2binpad(ECDSA_SIG_get0_s(sig), ret_raw + COORDINATE_BYTES,
-                             COORDINATE_BYTES) >= 0;
+    bool good =
+        BN_bn2binpad(ECDSA_SIG_get0_r(sig), ret_raw, COORDINATE_BYTES) >= 0 &&
+        BN_bn2binpad(ECDSA_SIG_get0_s(sig), ret_raw + COORDINATE_BYTES, COORDINATE_BYTES) >= 0;
     ECDSA_SIG_free(sig);
     return good;
 }

@@ -73,8 +73,7 @@ static bool walk(struct replay *replay, uint32_t bucket, const uint8_t *id, uint
 
 enum error_code replay_use(struct replay *replay, const struct hash *id, uint64_t now_ms,
                            uint64_t until_ms) {
-    struct hash salted =
-        hmac_sha256(bytes_of(replay->salt, sizeof replay->salt), hash_bytes(id));
+    struct hash salted = hmac_sha256(bytes_of(replay->salt, sizeof replay->salt), hash_bytes(id));
     uint32_t bucket = wire_load_u32(salted.byte + ID_BYTES) % replay->count;
     if (walk(replay, bucket, salted.byte, now_ms))
         return ERROR_EXISTS;

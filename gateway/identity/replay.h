@@ -17,7 +17,7 @@ void replay_free(struct replay *replay);
 
 /* Remembers id until until_ms. ERROR_EXISTS: it is remembered already; ERROR_BUSY: there is no
  * room. */
-MUST_CHECK enum error_code replay_use(struct replay *replay, const struct hash *id,
-                                      uint64_t now_ms, uint64_t until_ms);
+MUST_CHECK enum error_code replay_use(struct replay *replay, const struct hash *id, uint64_t now_ms,
+                                      uint64_t until_ms);
 
 #endif

@@ -98,8 +98,8 @@ static bool is_running(const struct sync_status *status) {
     bool running = status->pending > 0;
     for (size_t i = 0; i < status->source_count; i++) {
         enum sync_state state = status->sources[i].progress.state;
-        running = running || state == SYNC_QUEUED || state == SYNC_READING ||
-                  state == SYNC_ANCHORING;
+        running =
+            running || state == SYNC_QUEUED || state == SYNC_READING || state == SYNC_ANCHORING;
     }
     return running;
 }
@@ -187,7 +187,7 @@ static enum error_code read_object(struct rest_request *request, const char *con
     }
     const char *name;
     json_t *value;
-    json_object_foreach (object, name, value) {
+    json_object_foreach(object, name, value) {
         bool known = false;
         for (const char *const *n = names; *n != NULL; n++)
             known = known || strcmp(name, *n) == 0;
@@ -274,8 +274,8 @@ enum error_code admin_quarantine(struct rest *rest, struct rest_request *request
     TRY(rest__query_number(request, "cursor", 0, 0, UINT64_MAX, &after, err));
     const struct sync_quarantined *rows = NULL;
     size_t count = 0;
-    TRY(rest->backend.quarantine_list(rest->backend.context, rest__query(request, "source"),
-                                      after, limit, request->arena, &rows, &count, err));
+    TRY(rest->backend.quarantine_list(rest->backend.context, rest__query(request, "source"), after,
+                                      limit, request->arena, &rows, &count, err));
     struct buffer *out = &answer->body;
     emit_object(out, NULL);
     emit_list(out, "rows");
@@ -330,8 +330,8 @@ enum error_code admin_patients(struct rest *rest, struct rest_request *request,
     TRY(rest__query_number(request, "limit", 100, 1, SYNC_LIST_MAX, &limit, err));
     const struct sync_enrolment *list = NULL;
     size_t count = 0;
-    TRY(rest->backend.enrolment_list(rest->backend.context, rest__query(request, "cursor"),
-                                     limit, request->arena, &list, &count, err));
+    TRY(rest->backend.enrolment_list(rest->backend.context, rest__query(request, "cursor"), limit,
+                                     request->arena, &list, &count, err));
     emit_object(&answer->body, NULL);
     emit_list(&answer->body, "patients");
     for (size_t i = 0; i < count; i++)
@@ -394,8 +394,8 @@ enum error_code admin_enrol(struct rest *rest, struct rest_request *request,
     if (code == ERROR_NONE) {
         known = rest->backend.enrolment_find(context, enrolling.thumbprint, request->arena,
                                              &enrolment, NULL) == ERROR_NONE;
-        code = rest->backend.enrol(context, enrolling.thumbprint, enrolling.patient,
-                                   enrolling.jwk, err);
+        code = rest->backend.enrol(context, enrolling.thumbprint, enrolling.patient, enrolling.jwk,
+                                   err);
     }
     if (code == ERROR_NONE)
         code = rest->backend.enrolment_find(context, enrolling.thumbprint, request->arena,

@@ -263,8 +263,8 @@ enum error_code chain_history(struct rest *rest, struct rest_request *request,
         arena_alloc(request->arena, LEDGER_HISTORY_MAX * sizeof *versions);
     if (versions == NULL)
         return error_set(err, ERROR_NO_MEMORY, "no memory for the record's history");
-    TRY(rest->backend.history(rest->backend.context, &locator, versions, LEDGER_HISTORY_MAX,
-                              &count, &total, err));
+    TRY(rest->backend.history(rest->backend.context, &locator, versions, LEDGER_HISTORY_MAX, &count,
+                              &total, err));
     if (count == 0)
         return error_set(err, ERROR_NOT_FOUND, "the chain knows no such locator");
     struct buffer *out = &answer->body;

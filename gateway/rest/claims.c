@@ -72,8 +72,8 @@ static bool read_claim(struct bytes record, struct claim *ret_claim) {
 enum standing { STANDS, BEHIND, MOVED_ON, CONTRADICTED };
 
 /* A version that the own chain does not have yet is no lie by itself; one that it has, and another
- * content in it, is. Where the chain has a newer one the record may just have been synced: it is not
- * shown as a match, but nobody is blamed. */
+ * content in it, is. Where the chain has a newer one the record may just have been synced: it is
+ * not shown as a match, but nobody is blamed. */
 static enum standing compare(const struct claim *claim, const struct ledger_version *own) {
     if (claim->version == 0)
         return CONTRADICTED;
@@ -117,11 +117,13 @@ static enum error_code check_batch(struct check *check, struct error *err) {
     for (size_t i = 0; i < check->count; i++) {
         enum standing standing = compare(&check->claims[i], &check->versions[i]);
         if (standing == CONTRADICTED)
-            return error_set(err, ERROR_VERIFY, "a record that it calls a match is not what this "
-                                                "gateway's own chain has of it");
+            return error_set(err, ERROR_VERIFY,
+                             "a record that it calls a match is not what this "
+                             "gateway's own chain has of it");
         if (standing == MOVED_ON)
-            return error_set(err, ERROR_BUSY, "a record changed on the chain while it was asked "
-                                              "for; ask again");
+            return error_set(err, ERROR_BUSY,
+                             "a record changed on the chain while it was asked "
+                             "for; ask again");
         check->behind += standing == BEHIND;
     }
     check->count = 0;
@@ -135,8 +137,9 @@ static enum error_code check_all(struct check *check, struct bytes section, stru
         if (!scan_is(scan_find(record, "verdict"), verdict_name(VERDICT_MATCH)))
             continue;
         if (!read_claim(record, &check->claims[check->count]))
-            return error_set(err, ERROR_VERIFY, "a record that it calls a match comes without "
-                                                "what is needed to check it");
+            return error_set(err, ERROR_VERIFY,
+                             "a record that it calls a match comes without "
+                             "what is needed to check it");
         if (++check->count == CLAIMS_BATCH_MAX)
             TRY(check_batch(check, err));
     }

@@ -27,15 +27,14 @@ static bool is_open(struct bytes raw, uint8_t bracket) {
     return raw.len >= 2 && raw.data[0] == bracket;
 }
 
-/* A record that can be shown has an address of its hospital and a verdict; its fields, where it has some, are an
- * object, and so said which of them are personal. */
+/* A record that can be shown has an address of its hospital and a verdict; its fields, where it has
+ * some, are an object, and so said which of them are personal. */
 static bool record_is_sound(struct bytes record, const char *hospital) {
     size_t index;
     struct bytes address = scan_find(record, "address");
     static const char scheme[] = "\"renkei://";
     size_t scheme_len = sizeof scheme - 1, name_len = strlen(hospital);
-    if (address.len < scheme_len + name_len + 2 ||
-        memcmp(address.data, scheme, scheme_len) != 0 ||
+    if (address.len < scheme_len + name_len + 2 || memcmp(address.data, scheme, scheme_len) != 0 ||
         memcmp(address.data + scheme_len, hospital, name_len) != 0 ||
         address.data[scheme_len + name_len] != '/')
         return false;
@@ -58,8 +57,8 @@ enum error_code document_part_read(struct bytes section, struct arena *arena,
         if (scan_is(scan_find(section, "status"), statuses[i]))
             status = statuses[i];
     struct bytes records = scan_find(section, "records");
-    bool sound = status != NULL && is_open(records, '[') &&
-                 is_open(scan_find(section, "errors"), '[');
+    bool sound =
+        status != NULL && is_open(records, '[') && is_open(scan_find(section, "errors"), '[');
     struct scan scan = scan_open(records);
     struct bytes name, record;
     while (sound && scan_next(&scan, &name, &record))
@@ -161,7 +160,7 @@ enum error_code document_verified(const char *hospital, uint64_t now_ms,
 /* ---------------------------------------------------------------------------- plain ---- */
 
 struct plain_field {
-    struct bytes name; /* its text */
+    struct bytes name;  /* its text */
     struct bytes value; /* raw JSON */
     size_t order;
 };
@@ -299,8 +298,8 @@ static enum error_code add_personal(struct plain *plain, struct bytes name, stru
     return ERROR_NONE;
 }
 
-static enum error_code collect(struct plain *plain, const struct document_part *parts,
-                               size_t count, size_t total, struct error *err) {
+static enum error_code collect(struct plain *plain, const struct document_part *parts, size_t count,
+                               size_t total, struct error *err) {
     plain->records = arena_alloc(plain->arena, (total + 1) * sizeof *plain->records);
     plain->personal = arena_alloc(plain->arena, DOCUMENT_FIELDS_MAX * sizeof *plain->personal);
     plain->scratch = arena_alloc(plain->arena, (DOCUMENT_FIELDS_MAX + 2) * sizeof *plain->scratch);
@@ -393,8 +392,8 @@ static void emit_gaps(struct buffer *out, const struct document_part *part) {
     emit_object_end(out);
 }
 
-enum error_code document_plain(const struct document_part *parts, size_t count,
-                               struct arena *arena, struct buffer *out, struct error *err) {
+enum error_code document_plain(const struct document_part *parts, size_t count, struct arena *arena,
+                               struct buffer *out, struct error *err) {
     struct plain plain = {.arena = arena};
     struct document_summary summary;
     document_summarise(parts, count, &summary);

@@ -15,8 +15,8 @@ enum { DOCUMENT_PARTS_MAX = 101, DOCUMENT_FIELDS_MAX = 4096 };
 /* What became of asking one hospital. */
 struct document_part {
     const char *hospital;
-    const char *status;  /* "complete", "partial", "truncated", "unreachable", "refused",
-                            "not-asked" */
+    const char *status;   /* "complete", "partial", "truncated", "unreachable", "refused",
+                             "not-asked" */
     struct bytes section; /* section_make's bytes; len 0: there is none */
     enum error_code code;
     const char *error; /* why there is none; NULL or "" */

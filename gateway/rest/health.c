@@ -50,8 +50,7 @@ enum error_code health_openapi_admin(struct rest *rest, struct rest_request *req
 /* -------------------------------------------------------------------------- metrics ---- */
 
 static void metric(struct buffer *out, const char *name, const char *type, const char *help) {
-    buffer_append_format(out, "# HELP renkei_%s %s\n# TYPE renkei_%s %s\n", name, help, name,
-                         type);
+    buffer_append_format(out, "# HELP renkei_%s %s\n# TYPE renkei_%s %s\n", name, help, name, type);
 }
 
 static void value(struct buffer *out, const char *name, uint64_t number) {

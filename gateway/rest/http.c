@@ -60,14 +60,13 @@ enum error_code rest__query_only(const struct rest_request *request, const char 
 }
 
 enum error_code rest__query_number(const struct rest_request *request, const char *name,
-                                   uint64_t absent, uint64_t min, uint64_t max,
-                                   uint64_t *ret_value, struct error *err) {
+                                   uint64_t absent, uint64_t min, uint64_t max, uint64_t *ret_value,
+                                   struct error *err) {
     const char *text = rest__query(request, name);
     uint64_t value = absent;
     if (text != NULL && (!text_u64(text, &value) || value < min || value > max))
-        return error_set(err, ERROR_BAD_REQUEST,
-                         "the query: %s must be a number from %llu to %llu", name,
-                         (unsigned long long)min, (unsigned long long)max);
+        return error_set(err, ERROR_BAD_REQUEST, "the query: %s must be a number from %llu to %llu",
+                         name, (unsigned long long)min, (unsigned long long)max);
     *ret_value = value;
     return ERROR_NONE;
 }
@@ -170,8 +169,8 @@ bool rest__gzip(struct buffer *body) {
     if (body->len < REST_GZIP_BYTES_MIN)
         return false;
     z_stream stream = {0};
-    if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8,
-                     Z_DEFAULT_STRATEGY) != Z_OK)
+    if (deflateInit2(&stream, Z_DEFAULT_COMPRESSION, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY) !=
+        Z_OK)
         return false;
     struct buffer packed;
     buffer_init(&packed, body->bytes_max);

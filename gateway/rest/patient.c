@@ -93,9 +93,8 @@ enum error_code patient_token(struct rest *rest, struct rest_request *request,
     if (request->header[HEADER_DPOP] == NULL)
         return error_set(err, ERROR_UNAUTHENTICATED, "no DPoP header");
     char token[IDENTITY_TOKEN_TEXT_BYTES];
-    TRY(identity_sign_in(rest->identity, request->now_ms, request->path,
-                         buffer_bytes(&assertion), bytes_text(request->header[HEADER_DPOP]),
-                         token, &request->session, err));
+    TRY(identity_sign_in(rest->identity, request->now_ms, request->path, buffer_bytes(&assertion),
+                         bytes_text(request->header[HEADER_DPOP]), token, &request->session, err));
     rest->metrics.sign_ins++;
     emit_object(&answer->body, NULL);
     emit_text(&answer->body, "access_token", token);
@@ -153,8 +152,8 @@ static enum error_code collect_parts(struct rest *rest, struct rest_request *req
         TRY(read_audience(request, &audience, err));
     }
     parts[0] = (struct document_part){.hospital = rest->hospital};
-    TRY(section_make(&rest->backend, rest->hospital, request->session.patient, request->arena,
-                     own, err));
+    TRY(section_make(&rest->backend, rest->hospital, request->session.patient, request->arena, own,
+                     err));
     TRY(document_part_read(buffer_bytes(own), request->arena, &parts[0], err));
     peers_ask(rest->peers, forward, audience, request->arena, parts + 1);
     *ret_count = 1 + peers_count(rest->peers);
@@ -227,8 +226,8 @@ static enum error_code records_as_lines(struct rest *rest, struct rest_request *
                                         struct error *err) {
     struct records records = {.more = true};
     while (records.more) {
-        TRY(rest->backend.records_of_patient(rest->backend.context, request->session.patient,
-                                             query, request->arena, &records, err));
+        TRY(rest->backend.records_of_patient(rest->backend.context, request->session.patient, query,
+                                             request->arena, &records, err));
         for (size_t i = 0; i < records.count; i++) {
             section_record(&answer->body, &records.items[i]);
             buffer_append_byte(&answer->body, '\n');
@@ -326,8 +325,10 @@ enum error_code patient_record(struct rest *rest, struct rest_request *request,
 }
 
 static enum error_code no_live_row(const struct record *record, struct error *err) {
-    return error_set(err, ERROR_NOT_FOUND, "the record has no row that can be shown; its verdict "
-                     "is %s", verdict_name(record->verdict));
+    return error_set(err, ERROR_NOT_FOUND,
+                     "the record has no row that can be shown; its verdict "
+                     "is %s",
+                     verdict_name(record->verdict));
 }
 
 /* The exact bytes that the content digest is over. */

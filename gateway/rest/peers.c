@@ -21,8 +21,8 @@ struct peer {
     char *url;
     char *certificate;
     X509_STORE *store;
-    STACK_OF(X509) *own; /* the certificates of its file */
-    uint64_t answer_ms;  /* under the lock */
+    STACK_OF(X509) * own; /* the certificates of its file */
+    uint64_t answer_ms;   /* under the lock */
     char error[256];
 };
 
@@ -40,8 +40,7 @@ static enum error_code load_peer(struct peer *peer, struct buffer *trust, struct
     buffer_init(&pem, PEM_BYTES_MAX);
     TRY(file_read(peer->certificate, &pem, PEM_BYTES_MAX, err));
     BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
-    STACK_OF(X509_INFO) *infos =
-        bio != NULL ? PEM_X509_INFO_read_bio(bio, NULL, NULL, NULL) : NULL;
+    STACK_OF(X509_INFO) *infos = bio != NULL ? PEM_X509_INFO_read_bio(bio, NULL, NULL, NULL) : NULL;
     BIO_free(bio);
     peer->store = X509_STORE_new();
     peer->own = sk_X509_new_null();
@@ -84,8 +83,7 @@ enum error_code peers_new(const struct rest_options *options, struct peers **ret
         peers->own_key = strdup(options->machine.key);
     }
     enum error_code code = ERROR_NONE;
-    for (size_t i = 0; peers->items != NULL && code == ERROR_NONE && i < options->peer_count;
-         i++) {
+    for (size_t i = 0; peers->items != NULL && code == ERROR_NONE && i < options->peer_count; i++) {
         struct peer *peer = &peers->items[peers->count++];
         peer->name = strdup(options->peers[i].name);
         peer->url = strdup(options->peers[i].url);
@@ -175,10 +173,9 @@ static bool names_hospital(const X509 *leaf, const char *name) {
     return found;
 }
 
-static bool chain_holds(const struct peer *peer, X509 *leaf, STACK_OF(X509) *between) {
+static bool chain_holds(const struct peer *peer, X509 *leaf, STACK_OF(X509) * between) {
     X509_STORE_CTX *context = X509_STORE_CTX_new();
-    bool good = context != NULL &&
-                X509_STORE_CTX_init(context, peer->store, leaf, between) == 1 &&
+    bool good = context != NULL && X509_STORE_CTX_init(context, peer->store, leaf, between) == 1 &&
                 X509_verify_cert(context) == 1;
     X509_STORE_CTX_free(context);
     return good;
@@ -233,30 +230,28 @@ static bool start_call(const struct peers *peers, const struct peer *peer, struc
     if (curl == NULL)
         return false;
     call->curl = curl;
-    bool good = curl_easy_setopt(curl, CURLOPT_URL, url) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_PROXY, "") == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
-                                 (long)REST_PEER_CONNECT_MS_MAX) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)REST_PEER_ANSWER_MS_MAX) ==
-                    CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) ==
-                    CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_CAINFO, peer->certificate) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_SSLCERT, peers->own_certificate) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_SSLKEY, peers->own_key) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)request.len) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, (const char *)request.data) ==
-                    CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "gzip") == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_WRITEDATA, call) == CURLE_OK &&
-                curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, call->detail) == CURLE_OK &&
-                curl_multi_add_handle(multi, curl) == CURLM_OK;
+    bool good =
+        curl_easy_setopt(curl, CURLOPT_URL, url) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "https") == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_PROXY, "") == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)REST_PEER_CONNECT_MS_MAX) ==
+            CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long)REST_PEER_ANSWER_MS_MAX) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_CAINFO, peer->certificate) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_CAPATH, NULL) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_SSLCERT, peers->own_certificate) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_SSLKEY, peers->own_key) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE, (long)request.len) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_COPYPOSTFIELDS, (const char *)request.data) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "gzip") == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_body) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_WRITEDATA, call) == CURLE_OK &&
+        curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, call->detail) == CURLE_OK &&
+        curl_multi_add_handle(multi, curl) == CURLM_OK;
     call->running = good;
     return good;
 }
@@ -301,8 +296,8 @@ static void read_answer(struct peers *peers, struct peer *peer, struct call *cal
     enum error_code code;
     part->status = "unreachable";
     if (!call->running) {
-        code = error_set(&err, ERROR_INTERNAL, "hospital %s: the call cannot be started",
-                         peer->name);
+        code =
+            error_set(&err, ERROR_INTERNAL, "hospital %s: the call cannot be started", peer->name);
     } else if (call->result != CURLE_OK) {
         code = call->result == CURLE_OPERATION_TIMEDOUT ? ERROR_TIMEOUT : ERROR_TLS;
         error_set(&err, code, "hospital %s: %s", peer->name,
@@ -310,9 +305,8 @@ static void read_answer(struct peers *peers, struct peer *peer, struct call *cal
     } else {
         curl_easy_getinfo(call->curl, CURLINFO_RESPONSE_CODE, &status);
         part->status = "refused";
-        code = status == 200
-                   ? document_part_read(buffer_bytes(&call->body), arena, part, &err)
-                   : refusal(call, status, peer->name, &err);
+        code = status == 200 ? document_part_read(buffer_bytes(&call->body), arena, part, &err)
+                             : refusal(call, status, peer->name, &err);
     }
     part->code = code;
     if (code != ERROR_NONE) {

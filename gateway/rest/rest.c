@@ -8,8 +8,7 @@
 #include "gateway/rest/state.h"
 
 static enum error_code find_enrolment(void *context, const struct hash *thumbprint,
-                                      struct identity_enrolment *ret_enrolment,
-                                      struct error *err) {
+                                      struct identity_enrolment *ret_enrolment, struct error *err) {
     struct rest *rest = context;
     char text[IDENTITY_THUMBPRINT_TEXT_BYTES];
     identity_thumbprint_text(thumbprint, text);

@@ -27,10 +27,10 @@ enum {
     REST_BODY_BYTES_MAX = 64 << 10,
     REST_ANSWER_BYTES_MAX = 64 << 20,
     REST_ARENA_BYTES_MAX = 128 << 20,
-    REST_PATIENT_REQUESTS_MAX = 16,  /* that read sources, at once */
-    REST_IDLE_S_MAX = 15,            /* without a byte */
-    REST_RECEIVE_MS_MAX = 20000,     /* handshake, header and body of one request together */
-    REST_ANSWER_MS_MAX = 120000,     /* work and sending together */
+    REST_PATIENT_REQUESTS_MAX = 16,    /* that read sources, at once */
+    REST_IDLE_S_MAX = 15,              /* without a byte */
+    REST_RECEIVE_MS_MAX = 20000,       /* handshake, header and body of one request together */
+    REST_ANSWER_MS_MAX = 120000,       /* work and sending together */
     REST_DOCUMENT_RECORDS_MAX = 10000, /* of one hospital in a document; past it `truncated` */
     REST_PEERS_MAX = 100,
     REST_PEER_CONNECT_MS_MAX = 5000,
@@ -54,8 +54,8 @@ struct rest_backend {
     enum error_code (*sync_cancel)(void *context, const char *source, struct error *err);
     enum error_code (*quarantine_list)(void *context, const char *source, uint64_t after,
                                        size_t limit, struct arena *arena,
-                                       const struct sync_quarantined **ret_rows,
-                                       size_t *ret_count, struct error *err);
+                                       const struct sync_quarantined **ret_rows, size_t *ret_count,
+                                       struct error *err);
     enum error_code (*quarantine_drop)(void *context, uint64_t id, struct error *err);
 
     enum error_code (*enrol)(void *context, const char *thumbprint, const char *patient,

@@ -167,8 +167,11 @@ struct scan scan_open(struct bytes json) {
     if (json.len > 0)
         skip_space(&at, end);
     bool open = json.len > 0 && at < end && (*at == '{' || *at == '[');
-    return (struct scan){.at = open ? at + 1 : end, .end = end, .object = open && *at == '{',
-                         .failed = !open, .first = true};
+    return (struct scan){.at = open ? at + 1 : end,
+                         .end = end,
+                         .object = open && *at == '{',
+                         .failed = !open,
+                         .first = true};
 }
 
 static bool scan_fail(struct scan *scan) {

@@ -194,8 +194,7 @@ static enum MHD_Result take_header(void *context, enum MHD_ValueKind kind, const
         if (walk->request->header[i] != NULL)
             walk->code = error_set(walk->err, ERROR_BAD_REQUEST, "the header %s stands twice",
                                    rest__header_name((enum rest_header)i));
-        walk->request->header[i] =
-            arena_text(walk->request->arena, value != NULL ? value : "");
+        walk->request->header[i] = arena_text(walk->request->arena, value != NULL ? value : "");
     }
     return MHD_YES;
 }
@@ -205,8 +204,8 @@ static enum MHD_Result take_query(void *context, enum MHD_ValueKind kind, const 
     struct header_walk *walk = context;
     (void)kind;
     if (walk->request->query_count == REST_QUERY_MAX) {
-        walk->code = error_set(walk->err, ERROR_BAD_REQUEST,
-                               "the query: more than %d parameters", (int)REST_QUERY_MAX);
+        walk->code = error_set(walk->err, ERROR_BAD_REQUEST, "the query: more than %d parameters",
+                               (int)REST_QUERY_MAX);
         return MHD_NO;
     }
     struct rest_query_item *item = &walk->request->query[walk->request->query_count++];
@@ -238,8 +237,10 @@ static enum error_code take_peer(struct rest *rest, struct MHD_Connection *mhd,
     const gnutls_datum_t *list = gnutls_certificate_get_peers(info->tls_session, &count);
     struct bytes chain[PEER_CHAIN_MAX];
     if (list == NULL || count == 0 || count > PEER_CHAIN_MAX)
-        return error_set(err, ERROR_FORBIDDEN, "the client's certificate: a chain of 1 to %d "
-                         "certificates is expected", (int)PEER_CHAIN_MAX);
+        return error_set(err, ERROR_FORBIDDEN,
+                         "the client's certificate: a chain of 1 to %d "
+                         "certificates is expected",
+                         (int)PEER_CHAIN_MAX);
     for (unsigned i = 0; i < count; i++)
         chain[i] = bytes_of(list[i].data, list[i].size);
     const char *name = peers_identify(rest->peers, chain, count, err);
@@ -293,8 +294,8 @@ static enum MHD_Result send_answer(struct MHD_Connection *mhd, struct rest_reque
     if (answer->cacheable && get && answer->status == 200)
         make_etag(request, answer, zip);
     bool zipped = zip && rest__gzip(&answer->body);
-    struct MHD_Response *response = MHD_create_response_from_buffer(
-        answer->body.len, answer->body.data, MHD_RESPMEM_MUST_FREE);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(answer->body.len, answer->body.data, MHD_RESPMEM_MUST_FREE);
     if (response == NULL) {
         buffer_done(&answer->body);
         return MHD_NO;
@@ -395,8 +396,8 @@ static enum MHD_Result handle(void *context, struct MHD_Connection *mhd, const c
         const char *length =
             MHD_lookup_connection_value(mhd, MHD_HEADER_KIND, MHD_HTTP_HEADER_CONTENT_LENGTH);
         uint64_t bytes = 0;
-        in->too_large = length != NULL &&
-                        (!text_u64(length, &bytes) || bytes > REST_BODY_BYTES_MAX);
+        in->too_large =
+            length != NULL && (!text_u64(length, &bytes) || bytes > REST_BODY_BYTES_MAX);
         in->two_lengths = length != NULL &&
                           MHD_lookup_connection_value(mhd, MHD_HEADER_KIND,
                                                       MHD_HTTP_HEADER_TRANSFER_ENCODING) != NULL;
@@ -438,11 +439,12 @@ static void drop_words(void *context, const char *format, va_list args) {
 
 /* ------------------------------------------------------------------------ listeners ---- */
 
-static enum error_code bind_inet(const struct rest_listen *listen_at, int *ret_fd,
-                                 char **ret_url, struct error *err) {
+static enum error_code bind_inet(const struct rest_listen *listen_at, int *ret_fd, char **ret_url,
+                                 struct error *err) {
     char port[8];
     snprintf(port, sizeof port, "%u", listen_at->port);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM,
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
                              .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE};
     struct addrinfo *found = NULL;
     if (getaddrinfo(listen_at->address, port, &hints, &found) != 0)
@@ -452,8 +454,7 @@ static enum error_code bind_inet(const struct rest_listen *listen_at, int *ret_f
     int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     int on = 1;
     bool good = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0 &&
-                bind(fd, found->ai_addr, found->ai_addrlen) == 0 &&
-                listen(fd, LISTEN_BACKLOG) == 0;
+                bind(fd, found->ai_addr, found->ai_addrlen) == 0 && listen(fd, LISTEN_BACKLOG) == 0;
     int number = errno;
     freeaddrinfo(found);
     struct sockaddr_storage bound;
@@ -519,13 +520,13 @@ static enum error_code start_listener(struct listener *listener, struct error *e
     struct MHD_OptionItem options[16];
     size_t n = 0;
     if (tls) {
-        options[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0,
-                                               listener->certificate.data};
+        options[n++] =
+            (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_CERT, 0, listener->certificate.data};
         options[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_MEM_KEY, 0, listener->key.data};
         options[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0,
                                                (void *)(uintptr_t)tls_priorities};
-        options[n++] = (struct MHD_OptionItem){
-            MHD_OPTION_PER_IP_CONNECTION_LIMIT, REST_CONNECTIONS_PER_ADDRESS_MAX, NULL};
+        options[n++] = (struct MHD_OptionItem){MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+                                               REST_CONNECTIONS_PER_ADDRESS_MAX, NULL};
     }
     if (machine)
         options[n++] = (struct MHD_OptionItem){

@@ -56,7 +56,6 @@ extern const size_t rest__route_count;
 void rest__dispatch(struct rest *rest, struct rest_request *request, struct rest_answer *answer,
                     int *ret_route, struct error *ret_error);
 
-
 /* Members of a ledger's head. */
 void rest__emit_head(struct buffer *out, const char *name, const struct ledger_head *head);
 

@@ -1,6 +1,6 @@
-/* What strangers sign: compact JWS and JWKs. The first byte chooses: a whole compact text, a JWK, or
- * header and payload in plain JSON (cut at the first line's end), which are encoded here so that the
- * mutator need not learn base64url. */
+/* What strangers sign: compact JWS and JWKs. The first byte chooses: a whole compact text, a JWK,
+ * or header and payload in plain JSON (cut at the first line's end), which are encoded here so that
+ * the mutator need not learn base64url. */
 #include <stdint.h>
 #include <string.h>
 

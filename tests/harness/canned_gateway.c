@@ -45,12 +45,20 @@ struct canned_record {
 };
 
 static const struct canned_record west_records[] = {
-    {"patients", "999-99-9999", "EMR01", "", VERDICT_MATCH,
+    {"patients",
+     "999-99-9999",
+     "EMR01",
+     "",
+     VERDICT_MATCH,
      {{"IdentificationID", "string", "\"999-99-9999\"", true},
       {"address", "string", "\"9999 Computer Dr\"", true},
       {"birthday", "date", "\"1953/09/09\"", true},
       {"userName", "string", "\"Bill Windows\"", true}}},
-    {"visits", "17", "EMR03", "2011/03/24", VERDICT_MATCH,
+    {"visits",
+     "17",
+     "EMR03",
+     "2011/03/24",
+     VERDICT_MATCH,
      {{"Allergy", "bool", "false", false},
       {"IdentificationID", "string", "\"999-99-9999\"", false},
       {"dose", "number", "0.1", false},
@@ -59,7 +67,11 @@ static const struct canned_record west_records[] = {
 };
 
 static const struct canned_record east_records[] = {
-    {"records", "1", "EMR05", "2010/08/06", VERDICT_MISMATCH,
+    {"records",
+     "1",
+     "EMR05",
+     "2010/08/06",
+     VERDICT_MISMATCH,
      {{"IdentificationID", "string", "\"999-99-9999\"", false},
       {"address", "string", "\"1 Elsewhere\"", true},
       {"problems", "string", "\"DIABETES MELLITUS\"", false},
@@ -70,11 +82,13 @@ static const struct canned_record east_records[] = {
 /* What east gives the patients "honest", "liar" and "early", all as a match: what the chain has;
  * another content; a record that the chain does not have yet. */
 static const struct canned_record honest_record = {
-    "records", "3", "EMR05", "2012/01/01", VERDICT_MATCH,
-    {{"dose", "number", "0.10", false}, {"name", "string", "\"A\"", true}}};
+    "records",     "3",
+    "EMR05",       "2012/01/01",
+    VERDICT_MATCH, {{"dose", "number", "0.10", false}, {"name", "string", "\"A\"", true}}};
 static const struct canned_record liars_record = {
-    "records", "3", "EMR05", "2012/01/01", VERDICT_MATCH,
-    {{"dose", "number", "10", false}, {"name", "string", "\"A\"", true}}};
+    "records",     "3",
+    "EMR05",       "2012/01/01",
+    VERDICT_MATCH, {{"dose", "number", "10", false}, {"name", "string", "\"A\"", true}}};
 static const struct canned_record early_record = {
     "records", "4", "EMR05", "2012/01/01", VERDICT_MATCH, {{"dose", "number", "1", false}}};
 
@@ -102,7 +116,9 @@ static struct locator locator_of(const char *address) {
 static const uint8_t salt[32] = {0x11};
 
 static struct leaf leaf_of(const struct record *r) {
-    struct leaf leaf = {.operation = LEAF_CREATE, .origin = LEAF_OBSERVED, .version = 1,
+    struct leaf leaf = {.operation = LEAF_CREATE,
+                        .origin = LEAF_OBSERVED,
+                        .version = 1,
                         .locator = locator_of(r->address)};
     struct bytes parts[] = {BYTES_LITERAL("renkei/content/1\n"), bytes_of(salt, sizeof salt),
                             r->document};
@@ -112,8 +128,7 @@ static struct leaf leaf_of(const struct record *r) {
 
 static void fill_chain(struct arena *arena, const struct canned_record *from, struct record *r) {
     struct record_version *v = arena_alloc(arena, sizeof *v);
-    *v = (struct record_version){.leaf = leaf_of(r), .anchored_ms = 1700000000000,
-                                 .has_r = true};
+    *v = (struct record_version){.leaf = leaf_of(r), .anchored_ms = 1700000000000, .has_r = true};
     v->leaf_hash = leaf_hash(&v->leaf);
     memcpy(v->r, salt, sizeof v->r);
     r->versions = v;
@@ -123,11 +138,16 @@ static void fill_chain(struct arena *arena, const struct canned_record *from, st
     r->live = from->fields[0].name != NULL;
 }
 
-static void fill_record(struct arena *arena, const char *hospital,
-                        const struct canned_record *from, const char *key, struct record *r) {
-    *r = (struct record){.hospital = hospital, .source = "main", .table = from->table,
-                         .category = from->category, .date = from->date,
-                         .verdict = from->verdict, .error = "", .hint = ""};
+static void fill_record(struct arena *arena, const char *hospital, const struct canned_record *from,
+                        const char *key, struct record *r) {
+    *r = (struct record){.hospital = hospital,
+                         .source = "main",
+                         .table = from->table,
+                         .category = from->category,
+                         .date = from->date,
+                         .verdict = from->verdict,
+                         .error = "",
+                         .hint = ""};
     r->address = arena_format(arena, "renkei://%s/main/%s/%s", hospital, from->table, key);
     size_t count = 0;
     struct record_field *fields = arena_alloc(arena, 8 * sizeof *fields);
@@ -147,8 +167,12 @@ static void fill_record(struct arena *arena, const char *hospital,
 }
 
 static void fill_head(struct ledger_head *head) {
-    *head = (struct ledger_head){.height = 3, .time_ms = clock_wall_ms(), .leaves = 4,
-                                 .validators = 4, .faults_tolerated = 1, .signatures = 3};
+    *head = (struct ledger_head){.height = 3,
+                                 .time_ms = clock_wall_ms(),
+                                 .leaves = 4,
+                                 .validators = 4,
+                                 .faults_tolerated = 1,
+                                 .signatures = 3};
 }
 
 static const struct canned_record *records_here(size_t *ret_count) {
@@ -179,8 +203,8 @@ static enum error_code fill_many(const struct records_query *query, struct arena
 }
 
 static enum error_code canned_records(void *context, const char *patient,
-                                          const struct records_query *query, struct arena *arena,
-                                          struct records *ret_records, struct error *err) {
+                                      const struct records_query *query, struct arena *arena,
+                                      struct records *ret_records, struct error *err) {
     (void)context;
     struct records records = {.has_head = true};
     fill_head(&records.head);
@@ -239,14 +263,24 @@ static enum error_code status(void *context, struct arena *arena, struct sync_st
     struct sync_source_status *source = arena_alloc(arena, sizeof *source);
     struct sync_table_status *table = arena_alloc(arena, sizeof *table);
     *table = (struct sync_table_status){.table = "visits", .category = "EMR03", .records = 2};
-    *source = (struct sync_source_status){
-        .source = "main", .connector = "mysql", .mapping = "main.yaml",
-        .tables = table, .table_count = 1,
-        .progress = {.pass = 1, .state = canned.syncing ? SYNC_READING : SYNC_DONE,
-                     .mode = SYNC_FULL, .table = "visits", .tables = 1, .rows_expected = 2,
-                     .started_ms = 1700000000000, .left_ms = -1, .error = "", .hint = ""}};
-    *ret_status = (struct sync_status){.sources = source, .source_count = 1,
-                                       .enrolments = canned.count};
+    *source =
+        (struct sync_source_status){.source = "main",
+                                    .connector = "mysql",
+                                    .mapping = "main.yaml",
+                                    .tables = table,
+                                    .table_count = 1,
+                                    .progress = {.pass = 1,
+                                                 .state = canned.syncing ? SYNC_READING : SYNC_DONE,
+                                                 .mode = SYNC_FULL,
+                                                 .table = "visits",
+                                                 .tables = 1,
+                                                 .rows_expected = 2,
+                                                 .started_ms = 1700000000000,
+                                                 .left_ms = -1,
+                                                 .error = "",
+                                                 .hint = ""}};
+    *ret_status =
+        (struct sync_status){.sources = source, .source_count = 1, .enrolments = canned.count};
     return ERROR_NONE;
 }
 
@@ -271,16 +305,22 @@ static enum error_code sync_cancel_(void *context, const char *source, struct er
 
 static enum error_code quarantine_list(void *context, const char *source, uint64_t after,
                                        size_t limit, struct arena *arena,
-                                       const struct sync_quarantined **ret_rows,
-                                       size_t *ret_count, struct error *err) {
+                                       const struct sync_quarantined **ret_rows, size_t *ret_count,
+                                       struct error *err) {
     (void)context;
     (void)source;
     (void)limit;
     (void)err;
     struct sync_quarantined *row = arena_alloc(arena, sizeof *row);
-    *row = (struct sync_quarantined){.id = 7, .source = "main", .table = "visits", .key = "9",
-                                     .column = "note", .reason = "invalid-bytes", .code = 0x81,
-                                     .first_ms = 1, .last_ms = 2};
+    *row = (struct sync_quarantined){.id = 7,
+                                     .source = "main",
+                                     .table = "visits",
+                                     .key = "9",
+                                     .column = "note",
+                                     .reason = "invalid-bytes",
+                                     .code = 0x81,
+                                     .first_ms = 1,
+                                     .last_ms = 2};
     *ret_rows = row;
     *ret_count = after < 7 ? 1 : 0;
     return ERROR_NONE;
@@ -288,8 +328,9 @@ static enum error_code quarantine_list(void *context, const char *source, uint64
 
 static enum error_code quarantine_drop(void *context, uint64_t id, struct error *err) {
     (void)context;
-    return id == 7 ? ERROR_NONE : error_set(err, ERROR_NOT_FOUND, "no row %llu in quarantine",
-                                            (unsigned long long)id);
+    return id == 7 ? ERROR_NONE
+                   : error_set(err, ERROR_NOT_FOUND, "no row %llu in quarantine",
+                               (unsigned long long)id);
 }
 
 static struct enrolment *find_locked(const char *thumbprint) {
@@ -320,9 +361,8 @@ static enum error_code enrol(void *context, const char *thumbprint, const char *
 
 static void copy_enrolment(struct arena *arena, const struct enrolment *e,
                            struct sync_enrolment *ret) {
-    *ret = (struct sync_enrolment){arena_text(arena, e->thumbprint),
-                                   arena_text(arena, e->patient), arena_text(arena, e->jwk),
-                                   e->enrolled_ms};
+    *ret = (struct sync_enrolment){arena_text(arena, e->thumbprint), arena_text(arena, e->patient),
+                                   arena_text(arena, e->jwk), e->enrolled_ms};
 }
 
 static enum error_code enrolment_find(void *context, const char *thumbprint, struct arena *arena,
@@ -336,8 +376,7 @@ static enum error_code enrolment_find(void *context, const char *thumbprint, str
     return known != NULL ? ERROR_NONE : error_set(err, ERROR_NOT_FOUND, "this key is not enrolled");
 }
 
-static enum error_code enrolment_remove(void *context, const char *thumbprint,
-                                        struct error *err) {
+static enum error_code enrolment_remove(void *context, const char *thumbprint, struct error *err) {
     (void)context;
     pthread_mutex_lock(&canned.lock);
     struct enrolment *known = find_locked(thumbprint);
@@ -398,8 +437,8 @@ static enum error_code latest(void *context, const struct locator *locators, siz
     struct record record;
     fill_record(arena, "east", &honest_record, honest_record.key, &record);
     for (size_t i = 0; i < count; i++) {
-        bool known = memcmp(locators[i].byte, record.versions[0].leaf.locator.byte,
-                            LOCATOR_BYTES) == 0;
+        bool known =
+            memcmp(locators[i].byte, record.versions[0].leaf.locator.byte, LOCATOR_BYTES) == 0;
         ret_versions[i] = (struct ledger_version){0};
         if (known)
             ret_versions[i].leaf = record.versions[0].leaf;
@@ -417,8 +456,8 @@ static enum error_code history(void *context, const struct locator *locator,
         return ERROR_NONE;
     }
     ret_versions[0] = (struct ledger_version){
-        .leaf = {.operation = LEAF_CREATE, .origin = LEAF_OBSERVED, .version = 1,
-                 .locator = *locator}};
+        .leaf = {
+            .operation = LEAF_CREATE, .origin = LEAF_OBSERVED, .version = 1, .locator = *locator}};
     *ret_count = 1;
     *ret_total = 1;
     return ERROR_NONE;
@@ -432,10 +471,11 @@ int main(int argc, char **argv) {
         return 2;
     listen_block_signals();
     log_start("canned-gateway", LOG_LEVEL_INFO);
-    struct rest_backend backend = {NULL, canned_records, record_by_address, status,
-                                   sync_start_, sync_cancel_, quarantine_list, quarantine_drop,
-                                   enrol, enrolment_find, enrolment_remove, enrolment_list, head,
-                                   block, transaction, latest, history};
+    struct rest_backend backend = {NULL,        canned_records, record_by_address, status,
+                                   sync_start_, sync_cancel_,   quarantine_list,   quarantine_drop,
+                                   enrol,       enrolment_find, enrolment_remove,  enrolment_list,
+                                   head,        block,          transaction,       latest,
+                                   history};
     enum error_code code = settings_load(argv[2], &settings, &err);
     if (code == ERROR_NONE) {
         canned.hospital = settings->hospital;

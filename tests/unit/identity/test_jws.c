@@ -88,7 +88,12 @@ static void unusual_headers_are_refused(void **state) {
 static void unusual_shapes_are_refused(void **state) {
     (void)state;
     static const char *const shapes[] = {
-        "", ".", "..", "...", "a.b", "a.b.c.d",
+        "",
+        ".",
+        "..",
+        "...",
+        "a.b",
+        "a.b.c.d",
         "eyJhbGciOiAiRVMyNTYiLCAidHlwIjogIkpXVCJ9.e30.", /* no signature */
         "eyJhbGciOiAiRVMyNTYiLCAidHlwIjogIkpXVCJ9.e30.AAAA",
         "eyJhbGciOiAiRVMyNTYiLCAidHlwIjogIkpXVCJ9..",
@@ -124,8 +129,7 @@ static void what_is_too_long_is_refused_before_it_is_decoded(void **state) {
     char *large = calloc(1, JWS_BYTES_MAX + 2);
     memset(large, 'A', JWS_BYTES_MAX + 1);
     SCOPED_JWS struct jws jws = {0};
-    assert_int_equal(jws_parse(bytes_text(large), "JWT", "it", &jws, &err),
-                     ERROR_UNAUTHENTICATED);
+    assert_int_equal(jws_parse(bytes_text(large), "JWT", "it", &jws, &err), ERROR_UNAUTHENTICATED);
     assert_string_equal(err.message, "it: longer than 8192 bytes");
     free(large);
 }
@@ -134,7 +138,8 @@ static void claims_of_another_type_are_refused(void **state) {
     (void)state;
     SCOPED_JWS struct jws jws = {0};
     jws.payload = json_loads("{\"a\":1,\"b\":\"\",\"c\":-1,\"d\":1.5,\"e\":\"1\","
-                             "\"f\":99999999999999}", 0, NULL);
+                             "\"f\":99999999999999}",
+                             0, NULL);
     const char *text = NULL;
     uint64_t time_ms = 7;
     for (const char *name = "abx"; *name != '\0'; name++) {

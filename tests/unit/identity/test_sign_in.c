@@ -70,8 +70,8 @@ static int set_up(void **state) {
     w->other = make_key(w->folder, "b");
     w->unknown = make_key(w->folder, "c");
     static const char *const urls[] = {"https://West.example:8443/", "https://127.0.0.1:8443"};
-    struct identity_config config = {.hospital = "west", .urls = urls, .url_count = 2,
-                                     .find = find, .find_context = w};
+    struct identity_config config = {
+        .hospital = "west", .urls = urls, .url_count = 2, .find = find, .find_context = w};
     assert_int_equal(identity_new(&config, &w->identity, NULL), ERROR_NONE);
     *state = w;
     return 0;
@@ -117,8 +117,8 @@ static void sign_in_init(struct world *w, struct sign_in *s, const struct identi
     buffer_init(&s->assertion, JWS_BYTES_MAX);
     buffer_init(&s->proof, JWS_BYTES_MAX);
     identity_nonce(w->identity, now, s->nonce);
-    assert_int_equal(
-        identity_client_assertion(key, TOKEN_URL, s->nonce, now, &s->assertion, NULL), ERROR_NONE);
+    assert_int_equal(identity_client_assertion(key, TOKEN_URL, s->nonce, now, &s->assertion, NULL),
+                     ERROR_NONE);
     assert_int_equal(identity_client_dpop(key, "POST", TOKEN_URL, NULL, now, &s->proof, NULL),
                      ERROR_NONE);
 }
@@ -146,8 +146,8 @@ static enum error_code ask(struct world *w, uint64_t at, const char *token, cons
                            struct identity_session *ret_session, struct error *err) {
     char authorization[128];
     snprintf(authorization, sizeof authorization, "DPoP %s", token);
-    struct identity_request request = {.method = "GET", .path = "/v1/me/document",
-                                       .authorization = authorization, .proof = proof};
+    struct identity_request request = {
+        .method = "GET", .path = "/v1/me/document", .authorization = authorization, .proof = proof};
     return identity_authenticate(w->identity, at, &request, ret_session, err);
 }
 
@@ -166,8 +166,7 @@ static void a_patient_signs_in_and_asks(void **state) {
     assert_int_equal(ask(w, now, token, (char *)proof.data, &session, &err), ERROR_NONE);
     assert_string_equal(session.patient, "999-99-9999");
     /* The same proof a second time. */
-    assert_int_equal(ask(w, now, token, (char *)proof.data, &session, &err),
-                     ERROR_UNAUTHENTICATED);
+    assert_int_equal(ask(w, now, token, (char *)proof.data, &session, &err), ERROR_UNAUTHENTICATED);
     assert_string_equal(err.message, "the DPoP proof: used before");
 }
 
@@ -242,8 +241,8 @@ static void strangers_and_forgers_are_refused(void **state) {
     /* An overheard assertion with the eavesdropper's own proof. */
     sign_in_init(w, &s, w->key);
     buffer_clear(&s.proof);
-    assert_int_equal(
-        identity_client_dpop(w->other, "POST", TOKEN_URL, NULL, now, &s.proof, NULL), ERROR_NONE);
+    assert_int_equal(identity_client_dpop(w->other, "POST", TOKEN_URL, NULL, now, &s.proof, NULL),
+                     ERROR_NONE);
     assert_int_equal(send_sign_in(w, now, &s, token, &err), ERROR_UNAUTHENTICATED);
     sign_in_done(&s);
 }
@@ -257,8 +256,9 @@ static void a_nonce_serves_once_and_for_two_minutes(void **state) {
     sign_in_init(w, &second, w->key);
     assert_int_equal(send_sign_in(w, now, &s, token, NULL), ERROR_NONE);
     buffer_clear(&second.assertion);
-    assert_int_equal(identity_client_assertion(w->key, TOKEN_URL, s.nonce, now, &second.assertion,
-                                               NULL), ERROR_NONE);
+    assert_int_equal(
+        identity_client_assertion(w->key, TOKEN_URL, s.nonce, now, &second.assertion, NULL),
+        ERROR_NONE);
     assert_int_equal(send_sign_in(w, now, &second, token, &err), ERROR_UNAUTHENTICATED);
     assert_string_equal(err.message, "the sign-in assertion: used before");
     sign_in_done(&s);
@@ -267,8 +267,9 @@ static void a_nonce_serves_once_and_for_two_minutes(void **state) {
     uint64_t late = now + IDENTITY_NONCE_LIFE_MS + 1000;
     sign_in_init(w, &s, w->key);
     buffer_clear(&s.assertion);
-    assert_int_equal(identity_client_assertion(w->key, TOKEN_URL, s.nonce, late, &s.assertion,
-                                               NULL), ERROR_NONE);
+    assert_int_equal(
+        identity_client_assertion(w->key, TOKEN_URL, s.nonce, late, &s.assertion, NULL),
+        ERROR_NONE);
     assert_int_equal(send_sign_in(w, late, &s, token, &err), ERROR_UNAUTHENTICATED);
     assert_string_equal(err.message, "the sign-in assertion: its nonce is older than 120 s");
     sign_in_done(&s);
@@ -316,9 +317,9 @@ static void each_wrong_claim_of_a_proof_is_refused(void **state) {
 
 static void an_address_is_compared_without_case_of_host_and_without_query(void **state) {
     struct world *w = *state;
-    static const char *const urls[] = {
-        "HTTPS://WEST.EXAMPLE:8443/v1/me/document", "https://127.0.0.1:8443/v1/me/document",
-        DOCUMENT "?view=plain", DOCUMENT "#x"};
+    static const char *const urls[] = {"HTTPS://WEST.EXAMPLE:8443/v1/me/document",
+                                       "https://127.0.0.1:8443/v1/me/document",
+                                       DOCUMENT "?view=plain", DOCUMENT "#x"};
     char token[IDENTITY_TOKEN_TEXT_BYTES];
     get_token(w, w->key, token);
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
@@ -343,8 +344,7 @@ static void a_token_is_of_use_to_its_own_key_alone_and_ends(void **state) {
     assert_int_equal(identity_client_dpop(w->other, "GET", DOCUMENT, token, now, &proof, NULL),
                      ERROR_NONE);
     buffer_append_byte(&proof, 0);
-    assert_int_equal(ask(w, now, token, (char *)proof.data, &session, &err),
-                     ERROR_UNAUTHENTICATED);
+    assert_int_equal(ask(w, now, token, (char *)proof.data, &session, &err), ERROR_UNAUTHENTICATED);
     assert_string_equal(err.message, "the DPoP proof: the token is bound to another key");
 
     uint64_t late = now + IDENTITY_TOKEN_LIFE_MS;
@@ -362,8 +362,7 @@ static void a_token_is_of_use_to_its_own_key_alone_and_ends(void **state) {
     assert_int_equal(identity_client_dpop(w->key, "GET", DOCUMENT, token, now, &proof, NULL),
                      ERROR_NONE);
     buffer_append_byte(&proof, 0);
-    assert_int_equal(ask(w, now, token, (char *)proof.data, &session, &err),
-                     ERROR_UNAUTHENTICATED);
+    assert_int_equal(ask(w, now, token, (char *)proof.data, &session, &err), ERROR_UNAUTHENTICATED);
     assert_string_equal(err.message, "the token: this key is not enrolled at west");
     w->ended = false;
 
@@ -402,37 +401,44 @@ static void a_forward_request_serves_once_for_its_reader(void **state) {
                      ERROR_NONE);
     struct identity_session session;
     struct error err = {0};
-    assert_int_equal(identity_check_forward(w->identity, now, buffer_bytes(&request), "south",
-                                            &session, &err), ERROR_FORBIDDEN);
+    assert_int_equal(
+        identity_check_forward(w->identity, now, buffer_bytes(&request), "south", &session, &err),
+        ERROR_FORBIDDEN);
     assert_string_equal(err.message,
                         "the forward request: its reader is another hospital than south");
-    assert_int_equal(identity_check_forward(w->identity, now, buffer_bytes(&request), "north",
-                                            &session, &err), ERROR_NONE);
+    assert_int_equal(
+        identity_check_forward(w->identity, now, buffer_bytes(&request), "north", &session, &err),
+        ERROR_NONE);
     assert_string_equal(session.patient, "999-99-9999");
-    assert_int_equal(identity_check_forward(w->identity, now, buffer_bytes(&request), "north",
-                                            &session, &err), ERROR_UNAUTHENTICATED);
+    assert_int_equal(
+        identity_check_forward(w->identity, now, buffer_bytes(&request), "north", &session, &err),
+        ERROR_UNAUTHENTICATED);
     assert_string_equal(err.message, "the forward request: used before");
 
     /* Not for this hospital; too old; a resource of another kind. */
     buffer_clear(&request);
     assert_int_equal(identity_client_forward(w->key, hospitals, 1, "north", now, &request, NULL),
                      ERROR_NONE);
-    assert_int_equal(identity_check_forward(w->identity, now, buffer_bytes(&request), "north",
-                                            &session, &err), ERROR_FORBIDDEN);
+    assert_int_equal(
+        identity_check_forward(w->identity, now, buffer_bytes(&request), "north", &session, &err),
+        ERROR_FORBIDDEN);
     assert_string_equal(err.message, "the forward request: west is not in its aud");
     buffer_clear(&request);
     assert_int_equal(identity_client_forward(w->key, hospitals, 2, "north", now, &request, NULL),
                      ERROR_NONE);
     assert_int_equal(identity_check_forward(w->identity, now + 60000, buffer_bytes(&request),
-                                            "north", &session, &err), ERROR_UNAUTHENTICATED);
+                                            "north", &session, &err),
+                     ERROR_UNAUTHENTICATED);
     SCOPED_BUFFER struct buffer changed;
     buffer_init(&changed, JWS_BYTES_MAX);
     change_claim(&request, "resource", "\"/v1/other\"", w->key, IDENTITY_FORWARD_TYP, &changed);
-    assert_int_equal(identity_check_forward(w->identity, now, buffer_bytes(&changed), "north",
-                                            &session, &err), ERROR_FORBIDDEN);
+    assert_int_equal(
+        identity_check_forward(w->identity, now, buffer_bytes(&changed), "north", &session, &err),
+        ERROR_FORBIDDEN);
     change_claim(&request, "exp", "1800000061", w->key, IDENTITY_FORWARD_TYP, &changed);
-    assert_int_equal(identity_check_forward(w->identity, now, buffer_bytes(&changed), "north",
-                                            &session, &err), ERROR_UNAUTHENTICATED);
+    assert_int_equal(
+        identity_check_forward(w->identity, now, buffer_bytes(&changed), "north", &session, &err),
+        ERROR_UNAUTHENTICATED);
 }
 
 static void an_outgoing_request_must_be_the_sessions_own(void **state) {
@@ -444,11 +450,13 @@ static void an_outgoing_request_must_be_the_sessions_own(void **state) {
     assert_int_equal(identity_client_forward(w->key, hospitals, 1, "west", now, &request, NULL),
                      ERROR_NONE);
     for (int i = 0; i < 2; i++) /* looking at it does not use it up */
-        assert_int_equal(identity_check_outgoing(w->identity, now, buffer_bytes(&request),
-                                                 &session, NULL), ERROR_NONE);
+        assert_int_equal(
+            identity_check_outgoing(w->identity, now, buffer_bytes(&request), &session, NULL),
+            ERROR_NONE);
     session.key = identity_key_thumbprint(w->other);
-    assert_int_equal(identity_check_outgoing(w->identity, now, buffer_bytes(&request), &session,
-                                             NULL), ERROR_FORBIDDEN);
+    assert_int_equal(
+        identity_check_outgoing(w->identity, now, buffer_bytes(&request), &session, NULL),
+        ERROR_FORBIDDEN);
 }
 
 #define WITH_WORLD(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)

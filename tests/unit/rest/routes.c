@@ -12,8 +12,8 @@ int main(void) {
             printf("openapi.yaml %s %s %s %s\n", route->method, route->path, route->operation,
                    who[route->who]);
         if ((route->listeners & REST_ADMIN) != 0 && route->path[1] != 'v')
-            printf("openapi-admin.yaml %s %s %s %s\n", route->method, route->path,
-                   route->operation, who[route->who]);
+            printf("openapi-admin.yaml %s %s %s %s\n", route->method, route->path, route->operation,
+                   who[route->who]);
     }
     return 0;
 }

@@ -13,7 +13,7 @@
 #include "gateway/rest/scan.h"
 
 #define SECTION(hospital, status, errors, records)                                                 \
-    "{\"hospital\":\"" hospital "\",\"status\":\"" status "\",\"errors\":[" errors                \
+    "{\"hospital\":\"" hospital "\",\"status\":\"" status "\",\"errors\":[" errors                 \
     "],\"records\":[" records "]}"
 #define RECORD(address, verdict, more)                                                             \
     "{\"address\":\"" address "\",\"verdict\":\"" verdict "\"" more "}"
@@ -49,12 +49,18 @@ static void records_stand_by_date_and_values_as_they_are(void **state) {
     (void)state;
     static const struct given given[] = {
         {"west",
-         SECTION("west", "complete", "",
-                 RECORD("renkei://west/m/v/3", "match", FIELDS("", "\"n\":\"no date\"")) ","
-                 RECORD("renkei://west/m/v/2", "match", ",\"date\":\"2011/03/24\""
-                        FIELDS("", "\"Allergy\":false,\"dose\":0.10,\"ok\":true,\"x\":null")) ","
-                 RECORD("renkei://west/m/v/1", "match",
-                        ",\"date\":\"2010/08/06\"" FIELDS("", "\"n\":1e21")))}};
+         SECTION(
+             "west", "complete", "",
+             RECORD("renkei://west/m/v/3", "match", FIELDS("", "\"n\":\"no date\"")) "," RECORD(
+                 "renkei://west/m/v/2", "match",
+                 ",\"date\":\"2011/03/24\"" FIELDS("",
+                                                   "\"Allergy\":false,\"dose\":0.10,\"ok\":true,"
+                                                   "\"x\":null")) "," RECORD("renkei://west/m/v/1",
+                                                                             "match",
+                                                                             ",\"date\":\"2010/08/"
+                                                                             "06\"" FIELDS(
+                                                                                 "",
+                                                                                 "\"n\":1e21")))}};
     check_plain(given, 1,
                 "[{},{\"n\":1e21},"
                 "{\"Allergy\":\"False\",\"dose\":0.10,\"ok\":\"True\",\"x\":null},"
@@ -67,13 +73,19 @@ static void personal_information_is_merged_and_a_difference_is_kept(void **state
         {"west", SECTION("west", "complete", "",
                          RECORD("renkei://west/m/p/1", "match",
                                 FIELDS("\"name\",\"tel\",\"age\"",
-                                       "\"age\":50,\"name\":\"A\",\"tel\":null")) )},
-        {"east", SECTION("east", "complete", "",
-                         RECORD("renkei://east/m/p/1", "match",
-                                FIELDS("\"name\",\"tel\",\"age\"",
-                                       "\"age\":50,\"name\":\"B\",\"tel\":\"1\"")) ","
-                         RECORD("renkei://east/m/p/2", "match",
-                                FIELDS("\"name\"", "\"name\":\"\"")))}};
+                                       "\"age\":50,\"name\":\"A\",\"tel\":null")))},
+        {"east",
+         SECTION(
+             "east", "complete", "",
+             RECORD(
+                 "renkei://east/m/p/1", "match",
+                 FIELDS(
+                     "\"name\",\"tel\",\"age\"",
+                     "\"age\":50,\"name\":\"B\",\"tel\":\"1\"")) "," RECORD("renkei://east/m/p/2",
+                                                                            "match",
+                                                                            FIELDS("\"name\"",
+                                                                                   "\"name\":"
+                                                                                   "\"\"")))}};
     check_plain(given, 2,
                 "[{\"age\":50,\"name\":\"A\",\"name@renkei://east/m/p/1\":\"B\",\"tel\":\"1\"}]\n");
 }
@@ -81,11 +93,12 @@ static void personal_information_is_merged_and_a_difference_is_kept(void **state
 static void what_does_not_match_says_so(void **state) {
     (void)state;
     static const struct given given[] = {
-        {"west", SECTION("west", "complete", "",
-                         RECORD("renkei://west/m/v/1", "mismatch", FIELDS("", "\"A\":\"x\"")) ","
-                         RECORD("renkei://west/m/v/2", "missing", "") ","
-                         RECORD("renkei://west/m/p/1", "unanchored",
-                                FIELDS("\"name\"", "\"name\":\"A\"")))}};
+        {"west",
+         SECTION("west", "complete", "",
+                 RECORD("renkei://west/m/v/1", "mismatch", FIELDS("", "\"A\":\"x\"")) "," RECORD(
+                     "renkei://west/m/v/2", "missing",
+                     "") "," RECORD("renkei://west/m/p/1", "unanchored",
+                                    FIELDS("\"name\"", "\"name\":\"A\"")))}};
     check_plain(given, 1,
                 "[{\"name\":\"A\"},"
                 "{\"@address\":\"renkei://west/m/v/1\",\"@verdict\":\"mismatch\",\"A\":\"x\"},"
@@ -96,9 +109,9 @@ static void what_does_not_match_says_so(void **state) {
 static void who_could_not_be_asked_is_named(void **state) {
     (void)state;
     static const struct given given[] = {
-        {"west", SECTION("west", "partial",
-                         "{\"source\":\"s\",\"table\":\"t\",\"error\":{\"code\":\"source-login\"}}",
-                         "")},
+        {"west",
+         SECTION("west", "partial",
+                 "{\"source\":\"s\",\"table\":\"t\",\"error\":{\"code\":\"source-login\"}}", "")},
         {"east", NULL},
         {"north", SECTION("north", "truncated", "", "")}};
     check_plain(given, 3,
@@ -122,7 +135,11 @@ static void names_sort_by_utf16_and_cannot_pass_for_the_views_own(void **state) 
 static void a_section_that_is_not_sound_is_refused(void **state) {
     (void)state;
     static const char *const sections[] = {
-        "", "{}", "[]", "null", "x",
+        "",
+        "{}",
+        "[]",
+        "null",
+        "x",
         SECTION("west", "complete", "", ""), /* another hospital's */
         SECTION("east", "fine", "", ""),
         "{\"hospital\":\"east\",\"status\":\"complete\",\"records\":[]}",

@@ -57,11 +57,11 @@ static void a_stranger_does_not_read_of_this_machines_files(void **state) {
     char text[2048];
     problem_text(REST_PUBLIC, ERROR_IO, text, sizeof text);
     assert_null(strstr(text, "/var/lib"));
-    assert_string_equal(
-        text, "{\"type\":\"urn:renkei:error:io\",\"title\":\"reading or writing failed\","
-              "\"status\":500,\"code\":\"io\","
-              "\"hint\":\"check the path, its rights and the disk\","
-              "\"instance\":\"urn:uuid:the-id\"}\n");
+    assert_string_equal(text,
+                        "{\"type\":\"urn:renkei:error:io\",\"title\":\"reading or writing failed\","
+                        "\"status\":500,\"code\":\"io\","
+                        "\"hint\":\"check the path, its rights and the disk\","
+                        "\"instance\":\"urn:uuid:the-id\"}\n");
     problem_text(REST_ADMIN, ERROR_IO, text, sizeof text);
     assert_non_null(strstr(text, "/var/lib"));
     problem_text(REST_PUBLIC, ERROR_BAD_REQUEST, text, sizeof text);

@@ -15,15 +15,60 @@
 
 static void validity_is_what_jansson_says(void **state) {
     (void)state;
-    static const char *const texts[] = {
-        "{}", "[]", "\"\"", "0", "-0", "1e5", "1E+5", "1.5e-7", "true", "false", "null",
-        " { \"a\" : [ 1 , 2 ] } ", "{\"a\":{\"b\":[{}]}}", "\"\\u00e9\\ud83d\\ude00\"",
-        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"①㈱髙﨑～\"",
-        "", " ", "{", "[", "}", "]", "{]", "[}", "{\"a\"}", "{\"a\":}", "{\"a\":1,}", "[1,]",
-        "[,1]",
-        "{a:1}", "{'a':1}", "{1:1}", "01", "1.", ".5", "+1", "1e", "-", "tru", "truee", "nul",
-        "\"", "\"\\\"", "\"\\x\"", "\"\\u12\"", "\"\\u12g4\"", "\"a\nb\"", "1 2", "{} {}", "[1 2]",
-        "\"\xff\"", "\"\xc3\"", "\"\xed\xa0\x80\"", "[1]x"};
+    static const char *const texts[] = {"{}",
+                                        "[]",
+                                        "\"\"",
+                                        "0",
+                                        "-0",
+                                        "1e5",
+                                        "1E+5",
+                                        "1.5e-7",
+                                        "true",
+                                        "false",
+                                        "null",
+                                        " { \"a\" : [ 1 , 2 ] } ",
+                                        "{\"a\":{\"b\":[{}]}}",
+                                        "\"\\u00e9\\ud83d\\ude00\"",
+                                        "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"",
+                                        "\"①㈱髙﨑～\"",
+                                        "",
+                                        " ",
+                                        "{",
+                                        "[",
+                                        "}",
+                                        "]",
+                                        "{]",
+                                        "[}",
+                                        "{\"a\"}",
+                                        "{\"a\":}",
+                                        "{\"a\":1,}",
+                                        "[1,]",
+                                        "[,1]",
+                                        "{a:1}",
+                                        "{'a':1}",
+                                        "{1:1}",
+                                        "01",
+                                        "1.",
+                                        ".5",
+                                        "+1",
+                                        "1e",
+                                        "-",
+                                        "tru",
+                                        "truee",
+                                        "nul",
+                                        "\"",
+                                        "\"\\\"",
+                                        "\"\\x\"",
+                                        "\"\\u12\"",
+                                        "\"\\u12g4\"",
+                                        "\"a\nb\"",
+                                        "1 2",
+                                        "{} {}",
+                                        "[1 2]",
+                                        "\"\xff\"",
+                                        "\"\xc3\"",
+                                        "\"\xed\xa0\x80\"",
+                                        "[1]x"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
         json_t *json = json_loads(texts[i], JSON_DECODE_ANY, NULL);
         if (scan_valid(bytes_text(texts[i])) != (json != NULL))
@@ -44,8 +89,7 @@ static void nesting_has_a_maximum(void **state) {
 
 static void members_are_given_as_they_stand(void **state) {
     (void)state;
-    struct bytes json =
-        BYTES_LITERAL(" {\"a\" : 0.10 ,\"b\\u0041\":[1, 2],\"c\":{\"a\":1e400}}");
+    struct bytes json = BYTES_LITERAL(" {\"a\" : 0.10 ,\"b\\u0041\":[1, 2],\"c\":{\"a\":1e400}}");
     struct scan scan = scan_open(json);
     struct bytes name, value;
     assert_true(scan_next(&scan, &name, &value));
@@ -90,8 +134,15 @@ static void texts_are_decoded(void **state) {
         assert_true(scan_text(bytes_text(cases[i].raw), &text));
         assert_true(bytes_equal(buffer_bytes(&text), bytes_text(cases[i].text)));
     }
-    static const char *const bad[] = {"", "\"", "a", "\"a\"b", "\"\\ud83d\"", "\"\\ude00\"",
-                                      "\"\\ud83dx\"", "\"\\ud83d\\u0041\"", "\"\xff\""};
+    static const char *const bad[] = {"",
+                                      "\"",
+                                      "a",
+                                      "\"a\"b",
+                                      "\"\\ud83d\"",
+                                      "\"\\ude00\"",
+                                      "\"\\ud83dx\"",
+                                      "\"\\ud83d\\u0041\"",
+                                      "\"\xff\""};
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         SCOPED_BUFFER struct buffer text;
         buffer_init(&text, 100);
