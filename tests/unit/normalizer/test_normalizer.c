@@ -175,16 +175,17 @@ static void digests_are_what_sha256sum_says(void **state) {
     for (int i = 0; i < 32; i++)
         r[i] = (uint8_t)(i * 7 + 1);
     struct sha256 *h = sha256_new();
-    char r_hex[65];
-    text_hex(r, 32, r_hex);
+    char r_octal[4 * 32 + 1] = ""; /* for the shell's printf */
+    for (int i = 0; i < 32; i++)
+        snprintf(r_octal + 4 * i, 5, "\\%03o", r[i]);
     static const char document[] = "{\"address\":\"renkei://a/b/c/d\"}";
     static const char *const domains[] = {"renkei/content/1", "renkei/raw/1"};
     for (int i = 0; i < 2; i++) {
         char command[512];
         char line[128] = "";
         snprintf(command, sizeof command,
-                 "(printf '%s\\n'; printf %%s %s | xxd -r -p; printf %%s '%s') | sha256sum",
-                 domains[i], r_hex, document);
+                 "(printf '%s\\n'; printf '%s'; printf %%s '%s') | sha256sum", domains[i], r_octal,
+                 document);
         FILE *pipe = popen(command, "r");
         assert_non_null(pipe);
         assert_non_null(fgets(line, sizeof line, pipe));
