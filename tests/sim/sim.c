@@ -17,6 +17,8 @@
 #include "base/text.h"
 #include "tests/sim/schedule.h"
 
+enum { REPLAY_EVERY = 500 };
+
 struct options {
     uint64_t from, schedules, seconds;
     bool one, cost;
@@ -113,6 +115,15 @@ struct totals {
     uint64_t first_fork;
 };
 
+/* A seed is worth something only if it gives the same run again, bit for bit. */
+static bool replays(uint64_t seed, const struct schedule_options *options,
+                    const struct schedule_result *first) {
+    struct schedule_result again;
+    schedule_run(seed, options, &again);
+    return again.fingerprint == first->fingerprint && again.steps == first->steps &&
+           again.ended_ms == first->ended_ms && again.broken == first->broken;
+}
+
 static bool is_fork(enum broken broken) {
     return broken == BROKEN_FORK || broken == BROKEN_CERTIFICATE_FORK ||
            broken == BROKEN_CERTIFICATE_CHAIN || broken == BROKEN_TWICE;
@@ -141,6 +152,10 @@ int main(int argc, char **argv) {
     for (uint64_t seed = o.from; t.schedules < o.schedules; seed++) {
         struct schedule_result r;
         schedule_run(seed, &o.schedule, &r);
+        if (t.schedules % REPLAY_EVERY == 0 && !o.one && !replays(seed, &o.schedule, &r)) {
+            printf("BROKEN replay: seed %" PRIu64 " did not give the same run twice\n", seed);
+            return 1;
+        }
         t.schedules++;
         t.steps += r.steps;
         t.commits += r.commits;
