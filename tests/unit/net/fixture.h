@@ -4,7 +4,7 @@
 
 #include "ledger/net/net.h"
 
-enum { FIXTURE_NODES = 5, FIXTURE_DEADLINE_MS = 10000 };
+enum { FIXTURE_NODES = 5, FIXTURE_DEADLINE_MS = 30000 };
 
 struct fixture;
 
