@@ -187,7 +187,7 @@ void output_progress(const struct cli_call *call, const struct output_progress *
 
 void output_progress_end(const struct cli_call *call, const struct output_progress *progress,
                          unsigned long long elapsed_ms) {
-    if (call->json)
+    if (call->json || progress->done == 0)
         return;
     char bar[BAR_CELLS + 1];
     draw_bar(progress, bar);
