@@ -57,7 +57,7 @@ static enum error_code form_value(struct bytes form, const char *name, struct bu
             int low = i + 2 < len ? hex_digit(at[i + 2]) : -1;
             if (at[i] == '%') {
                 good = good && high >= 0 && low >= 0;
-                buffer_append_byte(out, (uint8_t)(high << 4 | low));
+                buffer_append_byte(out, (uint8_t)((unsigned)high << 4 | (unsigned)low));
                 i += 2;
             } else {
                 buffer_append_byte(out, at[i] == '+' ? ' ' : at[i]);
