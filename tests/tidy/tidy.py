@@ -47,10 +47,19 @@ TEXT_SUFFIXES = {".c", ".h", ".py", ".md", ".yaml", ".yml", ".build", ".sh", ".t
 
 
 def tracked(root):
-    listed = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, check=False)
-    if listed.returncode == 0 and listed.stdout:
-        return [root / name for name in listed.stdout.decode().split("\0") if name and (root / name).is_file()]
-    return [path for path in root.rglob("*") if path.is_file() and "build" not in path.parts[:1]]
+    """What git knows; without git (a copy, a bare machine) everything but builds and hidden folders."""
+    try:
+        listed = subprocess.run(["git", "-C", root, "ls-files", "-z"], capture_output=True, check=False).stdout
+    except FileNotFoundError:
+        listed = b""
+    if listed:
+        return [root / name for name in listed.decode().split("\0") if name and (root / name).is_file()]
+    paths = []
+    for path in root.rglob("*"):
+        top = path.relative_to(root).parts[0]
+        if path.is_file() and not top.startswith(("build", ".")):
+            paths.append(path)
+    return paths
 
 
 def read_table(text):
