@@ -8,6 +8,8 @@ from tests.conformance.probe import BUILD
 
 PROGRAM = BUILD / "tests/conformance/renkei-worker-probe"
 WORKER = BUILD / "gateway/worker/renkei-worker"
+# How much slower than a quiet machine without sanitizers this one may be.
+PATIENCE = float(os.environ.get("RENKEI_TEST_TIME_FACTOR", "1"))
 
 
 class WorkerError(Exception):
@@ -22,7 +24,8 @@ class Worker:
     def __init__(self, mapping, plugins=BUILD / "connectors", call_ms=0, memory=0, rate=0,
                  source="main", env=None):
         self.process = subprocess.Popen(
-            [PROGRAM, WORKER, plugins, mapping, "h1", source, str(call_ms), str(memory),
+            [PROGRAM, WORKER, plugins, mapping, "h1", source, str(int(call_ms * PATIENCE)),
+             str(memory),
              str(rate)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})})
