@@ -179,8 +179,8 @@ enum error_code state_next_sequence(struct state *state, const uint8_t *submitte
 }
 
 /* The rules for one leaf over the latest version of its record. */
-static enum transaction_status judge_leaf(const struct leaf *leaf, const struct state_record *latest,
-                                          uint32_t submitter) {
+static enum transaction_status judge_leaf(const struct leaf *leaf,
+                                          const struct state_record *latest, uint32_t submitter) {
     if (latest == NULL)
         return leaf->version == 1 ? TX_DONE : TX_VERSION;
     if (latest->owner != submitter)

@@ -42,6 +42,7 @@ struct store {
     struct state_table *frozen; /* NULL: no flush is under way */
     uint64_t frozen_height;
     struct merkle_frontier frozen_frontier;
+    int frozen_level_fd[MERKLE_LEVELS_MAX]; /* as they were: the flush runs on another thread */
 };
 
 static enum error_code lmdb_error(struct error *err, int rc, const char *doing) {
@@ -190,7 +191,7 @@ static enum error_code sync_derived(struct store *store, struct error *err) {
     if (fdatasync(store->places_fd) != 0)
         return file_error(err, errno, "cannot sync", "places");
     for (int level = 0; level < MERKLE_LEVELS_MAX; level++)
-        if (store->level_fd[level] >= 0 && fdatasync(store->level_fd[level]) != 0)
+        if (store->frozen_level_fd[level] >= 0 && fdatasync(store->frozen_level_fd[level]) != 0)
             return file_error(err, errno, "cannot sync", "log");
     return ERROR_NONE;
 }
@@ -210,6 +211,7 @@ void store_flush_start(struct store *store) {
     store->frozen = store->active;
     store->frozen_height = store->state_height;
     store->frozen_frontier = store->frontier;
+    memcpy(store->frozen_level_fd, store->level_fd, sizeof store->level_fd);
     store->active = state_table_new(seed);
 }
 

@@ -305,6 +305,30 @@ def test_blocks_lost_with_the_page_cache_come_back_from_the_vote_log(n):
         assert client.submit(signer.note(b"on"))["status"] == 0
 
 
+def test_state_that_went_to_the_database_is_found_after_a_crash():
+    with Chain(1) as chain:
+        chain.start()
+        client, signer = chain.nodes[0].client(), chain.signers[0]
+        first = [Leaf() for _ in range(4096)]
+        client.submit(signer.anchor(first))
+        for _ in range(32): # more entries than are kept in memory
+            client.submit(signer.anchor([Leaf() for _ in range(4096)]))
+        database = chain.nodes[0].folder / "data" / "state" / "data.mdb"
+        wait_until(lambda: database.stat().st_size > 1 << 20, 30, "the state goes to the database")
+        changed = first[5].next()
+        client.submit(signer.anchor([changed]))
+        chain.nodes[0].kill()
+        chain.nodes[0].start()
+        client = chain.nodes[0].client()
+        assert client.next_sequence(signer.public) == 35
+        assert [v["leaf"] for v in client.history(first[5].locator)[1]] == [changed.bytes(),
+                                                                         first[5].bytes()]
+        found = client.latest([leaf.locator for leaf in first])
+        assert all(v["leaf"] == (changed if leaf is first[5] else leaf).bytes()
+                   for v, leaf in zip(found, first))
+        assert client.submit(signer.anchor([changed.next()]))["log_index"] == 33 * 4096 + 1
+
+
 class Writer(threading.Thread):
     """Submits one anchor after another, by whatever node answers, until it is told to stop."""
 
