@@ -72,7 +72,7 @@ void sync_close(struct sync *sync);
 enum sync_mode {
     SYNC_FULL = 1, /* every row, by digest; finds inserts, changes and deletions */
     SYNC_WATERMARK = 2, /* rows whose watermark column moved; needs `watermark:` in the mapping */
-    SYNC_KEYS = 3,      /* keys only: finds inserts and deletions, anchors the key-set root */
+    SYNC_KEYS = 3,      /* keys only: finds deletions; new rows wait for a full pass */
 };
 const char *sync_mode_name(enum sync_mode mode); /* "full", "watermark", "keys" */
 
