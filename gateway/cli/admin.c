@@ -21,13 +21,15 @@ static bool state_is(const json_t *source, const char *state) {
     return strcmp(cli_json_text(progress_of(source), "state"), state) == 0;
 }
 
-/* All sources together. */
-static struct output_progress add_up(const json_t *answer) {
+/* All sources together, or the only one that was asked for. */
+static struct output_progress add_up(const json_t *answer, const char *only) {
     struct output_progress line = {.what = "sync", .left_ms = -1};
     size_t i;
     json_t *source;
     json_array_foreach(json_object_get(answer, "sources"), i, source) {
         const json_t *progress = progress_of(source);
+        if (only != NULL && strcmp(cli_json_text(source, "source"), only) != 0)
+            continue;
         long long read = cli_json_number(json_object_get(progress, "counts"), "read", 0);
         long long expected = cli_json_number(progress, "rowsExpected", 0);
         long long left_ms = cli_json_number(progress, "leftMs", -1);
@@ -51,7 +53,8 @@ static enum error_code follow(const struct cli_call *call, json_t **ret_answer,
     for (;;) {
         SCOPED_JSON json_t *answer = NULL;
         TRY(cli_admin(call, "GET", "/admin/v1/sync", NULL, &answer, err));
-        struct output_progress line = add_up(answer);
+        struct output_progress line =
+            add_up(answer, call->argument_count > 0 ? call->arguments[0] : NULL);
         uint64_t elapsed_ms = clock_monotonic_ms() - started_ms + 1;
         if (!json_is_true(json_object_get(answer, "running"))) {
             output_progress_end(call, &line, elapsed_ms);
