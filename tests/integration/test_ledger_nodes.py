@@ -46,6 +46,8 @@ def test_anchors_commit_and_history_is_proved(n):
         status = client.status()
         assert status["validators"] == n and status["faults_tolerated"] == (n - 1) // 3
         assert status["leaves"] == 102
+        assert "renkei_node_leaves 102" in client.metrics()
+        assert [node.stop() for node in chain.nodes] == [0] * n # the sanitizers see no leak either
 
 
 def test_a_block_is_checked_from_the_genesis_alone():
