@@ -173,8 +173,8 @@ static enum error_code check_chain(struct sync *sync, struct error *err) {
     uint64_t least = lowest != 0 ? lowest : next;
     if (expected < least)
         return error_set(err, ERROR_CORRUPT,
-                         "the chain has %llu transactions of this gateway's key, the vault saw %llu "
-                         "committed", (unsigned long long)(expected - 1),
+                         "the chain has %llu transactions of this gateway's key, the vault saw "
+                         "%llu committed", (unsigned long long)(expected - 1),
                          (unsigned long long)(least - 1));
     return ERROR_NONE;
 }

@@ -1,0 +1,66 @@
+"""What each reading mode finds, against a real MariaDB."""
+
+import pathlib
+import shutil
+import tempfile
+
+import pytest
+
+from tests.harness.gateways import Chain
+from tests.harness.sources import MySQLSource
+
+NOTE = "ソ表十".encode("cp932")
+
+
+@pytest.fixture
+def clinic():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="renkei-modes-"))
+    folder.chmod(0o755)
+    source = MySQLSource(folder / "mysql").start()
+    hospital = Chain(["clinic"], folder=folder / "chain").init()["clinic"]
+    try:
+        source.insert([(no, "p1", NOTE, "drug", f"2011-03-{no:02} 00:00:00")
+                       for no in range(1, 21)])
+        mapping = source.mapping().replace("    date: seen\n",
+                                           "    date: seen\n    watermark: seen\n")
+        hospital.add_source(mapping)
+        hospital.start_node()
+        hospital.wait_node()
+        hospital.start_gateway()
+        hospital.wait_gateway()
+        yield hospital, source
+        assert set(hospital.end()) == {0}
+    finally:
+        hospital.kill()
+        source.db.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def counts(hospital, mode):
+    hospital.sync("--mode", mode)
+    return hospital.status()["sources"][0]["progress"]["counts"]
+
+
+def test_watermark_reads_what_moved_with_an_overlap_of_one_pass_and_deletes_nothing(clinic):
+    hospital, source = clinic
+    assert counts(hospital, "full")["created"] == 20
+    assert counts(hospital, "watermark")["read"] == 20, "there is no pass before the last yet"
+    source.insert([(30, "p1", NOTE, "drug", "2011-03-25 08:00:00")])
+    source.set_seen(5, "2011-03-26 00:00:00")
+    source.delete(7)
+    moved = counts(hospital, "watermark")
+    assert (moved["read"], moved["created"], moved["modified"], moved["deleted"]) == (3, 1, 1, 0)
+    source.insert([(31, "p1", NOTE, "drug", "2011-03-22 00:00:00")])  # committed late
+    late = counts(hospital, "watermark")
+    assert (late["created"], late["unchanged"]) == (1, 3)
+    assert counts(hospital, "full")["deleted"] == 1
+
+
+def test_keys_finds_deletions_and_anchors_no_new_row(clinic):
+    hospital, source = clinic
+    counts(hospital, "full")
+    source.delete(7)
+    source.insert([(30, "p1", NOTE, "drug", "2011-03-25 08:00:00")])
+    found = counts(hospital, "keys")
+    assert (found["read"], found["deleted"], found["created"]) == (20, 1, 0)
+    assert counts(hospital, "full")["created"] == 1
