@@ -307,10 +307,51 @@ static enum error_code check_source(struct worker *worker, const char *object, j
     return ERROR_NONE;
 }
 
-static enum error_code check_table(struct worker *worker, const char *table, json_t *rows,
-                                   struct error *err) {
+static const struct renkei_column *column_named(const struct worker_table *table,
+                                                const char *name) {
+    for (uint32_t c = 0; c < table->column_count; c++)
+        if (strcmp(table->columns[c].name, name) == 0)
+            return &table->columns[c];
+    return NULL;
+}
+
+/* What will work, but slowly or not for long. A connector that does not know of indexes gives 0 for
+ * every column; then nothing is said. */
+static void check_indexes(const struct worker_table *table, const struct mapping_table *mapped,
+                          json_t *rows) {
+    bool any = false;
+    bool key_is_primary = true;
+    for (uint32_t c = 0; c < table->column_count; c++)
+        any = any || table->columns[c].indexed != 0 || table->columns[c].key_position > 0;
+    if (!any)
+        return;
+    for (size_t k = 0; k < mapped->key_count; k++) {
+        const struct renkei_column *column = column_named(table, mapped->keys[k]);
+        key_is_primary = key_is_primary && column != NULL && column->key_position > 0;
+    }
+    if (!key_is_primary)
+        add_finding(rows, "warning", mapped->table,
+                    "the key is not the primary key: two rows with one key go to quarantine");
+    const struct {
+        const char *column;
+        const char *finding;
+    } looked_up[] = {
+        {mapped->patient, "the patient column has no index: each document reads the whole table"},
+        {mapped->watermark, "the watermark column has no index: each pass reads the whole table"},
+    };
+    for (size_t i = 0; i < sizeof looked_up / sizeof looked_up[0]; i++) {
+        const struct renkei_column *column =
+            looked_up[i].column != NULL ? column_named(table, looked_up[i].column) : NULL;
+        if (column != NULL && column->indexed == 0 && column->key_position != 1)
+            add_finding(rows, "warning", mapped->table, looked_up[i].finding);
+    }
+}
+
+static enum error_code check_table(struct worker *worker, const struct mapping_table *mapped,
+                                   json_t *rows, struct error *err) {
     SCOPED_RESULT const struct worker_plan *plan = NULL;
-    TRY(worker_plan(worker, table, &plan, err));
+    SCOPED_RESULT const struct worker_table *table = NULL;
+    TRY(worker_plan(worker, mapped->table, &plan, err));
     char finding[512];
     char rows_text[48] = "";
     if (plan->rows_estimate >= 0)
@@ -318,12 +359,14 @@ static enum error_code check_table(struct worker *worker, const char *table, jso
                  (long long)plan->rows_estimate);
     snprintf(finding, sizeof finding, "%zu fields from %u columns%s", plan->field_count,
              plan->column_count, rows_text);
-    add_finding(rows, "ok", table, finding);
+    add_finding(rows, "ok", mapped->table, finding);
     if (plan->transactional == 0) {
         snprintf(finding, sizeof finding,
                  "engine %s has no snapshots: it is read in short key ranges", plan->engine);
-        add_finding(rows, "warning", table, finding);
+        add_finding(rows, "warning", mapped->table, finding);
     }
+    TRY(worker_columns(worker, mapped->schema, mapped->table, &table, err));
+    check_indexes(table, mapped, rows);
     return ERROR_NONE;
 }
 
@@ -338,7 +381,7 @@ static enum error_code check_mapping(const char *path, json_t *rows, struct erro
     enum error_code code = ERROR_NONE;
     for (size_t t = 0; t < mapping->table_count; t++) {
         struct error wrong = {0};
-        if (check_table(worker, mapping->tables[t].table, rows, &wrong) == ERROR_NONE)
+        if (check_table(worker, &mapping->tables[t], rows, &wrong) == ERROR_NONE)
             continue;
         add_finding(rows, "error", mapping->tables[t].table, wrong.message);
         if (code == ERROR_NONE && err != NULL)
