@@ -53,24 +53,37 @@ static void print_text(const char *name, const char *text) {
     printf("\"");
 }
 
-/* A copy of the bytes that a word stands for, NUL after them. "null" stands for SQL NULL. */
+/* What a word stood for lives until the end: options and queries keep pointing at it. */
+struct kept {
+    struct kept *next;
+    uint8_t data[];
+};
+static struct kept *all_kept;
+
+static void free_kept(void) {
+    while (all_kept != NULL) {
+        struct kept *next = all_kept->next;
+        free(all_kept);
+        all_kept = next;
+    }
+}
+
+/* The bytes that a word stands for, NUL after them. */
 static struct renkei_value unhex(const char *word) {
     size_t len = word == NULL ? 0 : strlen(word) / 2;
-    uint8_t *data = calloc(1, len + 1);
-    if (data == NULL || (len > 0 && !text_unhex(word, len, data))) {
+    struct kept *kept = calloc(1, sizeof *kept + len + 1);
+    if (kept == NULL || (len > 0 && !text_unhex(word, len, kept->data))) {
         fprintf(stderr, "probe: not hexadecimal\n");
         exit(2);
     }
-    return (struct renkei_value){data, (uint32_t)len};
+    kept->next = all_kept;
+    all_kept = kept;
+    return (struct renkei_value){kept->data, (uint32_t)len};
 }
 
 static char *unhex_text(const char *word) {
-    struct renkei_value value = unhex(word);
-    char *text = calloc(1, (size_t)value.len + 1);
-    if (text == NULL)
-        exit(2);
-    memcpy(text, value.data, value.len);
-    return text;
+    (void)unhex(word);
+    return (char *)all_kept->data;
 }
 
 static void print_fault(const struct renkei_fault *fault) {
@@ -327,5 +340,6 @@ int main(int argc, char **argv) {
     }
     probe.connector->close(probe.session);
     plugin_free(plugin);
+    free_kept();
     return 0;
 }

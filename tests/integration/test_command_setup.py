@@ -10,7 +10,8 @@ import pytest
 BUILD = pathlib.Path(os.environ.get("RENKEI_BUILD", "build")).resolve()
 RENKEI = BUILD / "gateway/cli/renkei"
 COMMANDS = ["init", "genesis", "join", "start", "stop", "discover", "check", "preview", "sync",
-            "status", "chain", "quarantine", "enrol", "patients", "keygen", "document", "sign"]
+            "status", "chain", "quarantine", "enrol", "patients", "backup", "restore",
+            "keygen", "document", "sign"]
 
 
 def renkei(*arguments, folder=None):
