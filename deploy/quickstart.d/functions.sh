@@ -85,9 +85,13 @@ until_true() {
     done
 }
 
+# Whether the folder is one that we made: nobody else's files are believed or removed.
+is_ours() { [ ! -L "$folder" ] && [ -O "$folder" ] && [ -f "$folder/.renkei-quickstart" ]; }
+
 # Ends the processes of the pids file, the last started first, each waited for.
 stop_everything() {
     local pid name tries
+    is_ours || return 0
     if [ -f "$folder/pids" ]; then
         tac "$folder/pids" | while read -r pid name; do
             # The number may belong to somebody else by now: only what runs in our folder is ended.
@@ -104,7 +108,7 @@ stop_everything() {
             done
         done
     fi
-    if [ -f "$folder/.renkei-quickstart" ]; then rm -rf "$folder"; fi
+    rm -rf "$folder"
 }
 
 finish() {
@@ -126,7 +130,7 @@ prepare_folder() {
         echo "  hint: in a chroot: mount -t proc proc /proc" >&2
         exit 1
     fi
-    if [ -e "$folder" ] && [ ! -f "$folder/.renkei-quickstart" ]; then
+    if { [ -e "$folder" ] || [ -L "$folder" ]; } && ! is_ours; then
         echo "quickstart: $folder exists and was not made by the quickstart" >&2
         echo "  hint: choose another place with --folder DIR" >&2
         exit 1
