@@ -2,7 +2,13 @@
 
 exec 3>&1 # commands are shown here also where their output goes elsewhere
 
-title() { printf '\n\033[1m== %s\033[0m\n' "$1"; }
+# Colours for a terminal only.
+bold='' command_colour='' alarm='' plain=''
+if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then
+    bold=$'\033[1m' command_colour=$'\033[36m' alarm=$'\033[31m' plain=$'\033[0m'
+fi
+
+title() { printf '\n%s== %s%s\n' "$bold" "$1" "$plain"; }
 note() { printf '   %s\n' "$1"; }
 
 # A word as one would type it, with $Q for our folder and $R for the repository.
@@ -25,7 +31,7 @@ show_word() {
 # Prints the command; the words that make it run as nobody are shown as $S.
 show() {
     local word words="$*" rest
-    printf '\033[36m$' >&3
+    printf '%s$' "$command_colour" >&3
     rest=${words#"${as_server[*]} "}
     if [ ${#as_server[@]} -gt 0 ] && [ "$rest" != "$words" ]; then
         printf ' $S' >&3
@@ -38,7 +44,7 @@ show() {
         *) show_word "$word" >&3 ;;
         esac
     done
-    printf '\033[0m\n' >&3
+    printf '%s\n' "$plain" >&3
 }
 
 # Prints the command, then runs it.

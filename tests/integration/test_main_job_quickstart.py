@@ -4,8 +4,10 @@ import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -112,3 +114,37 @@ def test_a_folder_that_it_did_not_make_is_left_alone(tmp_path):
     assert status == 1
     assert f"quickstart: {tmp_path} exists and was not made by the quickstart" in shown
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_on_a_terminal_it_waits_for_no_key():
+    """psql and others open a pager on a terminal; nobody is there to leave it."""
+    folder = f"/tmp/renkei-quickstart-terminal-{os.getpid()}"
+    master, slave = os.openpty()
+    shown = bytearray()
+    process = subprocess.Popen(
+        [str(QUICKSTART), "--no-install", "--build", str(BUILD), "--patients", PATIENTS,
+         "--folder", folder],
+        stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        env=dict(os.environ, TERM="xterm", PAGER="less"))
+    os.close(slave)
+    os.set_blocking(master, True)
+    reader = threading.Thread(target=read_all, args=(master, shown), daemon=True)
+    reader.start()
+    try:
+        assert process.wait(QUICKSTART_S_MAX / 4) == 0, shown.decode(errors="replace")[-2000:]
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+    reader.join(60)
+    assert b"(END)" not in shown
+    assert b"\x1b[1m== Done in" in shown
+
+
+def read_all(descriptor, shown):
+    """Until the other side of the terminal is closed, which Linux tells by EIO."""
+    try:
+        while True:
+            shown += os.read(descriptor, 65536)
+    except OSError:
+        os.close(descriptor)
