@@ -54,10 +54,10 @@ static enum error_code spawn(struct program *program, const char *folder, struct
     char path[PATH_MAX];
     char config[PATH_MAX];
     TRY(cli_program_path(program->which, path, err));
-    if (snprintf(config, sizeof config, "%s/%s", folder, program->config) >= PATH_MAX ||
-        snprintf(program->log, sizeof program->log, "%s/log/%s.log", folder, program->name) >=
-            PATH_MAX)
-        return error_set(err, ERROR_LIMIT, "path longer than %d bytes: %s", PATH_MAX, folder);
+    char log[64];
+    snprintf(log, sizeof log, "log/%s.log", program->name);
+    TRY(cli_path(folder, program->config, config, err));
+    TRY(cli_path(folder, log, program->log, err));
     pid_t parent = getpid();
     pid_t pid = fork();
     if (pid < 0)
@@ -91,8 +91,7 @@ static enum error_code ended(const struct program *program, int status, struct e
 /* Until the program's socket accepts, or it ends. */
 static enum error_code wait_ready(struct program *program, const char *folder, struct error *err) {
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/%s", folder, program->socket) >= PATH_MAX)
-        return error_set(err, ERROR_LIMIT, "path longer than %d bytes: %s", PATH_MAX, folder);
+    TRY(cli_path(folder, program->socket, path, err));
     uint64_t until_ms = clock_monotonic_ms() + READY_MS_MAX;
     while (!accepts(path)) {
         int status;
