@@ -11,10 +11,15 @@
  *
  * Every given file is run first, and fails the run alone if it crashes. The same seed, files and
  * runs give the same inputs. A crash leaves its input in crash-TARGET.bin in the working folder.
+ *
+ * Coverage is told in two ways: edges, which steer the search, and places (the basic blocks that
+ * are marked) reached of all that the program has. Their number is counted in the program itself,
+ * by its calls of the mark.
  */
 #include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <link.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -49,6 +54,11 @@ static uint8_t map[MAP_SIZE];   /* by this one */
 static uint32_t touched[MAP_SIZE];
 static uint32_t touched_count;
 static uintptr_t previous_place;
+static struct {
+    const uint8_t *begin;
+    size_t len;
+    uint8_t *reached; /* a byte for each of the code's: marks that were passed */
+} code;
 static struct input corpus[CORPUS_MAX];
 static size_t corpus_count;
 static uint8_t current[INPUT_BYTES_MAX];
@@ -56,9 +66,19 @@ static size_t current_len;
 static uint64_t random_state = 1;
 static const char *program;
 
+/* A call instruction's length. */
+#if defined(__x86_64__)
+enum { CALL_BYTES = 5 };
+#else
+enum { CALL_BYTES = 4 };
+#endif
+
 /* Called by gcc's instrumentation at every edge. The pair of places stands for the edge. */
 void __sanitizer_cov_trace_pc(void) {
     uintptr_t place = (uintptr_t)__builtin_return_address(0);
+    /* Outside of it where a function ends in a jump to the mark. */
+    if (code.reached != NULL && place - (uintptr_t)code.begin < code.len)
+        code.reached[place - (uintptr_t)code.begin] = 1;
     place = (place * UINT64_C(0x9e3779b97f4a7c15)) >> 40;
     uint32_t slot = (uint32_t)(place ^ (previous_place >> 1)) & (MAP_SIZE - 1);
     previous_place = place;
@@ -280,6 +300,52 @@ static uint32_t edges(void) {
     return count;
 }
 
+/* Where a call instruction that begins here goes to; 0: it is none. */
+static uintptr_t call_target(const uint8_t *at) {
+    int32_t distance = 0;
+#if defined(__x86_64__)
+    memcpy(&distance, at + 1, sizeof distance);
+    return at[0] == 0xE8 ? (uintptr_t)(at + 5) + (uintptr_t)(intptr_t)distance : 0;
+#elif defined(__aarch64__)
+    uint32_t word;
+    memcpy(&word, at, sizeof word);
+    distance = (int32_t)(word << 6) >> 4;
+    return ((uintptr_t)at & 3) == 0 && word >> 26 == 0x25
+               ? (uintptr_t)at + (uintptr_t)(intptr_t)distance
+               : 0;
+#else
+    (void)at;
+    return (uintptr_t)distance;
+#endif
+}
+
+static bool is_mark(const uint8_t *at) {
+    return call_target(at) == (uintptr_t)__sanitizer_cov_trace_pc;
+}
+
+/* Of the program itself, the first object that is told: its code, counted and noted. */
+static int count_places(struct dl_phdr_info *info, size_t size, void *context) {
+    uint32_t *ret_count = context;
+    (void)size;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &info->dlpi_phdr[i];
+        if (part->p_type != PT_LOAD || (part->p_flags & PF_X) == 0 || code.len != 0)
+            continue;
+        code.begin = (const uint8_t *)(uintptr_t)(info->dlpi_addr + part->p_vaddr);
+        code.len = part->p_memsz;
+    }
+    for (size_t at = 0; at + CALL_BYTES <= code.len; at++)
+        *ret_count += is_mark(code.begin + at);
+    return 1;
+}
+
+static uint32_t places_reached(void) {
+    uint32_t count = 0;
+    for (size_t i = CALL_BYTES; i < code.len; i++)
+        count += code.reached[i] != 0 && is_mark(code.begin + i - CALL_BYTES);
+    return count;
+}
+
 static uint64_t fuzz(uint64_t runs_max, uint64_t end_ms, const char *keep_folder) {
     uint64_t runs = 0;
     for (; runs < runs_max; runs++) {
@@ -310,6 +376,11 @@ int main(int argc, char **argv) {
     static const int FATAL[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGALRM};
     for (size_t i = 0; i < sizeof FATAL / sizeof *FATAL; i++)
         (void)signal(FATAL[i], on_signal);
+    uint32_t places = 0;
+    (void)dl_iterate_phdr(count_places, &places);
+    code.reached = calloc(1, code.len);
+    if (code.reached == NULL)
+        return 2;
     for (int i = 1; i < argc; i++) {
         bool more = i + 1 < argc;
         if (more && strcmp(argv[i], "--seconds") == 0)
@@ -333,10 +404,14 @@ int main(int argc, char **argv) {
     if (seconds == 0 && runs_max == UINT64_MAX)
         runs_max = 0; /* the given inputs only */
     uint64_t runs = fuzz(runs_max, end_ms, keep_folder);
-    printf("%s: seed %llu, %zu given inputs (%u edges), %llu runs in %llu ms, %u edges, %zu found\n",
+    printf("%s: seed %llu, %zu given inputs (%u edges), %llu runs in %llu ms, %u edges, %zu found, "
+           "%u of %u places reached\n",
            program, (unsigned long long)seed, given, edges_given, (unsigned long long)runs,
-           (unsigned long long)(clock_monotonic_ms() - begin_ms), edges(), corpus_count - given);
+           (unsigned long long)(clock_monotonic_ms() - begin_ms), edges(), corpus_count - given,
+           places_reached(), places);
     for (size_t i = 0; i < corpus_count; i++)
         free(corpus[i].data);
+    free(code.reached);
+    code.reached = NULL;
     return 0;
 }
