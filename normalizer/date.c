@@ -408,10 +408,14 @@ enum date_form date_from_text(struct bytes text, enum mapping_era policy, struct
         (void)take_digits(&c, 4, 4, &date.year);
         (void)take_digits(&c, 2, 2, &date.month);
         (void)take_digits(&c, 2, 2, &date.day);
-        int time = 0;
-        if (digits == 14 && (!take_digits(&c, 6, 6, &time) || time >= 240000))
+        int hour = 0;
+        int minute = 0;
+        int second = 0;
+        if (digits == 14 && (!take_digits(&c, 2, 2, &hour) || !take_digits(&c, 2, 2, &minute) ||
+                             !take_digits(&c, 2, 2, &second) || hour > 23 || minute > 59 ||
+                             second > 59))
             return DATE_BAD;
-        date.time = time > 0;
+        date.time = hour > 0 || minute > 0 || second > 0;
         form = check_day(date.year, date.month, date.day);
         skip_spaces(&c);
         if (c.at != c.end)
