@@ -102,37 +102,106 @@ static void assert_same(const struct buffer *found, const char *expected, size_t
                  (const char *)found->data, (int)len, expected);
 }
 
-/* '.' is no trail byte and no lead byte: what stands between two of them stands alone. */
-static void every_pair_at_every_alignment_is_icu_and_the_patch(void **state) {
+/* ICU's text of one sequence, patched, between dots; plain and as RFC 8785 escapes it. '.' is no
+ * trail byte and no lead byte: what stands between two of them stands alone. */
+enum { PADS = 18, SEQUENCE_TEXT = 16 };
+struct sequence {
+    uint8_t raw[2];
+    size_t len;
+    char text[SEQUENCE_TEXT], escaped[2 * SEQUENCE_TEXT];
+    size_t text_len, escaped_len;
+};
+
+/* Numbers 0 to 255 are the single bytes, those after them the pairs. */
+enum { SEQUENCES = 256 + 65536 };
+
+static struct sequence sequence_of(UConverter *converter, unsigned number) {
+    bool single = number < 256;
+    unsigned pair = number - 256;
+    struct sequence s = {.len = single ? 1 : 2};
+    s.raw[0] = (uint8_t)(single ? number : pair >> 8);
+    s.raw[1] = (uint8_t)pair;
+    s.text_len = icu_utf8(converter, bytes_of(s.raw, s.len), true, s.text, sizeof s.text);
+    for (size_t i = 0; i < s.text_len; i++) {
+        static const char named[] = "\b\t\n\f\r\"\\", letters[] = "btnfr\"\\";
+        char c = s.text[i];
+        const char *found = c != '\0' ? strchr(named, c) : NULL;
+        char *at = s.escaped + s.escaped_len;
+        size_t room = sizeof s.escaped - s.escaped_len;
+        if (found != NULL)
+            s.escaped_len += (size_t)snprintf(at, room, "\\%c", letters[found - named]);
+        else if ((unsigned char)c < 0x20)
+            s.escaped_len += (size_t)snprintf(at, room, "\\u%04x", (unsigned)(unsigned char)c);
+        else
+            s.escaped[s.escaped_len++] = c;
+    }
+    return s;
+}
+
+/* The sequence after `before` dots and before `after` more, with and without the vector path, plain
+ * and escaped. */
+static void check_sequence(struct charset *charset, const struct sequence *s, uint8_t *room,
+                           size_t before, size_t after, struct buffer *out) {
+    size_t len = before + s->len + after;
+    memcpy(room + before, s->raw, s->len);
+    memset(room + before + s->len, '.', after);
+    for (unsigned way = 0; way < 4; way++) {
+        bool escape = (way & 1) != 0;
+        const char *text = escape ? s->escaped : s->text;
+        size_t text_len = escape ? s->escaped_len : s->text_len;
+        charset_set_vector(charset, (way & 2) != 0);
+        (void)decode(charset, bytes_of(room, len), escape, out);
+        bool same = out->len == before + text_len + after &&
+                    memcmp(out->data + before, text, text_len) == 0;
+        for (size_t i = 0; same && i < before; i++)
+            same = out->data[i] == '.';
+        for (size_t i = 0; same && i < after; i++)
+            same = out->data[before + text_len + i] == '.';
+        if (!same)
+            fail_msg("%02X%02X (%zu bytes) after %zu, before %zu, way %u: found '%.*s'", s->raw[0],
+                     s->raw[1], s->len, before, after, way, (int)out->len,
+                     (const char *)out->data);
+    }
+    memset(room + before, '.', s->len);
+}
+
+/* Also at the very end of the text: so every lead byte is met without its trail byte, and every
+ * trail byte without its lead byte, wherever a text is split. */
+static void every_pair_at_every_alignment_and_split_is_icu_and_the_patch(void **state) {
     (void)state;
-    enum { PADS = 18 };
     struct charset *charset = open_charset(RENKEI_CHARSET_CP932, NULL);
     UConverter *converter = open_icu("ibm-943_P15A-2003");
     SCOPED_BUFFER struct buffer out;
     buffer_init(&out, 1 << 20);
-    for (unsigned code = 0; code < 256 + 65536; code++) {
-        uint8_t text[2 * PADS + 2];
-        char expected[2 * PADS + 16];
-        bool single = code < 256;
-        unsigned pair = code - 256;
-        uint8_t raw[2] = {(uint8_t)(single ? code : pair >> 8), (uint8_t)pair};
-        size_t len = single ? 1 : 2;
-        memset(text, '.', sizeof text);
-        memset(expected, '.', sizeof expected);
-        size_t expected_len = icu_utf8(converter, bytes_of(raw, len), true, expected + PADS, 16);
-        memset(expected + PADS + expected_len, '.', PADS);
+    uint8_t room[2 * PADS + 2];
+    memset(room, '.', sizeof room);
+    for (unsigned number = 0; number < SEQUENCES; number++) {
+        struct sequence s = sequence_of(converter, number);
         for (size_t before = 0; before < PADS; before++) {
-            memcpy(text + before, raw, len);
-            size_t after = (before * 7) % PADS;
-            struct bytes whole = bytes_of(text, before + len + after);
-            charset_set_vector(charset, true);
-            decode(charset, whole, false, &out);
-            assert_same(&out, expected + PADS - before, before + expected_len + after, pair);
-            charset_set_vector(charset, false);
-            decode(charset, whole, false, &out);
-            assert_same(&out, expected + PADS - before, before + expected_len + after, pair);
-            memset(text + before, '.', len);
+            check_sequence(charset, &s, room, before, 0, &out);
+            check_sequence(charset, &s, room, before, 1 + (before * 7 + number) % (PADS - 1), &out);
         }
+    }
+    ucnv_close(converter);
+    charset_free(charset);
+}
+
+/* The decoder looks at its room once a block: every sequence lies across a block's end, and beside
+ * it on both sides. */
+static void every_pair_across_a_blocks_end_is_icu_and_the_patch(void **state) {
+    (void)state;
+    struct charset *charset = open_charset(RENKEI_CHARSET_CP932, NULL);
+    UConverter *converter = open_icu("ibm-943_P15A-2003");
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, 1 << 20);
+    static uint8_t room[CHARSET_BLOCK_BYTES + 8];
+    memset(room, '.', sizeof room);
+    for (unsigned number = 0; number < SEQUENCES; number++) {
+        struct sequence s = sequence_of(converter, number);
+        size_t before = CHARSET_BLOCK_BYTES - 2 + number % 3;
+        check_sequence(charset, &s, room, CHARSET_BLOCK_BYTES - 1, number % 2, &out);
+        if (number % 16 == 0)
+            check_sequence(charset, &s, room, before, 3, &out);
     }
     ucnv_close(converter);
     charset_free(charset);
@@ -430,7 +499,8 @@ static void utf16_and_iso_2022_jp_are_icus(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_pair_at_every_alignment_is_icu_and_the_patch),
+        cmocka_unit_test(every_pair_at_every_alignment_and_split_is_icu_and_the_patch),
+        cmocka_unit_test(every_pair_across_a_blocks_end_is_icu_and_the_patch),
         cmocka_unit_test(pairs_are_whole_across_blocks),
         cmocka_unit_test(no_byte_beyond_the_text_is_read),
         cmocka_unit_test(what_is_odd_is_reported_with_its_bytes),
