@@ -114,8 +114,8 @@ static void log_view(struct node *node, const struct pbft_effect *effect) {
 static void log_evidence(struct node *node, const struct pbft_effect *effect) {
     node->count.evidence++;
     SCOPED_BUFFER struct buffer hex;
-    buffer_init(&hex, 2 * PBFT_EVIDENCE_BYTES_MAX + 1);
-    if (effect->evidence.evidence.len <= PBFT_EVIDENCE_BYTES_MAX &&
+    buffer_init(&hex, 2 * PBFT_EVIDENCE_BYTES + 1);
+    if (effect->evidence.evidence.len <= PBFT_EVIDENCE_BYTES &&
         buffer_reserve(&hex, 2 * effect->evidence.evidence.len + 1) != NULL)
         text_hex(effect->evidence.evidence.data, effect->evidence.evidence.len, (char *)hex.data);
     log_event(LOG_LEVEL_ERROR, "equivocation", "validator",
@@ -558,7 +558,7 @@ static bool header_read(void *context, struct bytes header, struct pbft_header *
     if (block_header_decode(header, &h, NULL) != ERROR_NONE ||
         !hash_equal(&h.chain, &node->genesis->chain))
         return false;
-    *ret_header = (struct pbft_header){h.height, h.epoch, h.previous, h.time_ms};
+    *ret_header = (struct pbft_header){h.height, h.epoch, h.previous, h.time_ms, false};
     return true;
 }
 

@@ -33,6 +33,7 @@ struct message_prepared {
 struct message {
     enum pbft_type type;
     uint16_t signer;
+    uint64_t epoch;
     uint64_t view;
     struct bytes signed_body; /* what stands under the signature */
     uint8_t signature[PBFT_SIGNATURE_BYTES];
@@ -194,6 +195,8 @@ struct pbft_effect *pbft__effect(struct pbft *p, enum pbft_effect_kind kind);
 struct bytes pbft__keep(struct pbft *p, struct bytes data); /* into the step's arena */
 void pbft__fault(struct pbft *p, uint32_t from, const char *what);
 bool pbft__observer(const struct pbft *p);
+/* The epoch's last block is committed: nothing more happens in it. */
+bool pbft__ended(const struct pbft *p);
 void pbft__sign(struct pbft *p, const struct hash *statement, uint8_t *ret_signature);
 bool pbft__verify(struct pbft *p, uint32_t signer, const struct hash *statement,
                   const uint8_t *signature);

@@ -5,13 +5,13 @@
 enum {
     /* A certificate and a header, each with its length. */
     PREPARED_BYTES_MIN = 4 + 4,
-    VIEW_CHANGE_BYTES_MAX = 4 + 8 + 8 + PBFT_HEADER_BYTES_MAX + PBFT_CERTIFICATE_BYTES_MAX + 4 +
+    VIEW_CHANGE_BYTES_MAX = 4 + 8 + 8 + 8 + PBFT_HEADER_BYTES_MAX + PBFT_CERTIFICATE_BYTES_MAX + 4 +
                             PBFT_WINDOW_MAX *
                                 (8 + PBFT_HEADER_BYTES_MAX + PBFT_CERTIFICATE_BYTES_MAX) +
                             PBFT_SIGNATURE_BYTES,
 };
 
-_Static_assert(24 + 67 * (VIEW_CHANGE_BYTES_MAX + 4) + PBFT_SIGNATURE_BYTES <=
+_Static_assert(32 + 67 * (VIEW_CHANGE_BYTES_MAX + 4) + PBFT_SIGNATURE_BYTES <=
                    PBFT_MESSAGE_BYTES_MAX,
                "a NEW-VIEW of Q = 67 largest VIEW-CHANGEs (n = 100) fits a message");
 
@@ -63,7 +63,7 @@ static const char *decode_body(struct wire_reader *r, struct message *m) {
 const char *pbft__message_decode(struct bytes input, struct message *ret_message) {
     if (input.len > PBFT_MESSAGE_BYTES_MAX)
         return "the message goes past its limit";
-    if (input.len < 4 + 8)
+    if (input.len < 4 + 8 + 8)
         return "the message is cut short";
     struct wire_reader r = wire_reader(input);
     struct message *m = ret_message;
@@ -73,6 +73,7 @@ const char *pbft__message_decode(struct bytes input, struct message *ret_message
         return "the message is not of format version 1";
     m->type = (enum pbft_type)wire_read_u8(&r);
     m->signer = wire_read_u16(&r);
+    m->epoch = wire_read_u64(&r);
     m->view = wire_read_u64(&r);
     if (m->view > PBFT_VIEW_MAX)
         return "the view is out of range";
@@ -90,6 +91,7 @@ void pbft__message_encode(const struct message *m, struct buffer *out) {
     wire_u8(out, MESSAGE_VERSION);
     wire_u8(out, (uint8_t)m->type);
     wire_u16(out, m->signer);
+    wire_u64(out, m->epoch);
     wire_u64(out, m->view);
     switch (m->type) {
     case PBFT_PROPOSE:

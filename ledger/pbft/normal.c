@@ -26,12 +26,13 @@ static bool term_begins(const struct pbft *p, uint64_t height) {
     return p->config.rotation != 0 && height % p->config.rotation == 0;
 }
 
-/* The accepted (or committed) block below `height` in the current view; NULL: none yet. */
+/* The accepted (or committed) block below `height` in the current view; NULL: none yet, or the epoch
+ * ends with it. */
 static const struct block *parent_of(struct pbft *p, uint64_t height) {
     if (height == p->committed.header.height + 1)
-        return &p->committed;
+        return pbft__ended(p) ? NULL : &p->committed;
     struct slot *below = pbft__slot(p, height - 1);
-    return below != NULL && below->accepted ? &below->block : NULL;
+    return below != NULL && below->accepted && !below->block.header.last ? &below->block : NULL;
 }
 
 /* Whether the block with this digest at `height` is executed, or committed. */
@@ -78,6 +79,7 @@ static void send_ballot(struct pbft *p, uint32_t to, enum pbft_type type, const 
     struct message m = {
         .type = type,
         .signer = (uint16_t)p->config.self,
+        .epoch = p->config.domain.epoch,
         .view = p->view,
         .height = s->height,
         .digest = s->block.digest,
@@ -220,7 +222,7 @@ void pbft__accept(struct pbft *p, struct slot *s, const struct block *block, uin
 static void report_equivocation(struct pbft *p, uint16_t signer, const struct pbft_ballot *a,
                                 const uint8_t *a_signature, const struct pbft_ballot *b,
                                 const uint8_t *b_signature) {
-    struct pbft_evidence e = {.signer = signer, .ballots = {*a, *b}};
+    struct pbft_evidence e = {.domain = p->config.domain, .signer = signer, .ballots = {*a, *b}};
     memcpy(e.signatures[0], a_signature, PBFT_SIGNATURE_BYTES);
     memcpy(e.signatures[1], b_signature, PBFT_SIGNATURE_BYTES);
     if (memcmp(a->digest.byte, b->digest.byte, HASH_BYTES) > 0) {
@@ -475,6 +477,7 @@ static void commit(struct pbft *p, const struct block *block, struct bytes certi
     effect->committed.digest = block->digest;
     effect->committed.seal_count = c->seal_count;
     effect->committed.executed = was_executed;
+    effect->committed.last = block->header.last;
     effect->committed.header = bytes_of(block->header_bytes, block->header_len);
     effect->committed.header = pbft__keep(p, effect->committed.header);
     effect->committed.certificate = pbft__keep(p, certificate);
@@ -495,7 +498,7 @@ static void commit(struct pbft *p, const struct block *block, struct bytes certi
 /* Section 4.2: committed-local, on Q COMMITs of one view for one block, parents first. */
 static bool commit_by_votes(struct pbft *p) {
     struct slot *s = pbft__slot(p, p->committed.header.height + 1);
-    if (!s->has_commit_certificate || !block_is(s, &s->commit_ballot.digest))
+    if (pbft__ended(p) || !s->has_commit_certificate || !block_is(s, &s->commit_ballot.digest))
         return false;
     if (s->execution != EXECUTION_VALID ||
         !hash_equal(&s->execution_digest, &s->commit_ballot.digest))
@@ -564,7 +567,7 @@ static void propose_offer(struct pbft *p) {
     if (s->own_prepare.set && s->own_prepare.view == p->view)
         return;
     const struct block *parent = parent_of(p, height);
-    if (!executed(p, height - 1, &parent->digest))
+    if (parent == NULL || !executed(p, height - 1, &parent->digest))
         return;
     p->propose_open = true;
     p->propose_height = height;

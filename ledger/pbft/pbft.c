@@ -90,6 +90,11 @@ bool pbft__observer(const struct pbft *p) {
     return p->config.self == PBFT_OBSERVER;
 }
 
+/* What the base says of its own epoch is past. */
+bool pbft__ended(const struct pbft *p) {
+    return p->committed.header.last && p->committed.header.height > p->base.header.height;
+}
+
 void pbft__sign(struct pbft *p, const struct hash *statement, uint8_t *ret_signature) {
     assert(!pbft__observer(p));
     p->signatures_made++;
@@ -130,6 +135,7 @@ void pbft__send_status(struct pbft *p, uint32_t to) {
     struct message m = {
         .type = PBFT_STATUS,
         .signer = (uint16_t)p->config.self,
+        .epoch = p->config.domain.epoch,
         .view = p->view,
         .height = p->committed.header.height,
         .digest = p->committed.digest,
@@ -336,9 +342,22 @@ static void on_status(struct pbft *p, uint32_t from, const struct message *m) {
         pbft__answer_lagging(p, from, lags_in_view);
 }
 
+/* Nothing of another epoch counts here, and nobody is to blame for it: the signers' numbers and keys
+ * are those of another list. It shows who is behind. */
+static void on_other_epoch(struct pbft *p, uint32_t from, const struct message *m) {
+    if (m->epoch < p->config.domain.epoch)
+        pbft__answer_lagging(p, from, false);
+    else if (m->type == PBFT_STATUS)
+        pbft__heard_height(p, from, m->height);
+}
+
 static void on_message(struct pbft *p, uint32_t from, struct bytes bytes) {
     struct message m;
     const char *wrong = pbft__message_decode(bytes, &m);
+    if (wrong == NULL && m.epoch != p->config.domain.epoch) {
+        on_other_epoch(p, from, &m);
+        return;
+    }
     if (wrong == NULL && m.signer >= p->config.n)
         wrong = "the signer is no validator";
     if (wrong != NULL) {
@@ -347,6 +366,10 @@ static void on_message(struct pbft *p, uint32_t from, struct bytes bytes) {
     }
     if (m.signer == p->config.self)
         return; /* our own words, reflected: nothing in them is new */
+    if (pbft__ended(p)) {
+        pbft__answer_lagging(p, from, false);
+        return;
+    }
     switch (m.type) {
     case PBFT_PROPOSE:
         pbft__on_propose(p, from, &m);
@@ -394,7 +417,7 @@ static bool has_work(struct pbft *p) {
 }
 
 void pbft__progress_arm(struct pbft *p) {
-    if (p->changing || pbft__observer(p) || !has_work(p))
+    if (p->changing || pbft__observer(p) || pbft__ended(p) || !has_work(p))
         p->progress_ms = 0;
     else if (p->progress_ms == 0)
         p->progress_ms = p->now_ms + pbft__timeout(p);
@@ -445,7 +468,7 @@ static uint32_t fetch_candidate(const struct pbft *p) {
 }
 
 static void fetch_tick(struct pbft *p) {
-    uint32_t candidate = fetch_candidate(p);
+    uint32_t candidate = pbft__ended(p) ? UINT32_MAX : fetch_candidate(p);
     if (candidate == UINT32_MAX) {
         p->fetch_ms = 0;
         return;
@@ -466,23 +489,32 @@ static void fetch_tick(struct pbft *p) {
     effect->fetch.to = to;
 }
 
+static void tell_height(struct pbft *p) {
+    if (p->now_ms < p->status_ms)
+        return;
+    p->status_ms = p->now_ms + p->config.status_ms;
+    pbft__send_status(p, PBFT_EVERYBODY);
+}
+
 static void on_tick(struct pbft *p) {
     progress_tick(p);
     pbft__change_tick(p);
     resend_tick(p);
-    if (p->now_ms >= p->status_ms) {
-        p->status_ms = p->now_ms + p->config.status_ms;
-        pbft__send_status(p, PBFT_EVERYBODY);
-    }
+    tell_height(p);
 }
 
-void pbft_step(struct pbft *p, const struct pbft_event *event, struct pbft_effects *ret_effects) {
-    arena_reset(p->arena);
-    p->effect_count = 0;
-    /* A clock that goes back would only delay timers; it is not allowed to. */
-    if (event->now_ms > p->now_ms)
-        p->now_ms = event->now_ms;
-    p->wall_ms = event->wall_ms;
+/* Who lacks the last block gets it by transfer, with its certificate: no vote of ours would add to
+ * that. */
+static void step_ended(struct pbft *p, const struct pbft_event *event) {
+    if (event->kind == PBFT_EVENT_MESSAGE)
+        on_message(p, event->message.from, event->message.bytes);
+    else if (event->kind == PBFT_EVENT_CONNECTED && event->connected.peer < p->config.n)
+        pbft__answer_lagging(p, event->connected.peer, false);
+    else
+        tell_height(p);
+}
+
+static void step(struct pbft *p, const struct pbft_event *event) {
     switch (event->kind) {
     case PBFT_EVENT_TICK:
         on_tick(p);
@@ -514,12 +546,27 @@ void pbft_step(struct pbft *p, const struct pbft_event *event, struct pbft_effec
     pbft__advance(p);
     pbft__progress_arm(p);
     fetch_tick(p);
+}
+
+void pbft_step(struct pbft *p, const struct pbft_event *event, struct pbft_effects *ret_effects) {
+    arena_reset(p->arena);
+    p->effect_count = 0;
+    /* A clock that goes back would only delay timers; it is not allowed to. */
+    if (event->now_ms > p->now_ms)
+        p->now_ms = event->now_ms;
+    p->wall_ms = event->wall_ms;
+    if (pbft__ended(p))
+        step_ended(p, event);
+    else
+        step(p, event);
     ret_effects->list = p->effects;
     ret_effects->count = p->effect_count;
 }
 
 void pbft_status(const struct pbft *p, struct pbft_status *ret_status) {
     struct pbft_status s = {
+        .epoch = p->config.domain.epoch,
+        .ended = pbft__ended(p),
         .view = p->view,
         .changing = p->changing,
         .cause = p->cause,

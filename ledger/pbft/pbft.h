@@ -39,6 +39,33 @@
  *    compaction, in order, and the last committed block. A validator whose records are lost or
  *    rolled back must start as PBFT_OBSERVER until the next epoch.
  * 8. TICK at least every 20 ms or so while anything is under way; every event carries the time.
+ *
+ * Epochs. One object serves one epoch: one list of validators with their keys. The epoch's last block
+ * is the one whose transactions changed the list, and its header says so (pbft_header.last): the host
+ * finds such a block valid only if its execution ends the epoch exactly where the header says it. The
+ * window needs no W heights of grace above it, because a leader proposes the next height only after it
+ * executed the one below, and a validator executes before it signs: nobody honest prepares anything
+ * above a last block, so no quorum of the old list ever does, while everything below it is committed
+ * with it, parents first. Whatever a view change throws away was tentative, the end of the epoch too.
+ *
+ *  9. After COMMITTED with `last` the object has ended: it signs nothing more, changes no view and
+ *     commits nothing; it only tells its height. The host frees it and makes the next one: domain.epoch
+ *     one higher, base_header = committed_header = the last block's, no certificate, the new list,
+ *     keys, n and self (PBFT_OBSERVER for who is no member), view 0. Effects of the old object that
+ *     stand behind the COMMITTED may be dropped.
+ * 10. Records name their epoch, and pbft_new passes over those of earlier ones: the host may hand in
+ *     one log whole, and a crash between the two objects needs no care. A record of a later epoch
+ *     than the chain's is refused: the chain was rolled back under the log.
+ * 11. Messages name their epoch too. What comes too early is dropped (it is made anew and resent until
+ *     it is answered); what comes late is answered with our STATUS, and a STATUS of a later epoch
+ *     tells how far its sender is. Who missed the end of an epoch so learns of it, FETCHes the last
+ *     block and is in the next one: its certificate is all that he needs, no vote of the old epoch.
+ *     `from` in MESSAGE is always the sender's index in this object's list, PBFT_OBSERVER where he
+ *     is not in it. Who is no member of the new list hears nothing from it: a host that has heard
+ *     of no block for long asks any peer for the one after its head.
+ * 12. Who lost its votes must be sure that the epoch in which it votes again began after the loss.
+ *     A block's time is bound to the validators' clocks by the drift, so: an epoch whose base block is
+ *     later than the loss was noticed by more than two drifts began after it.
  */
 #ifndef LEDGER_PBFT_PBFT_H
 #define LEDGER_PBFT_PBFT_H
@@ -63,6 +90,7 @@ struct pbft_header {
     uint64_t epoch;
     struct hash parent;
     uint64_t time_ms; /* wall clock of the proposer */
+    bool last;        /* the epoch ends with this block; not looked at in the base */
 };
 
 struct pbft_host {
@@ -227,6 +255,7 @@ struct pbft_effect {
             struct bytes certificate;
             uint32_t seal_count;
             bool executed;
+            bool last; /* the epoch ended: make the next object */
         } committed;
         struct {
             uint32_t from;
@@ -268,6 +297,8 @@ void pbft_step(struct pbft *pbft, const struct pbft_event *event, struct pbft_ef
 void pbft_records(struct pbft *pbft, const struct bytes **ret_records, size_t *ret_count);
 
 struct pbft_status {
+    uint64_t epoch;
+    bool ended; /* its last block is committed */
     uint64_t view;
     bool changing;
     enum pbft_cause cause; /* of the last view change */

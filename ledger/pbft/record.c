@@ -16,30 +16,32 @@ enum record_kind {
 
 /* ---- writing ---- */
 
-static void write_view(struct buffer *out, uint64_t view) {
+static struct buffer *write_head(struct pbft *p, enum record_kind kind) {
+    struct buffer *out = &p->scratch;
+    buffer_clear(out);
     wire_u8(out, RECORD_VERSION);
-    wire_u8(out, RECORD_VIEW);
-    wire_u64(out, view);
+    wire_u8(out, (uint8_t)kind);
+    wire_u64(out, p->config.domain.epoch);
+    return out;
 }
 
-static void write_entered(struct buffer *out, struct bytes new_view) {
-    wire_u8(out, RECORD_VERSION);
-    wire_u8(out, RECORD_ENTERED);
-    wire_bytes(out, new_view);
+static void write_view(struct pbft *p) {
+    wire_u64(write_head(p, RECORD_VIEW), p->view);
 }
 
-static void write_ballot(struct buffer *out, enum pbft_type type, uint64_t view,
-                         const struct block *block) {
-    wire_u8(out, RECORD_VERSION);
-    wire_u8(out, RECORD_BALLOT);
+static void write_entered(struct pbft *p, struct bytes new_view) {
+    wire_bytes(write_head(p, RECORD_ENTERED), new_view);
+}
+
+static void write_ballot(struct pbft *p, enum pbft_type type, const struct block *block) {
+    struct buffer *out = write_head(p, RECORD_BALLOT);
     wire_u8(out, (uint8_t)type);
-    wire_u64(out, view);
+    wire_u64(out, p->view);
     wire_bytes(out, bytes_of(block->header_bytes, block->header_len));
 }
 
-static void write_prepared(struct buffer *out, const struct slot *s) {
-    wire_u8(out, RECORD_VERSION);
-    wire_u8(out, RECORD_PREPARED);
+static void write_prepared(struct pbft *p, const struct slot *s) {
+    struct buffer *out = write_head(p, RECORD_PREPARED);
     wire_bytes(out, buffer_bytes(&s->prepared_certificate));
     wire_bytes(out, bytes_of(s->prepared_block.header_bytes, s->prepared_block.header_len));
 }
@@ -51,26 +53,22 @@ static void persist(struct pbft *p) {
 }
 
 void pbft__persist_view(struct pbft *p) {
-    buffer_clear(&p->scratch);
-    write_view(&p->scratch, p->view);
+    write_view(p);
     persist(p);
 }
 
 void pbft__persist_entered(struct pbft *p, struct bytes new_view) {
-    buffer_clear(&p->scratch);
-    write_entered(&p->scratch, new_view);
+    write_entered(p, new_view);
     persist(p);
 }
 
 void pbft__persist_ballot(struct pbft *p, enum pbft_type type, const struct block *block) {
-    buffer_clear(&p->scratch);
-    write_ballot(&p->scratch, type, p->view, block);
+    write_ballot(p, type, block);
     persist(p);
 }
 
 void pbft__persist_prepared(struct pbft *p, const struct slot *s) {
-    buffer_clear(&p->scratch);
-    write_prepared(&p->scratch, s);
+    write_prepared(p, s);
     persist(p);
 }
 
@@ -154,7 +152,13 @@ static const char *read_record(struct pbft *p, struct bytes record) {
     if (wire_read_u8(&r) != RECORD_VERSION)
         return "it is not of format version 1";
     const char *wrong = NULL;
-    switch (wire_read_u8(&r)) {
+    uint8_t kind = wire_read_u8(&r);
+    uint64_t epoch = wire_read_u64(&r);
+    if (!r.failed && epoch < p->config.domain.epoch)
+        return NULL; /* that epoch is over, and so is what was signed in it */
+    if (!r.failed && epoch > p->config.domain.epoch)
+        return "it is of a later epoch: the chain was rolled back";
+    switch (kind) {
     case RECORD_VIEW: {
         uint64_t view = wire_read_u64(&r);
         if (r.failed || view < p->view || view > PBFT_VIEW_MAX)
@@ -248,7 +252,6 @@ enum error_code pbft__recover(struct pbft *p, const struct bytes *records, size_
 static void add_record(struct pbft *p, size_t *count) {
     struct bytes kept = pbft__keep(p, buffer_bytes(&p->scratch));
     p->records[(*count)++] = kept;
-    buffer_clear(&p->scratch);
 }
 
 void pbft_records(struct pbft *p, const struct bytes **ret_records, size_t *ret_count) {
@@ -257,31 +260,30 @@ void pbft_records(struct pbft *p, const struct bytes **ret_records, size_t *ret_
     free(p->records);
     p->records = pbft__must(calloc(2 + 3 * (size_t)p->receive, sizeof *p->records));
     size_t count = 0;
-    buffer_clear(&p->scratch);
     if (p->new_view.len > 0) {
-        write_entered(&p->scratch, buffer_bytes(&p->new_view));
+        write_entered(p, buffer_bytes(&p->new_view));
         add_record(p, &count);
     }
     if (p->changing) {
-        write_view(&p->scratch, p->view);
+        write_view(p);
         add_record(p, &count);
     }
     uint64_t first = p->committed.header.height + 1;
     for (uint64_t h = first; h < first + p->receive; h++) {
         struct slot *s = pbft__slot(p, h);
         if (s->has_prepared_certificate) {
-            write_prepared(&p->scratch, s);
+            write_prepared(p, s);
             add_record(p, &count);
         }
         /* Ballots of earlier views bind nobody any more: nothing below the view is signed. */
         if (p->changing || !s->accepted)
             continue;
         if (s->own_propose.set && s->own_propose.view == p->view) {
-            write_ballot(&p->scratch, PBFT_PROPOSE, p->view, &s->block);
+            write_ballot(p, PBFT_PROPOSE, &s->block);
             add_record(p, &count);
         }
         if (s->own_prepare.set && s->own_prepare.view == p->view) {
-            write_ballot(&p->scratch, PBFT_PREPARE, p->view, &s->block);
+            write_ballot(p, PBFT_PREPARE, &s->block);
             add_record(p, &count);
         }
     }

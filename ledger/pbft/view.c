@@ -36,6 +36,7 @@ void pbft__make_view_change(struct pbft *p) {
     struct message m = {
         .type = PBFT_VIEW_CHANGE,
         .signer = (uint16_t)p->config.self,
+        .epoch = p->config.domain.epoch,
         .view = p->view,
         .header = bytes_of(p->committed.header_bytes, p->committed.header_len),
         .certificate = buffer_bytes(&p->committed_certificate),
@@ -227,8 +228,10 @@ static void enter(struct pbft *p, const struct message *m, struct bytes bytes) {
 static void try_new_view(struct pbft *p) {
     if (!p->changing || pbft__observer(p) || collector_of(p, p->view) != p->config.self)
         return;
-    struct message m = {
-        .type = PBFT_NEW_VIEW, .signer = (uint16_t)p->config.self, .view = p->view};
+    struct message m = {.type = PBFT_NEW_VIEW,
+                        .signer = (uint16_t)p->config.self,
+                        .epoch = p->config.domain.epoch,
+                        .view = p->view};
     for (uint32_t i = 0; i < p->config.n && m.view_change_count < p->quorum; i++) {
         const struct peer *peer = &p->peers[i];
         if (peer->has_view_change && peer->change_view == p->view)
@@ -320,7 +323,7 @@ static const char *check_inner(struct pbft *p, const struct message *m, struct b
     const char *wrong = pbft__message_decode(bytes, &inner);
     if (wrong != NULL)
         return wrong;
-    if (inner.type != PBFT_VIEW_CHANGE || inner.view != m->view)
+    if (inner.type != PBFT_VIEW_CHANGE || inner.epoch != m->epoch || inner.view != m->view)
         return "a NEW-VIEW carries what is no VIEW-CHANGE for it";
     if (inner.signer >= p->config.n || (int)inner.signer <= *last_signer)
         return "a NEW-VIEW's VIEW-CHANGEs are not in order of their signers";

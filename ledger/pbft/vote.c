@@ -11,6 +11,10 @@ enum {
     BALLOT_BODY_BYTES = 8 + 8 + HASH_BYTES,
 };
 
+_Static_assert(1 + 1 + HASH_BYTES + 8 + 2 + 8 + 8 + 2 * (HASH_BYTES + PBFT_SIGNATURE_BYTES) ==
+                   PBFT_EVIDENCE_BYTES,
+               "the layout of evidence");
+
 uint32_t pbft_faults(uint32_t n) {
     assert(n >= 1);
     return (n - 1) / 3;
@@ -138,6 +142,8 @@ void pbft_evidence_encode(const struct pbft_evidence *evidence, struct buffer *o
     const struct pbft_evidence *e = evidence;
     wire_u8(out, EVIDENCE_VERSION);
     wire_u8(out, (uint8_t)e->ballots[0].type);
+    wire_fixed(out, e->domain.chain.byte, HASH_BYTES);
+    wire_u64(out, e->domain.epoch);
     wire_u16(out, e->signer);
     wire_u64(out, e->ballots[0].view);
     wire_u64(out, e->ballots[0].height);
@@ -153,6 +159,8 @@ enum error_code pbft_evidence_decode(struct bytes input, struct pbft_evidence *r
     struct pbft_evidence e;
     uint8_t version = wire_read_u8(&r);
     uint8_t type = wire_read_u8(&r);
+    wire_read_fixed(&r, e.domain.chain.byte, HASH_BYTES);
+    e.domain.epoch = wire_read_u64(&r);
     e.signer = wire_read_u16(&r);
     uint64_t view = wire_read_u64(&r);
     uint64_t height = wire_read_u64(&r);
@@ -176,23 +184,22 @@ enum error_code pbft_evidence_decode(struct bytes input, struct pbft_evidence *r
     return ERROR_NONE;
 }
 
-enum error_code pbft_evidence_verify(const struct pbft_evidence *evidence,
-                                     const struct pbft_domain *domain, uint32_t n,
-                                     pbft_verify_fn verify, void *context, struct error *err) {
-    const struct pbft_evidence *e = evidence;
-    const struct pbft_ballot *a = &e->ballots[0], *b = &e->ballots[1];
-    if (e->signer >= n)
-        return error_set(err, ERROR_VERIFY, "evidence: found validator %u, expected less than %u",
-                         e->signer, n);
-    if (a->type != b->type || a->view != b->view || a->height != b->height ||
-        hash_equal(&a->digest, &b->digest))
-        return error_set(err, ERROR_VERIFY,
-                         "evidence: the two ballots do not contradict each other");
+enum error_code pbft_evidence_check(struct bytes input, const struct hash *chain,
+                                    pbft_epoch_verify_fn verify, void *context,
+                                    struct pbft_evidence *ret_evidence, struct error *err) {
+    struct pbft_evidence e;
+    TRY(pbft_evidence_decode(input, &e, err));
+    if (!hash_equal(&e.domain.chain, chain))
+        return error_set(err, ERROR_VERIFY, "evidence: it speaks of another chain");
+    /* One type, view and height stand in the layout for both, and the digests are in strictly
+     * ascending order: what decodes is a contradiction. */
     for (int i = 0; i < 2; i++) {
-        struct hash statement = pbft_ballot_statement(domain, &e->ballots[i]);
-        if (!verify(context, e->signer, &statement, e->signatures[i]))
-            return error_set(err, ERROR_VERIFY, "evidence: signature %d of validator %u is wrong",
-                             i + 1, e->signer);
+        struct hash statement = pbft_ballot_statement(&e.domain, &e.ballots[i]);
+        if (!verify(context, e.domain.epoch, e.signer, &statement, e.signatures[i]))
+            return error_set(err, ERROR_VERIFY,
+                             "evidence: signature %d is not that of validator %u of epoch %llu",
+                             i + 1, e.signer, (unsigned long long)e.domain.epoch);
     }
+    *ret_evidence = e;
     return ERROR_NONE;
 }

@@ -17,7 +17,7 @@ enum {
     PBFT_HEADER_BYTES_MAX = 1024,
     /* 60 bytes before the signatures, 66 a signature (docs/formats.md). */
     PBFT_CERTIFICATE_BYTES_MAX = 60 + 66 * PBFT_VALIDATORS_MAX,
-    PBFT_EVIDENCE_BYTES_MAX = 256,
+    PBFT_EVIDENCE_BYTES = 252,
 };
 
 /* A view above this is refused wherever it comes from, so that no addition can overflow. */
@@ -93,9 +93,12 @@ MUST_CHECK enum error_code pbft_certificate_verify(const struct pbft_certificate
                                                    pbft_verify_fn verify, void *context,
                                                    struct error *err);
 
-/* Equivocation: two ballots of one signer, same type, view and height, different digest. */
+/* Equivocation: two ballots of one signer, same type, view and height, different digest. No honest
+ * validator ever signs both, over all its lives. The bytes say all that was signed, the chain and the
+ * epoch too, so that a stranger needs only the list of validators of that epoch to check them. */
 struct pbft_evidence {
-    uint16_t signer;
+    struct pbft_domain domain;
+    uint16_t signer; /* index in the list of domain.epoch */
     struct pbft_ballot ballots[2]; /* the smaller digest first */
     uint8_t signatures[2][PBFT_SIGNATURE_BYTES];
 };
@@ -104,9 +107,17 @@ void pbft_evidence_encode(const struct pbft_evidence *evidence, struct buffer *o
 MUST_CHECK enum error_code pbft_evidence_decode(struct bytes input,
                                                 struct pbft_evidence *ret_evidence,
                                                 struct error *err);
-MUST_CHECK enum error_code pbft_evidence_verify(const struct pbft_evidence *evidence,
-                                                const struct pbft_domain *domain, uint32_t n,
-                                                pbft_verify_fn verify, void *context,
-                                                struct error *err);
+/* As pbft_verify_fn, for a validator of the list of `epoch`; false where it has no such signer, or
+ * where that epoch is not (any more) known. */
+typedef bool (*pbft_epoch_verify_fn)(void *context, uint64_t epoch, uint32_t signer,
+                                     const struct hash *statement,
+                                     const uint8_t signature[PBFT_SIGNATURE_BYTES]);
+/* All there is to check: the layout, that it speaks of this chain, that the two ballots contradict
+ * each other, and both signatures. Pure, so that every executor judges alike. ERROR_PROTOCOL for the
+ * layout, ERROR_VERIFY otherwise. */
+MUST_CHECK enum error_code pbft_evidence_check(struct bytes input, const struct hash *chain,
+                                               pbft_epoch_verify_fn verify, void *context,
+                                               struct pbft_evidence *ret_evidence,
+                                               struct error *err);
 
 #endif

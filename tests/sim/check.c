@@ -6,7 +6,15 @@
 
 #include <stdlib.h>
 
-enum { AT_TYPE = 1, AT_SIGNER = 2, AT_VIEW = 4, AT_HEIGHT = 12, AT_DIGEST = 20, BALLOT_END = 52 };
+enum {
+    AT_TYPE = 1,
+    AT_SIGNER = 2,
+    AT_EPOCH = 4,
+    AT_VIEW = 12,
+    AT_HEIGHT = 20,
+    AT_DIGEST = 28,
+    BALLOT_END = 60
+};
 
 static uint64_t place_key(uint32_t signer, uint8_t type, uint64_t view, uint64_t height) {
     return (((view * 31 + height) * 4 + type) * 32 + signer) * UINT64_C(0x9e3779b97f4a7c15);
@@ -157,19 +165,24 @@ void check_committed(struct world *w, const struct sim_instance *in,
     }
 }
 
+static bool verify_in_epoch(void *context, uint64_t epoch, uint32_t signer,
+                            const struct hash *statement, const uint8_t *signature) {
+    const struct world *w = context;
+    return epoch == 0 && signer < w->config.n && world_verify(NULL, signer, statement, signature);
+}
+
 void check_evidence(struct world *w, const struct pbft_effect *effect) {
     struct pbft_evidence e;
     uint32_t signer = effect->evidence.signer;
     w->evidence_count++;
     w->evidence_against |= 1u << signer;
-    if (pbft_evidence_decode(effect->evidence.evidence, &e, NULL) != ERROR_NONE ||
+    struct hash chain = {{0}};
+    if (pbft_evidence_check(effect->evidence.evidence, &chain, verify_in_epoch, w, &e, NULL) !=
+            ERROR_NONE ||
         e.signer != signer) {
-        world_broken(w, BROKEN_ACCUSED, "evidence that cannot be read");
+        world_broken(w, BROKEN_ACCUSED, "evidence that does not verify, against %u", signer);
         return;
     }
-    struct pbft_domain domain = {{{0}}, 0};
-    if (pbft_evidence_verify(&e, &domain, w->config.n, world_verify, NULL, NULL) != ERROR_NONE)
-        world_broken(w, BROKEN_ACCUSED, "evidence that does not verify, against %u", signer);
     if (w->config.lies[signer] == 0)
         world_broken(w, BROKEN_ACCUSED, "evidence against the honest validator %u", signer);
 }

@@ -126,8 +126,8 @@ static void forge_new_view(struct world *w, struct sim_instance *in, uint32_t to
     for (uint32_t i = 0; i < w->config.n && other.view_change_count < quorum; i++) {
         struct bytes change =
             i == in->identity ? buffer_bytes(&stripped) : blob_bytes(w->changes[i]);
-        if ((i == skip && i != in->identity) || change.len < 12 ||
-            wire_load_u64(change.data + 4) != m->view)
+        if ((i == skip && i != in->identity) || change.len < 20 ||
+            wire_load_u64(change.data + 12) != m->view)
             continue;
         other.view_changes[other.view_change_count++] = change;
     }
@@ -207,12 +207,12 @@ static void replay_one(struct world *w, struct sim_instance *in) {
         break;
     case 2:
         if (vote)
-            blob->data[11] = (uint8_t)(blob->data[11] + 1); /* the view's last byte */
+            blob->data[19] = (uint8_t)(blob->data[19] + 1); /* the view's last byte */
         break;
     case 3:
         /* Inside a proposal's header: what a relay could do if the digest were believed. */
-        if (blob->data[1] == PBFT_PROPOSE && blob->len > 140)
-            blob->data[135] ^= 1;
+        if (blob->data[1] == PBFT_PROPOSE && blob->len > 148)
+            blob->data[143] ^= 1;
         break;
     default:
         break;

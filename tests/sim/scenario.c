@@ -202,6 +202,7 @@ static void do_inject(struct scenario *s) {
             wire_u8(&out, (uint8_t)types[i]);
             wire_u16(&out, (uint16_t)from);
             wire_u64(&out, 0);
+            wire_u64(&out, 0);
             for (int k = 0; k < 200; k++)
                 wire_u8(&out, 0xff);
             hand_in(s, from, to, buffer_bytes(&out));
@@ -229,7 +230,7 @@ static void do_relay_altered(struct scenario *s) {
         if (blob == NULL || blob->data[1] != PBFT_PROPOSE)
             continue;
         struct blob *altered = blob_new(blob_bytes(blob));
-        altered->data[135] ^= 1;
+        altered->data[143] ^= 1;
         hand_in(s, from, to, blob_bytes(altered));
         blob_unref(altered);
         return;

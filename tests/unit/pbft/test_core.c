@@ -44,6 +44,7 @@ struct cluster {
     uint64_t rotation;
     uint64_t base, epoch; /* the height before the first one, and the epoch of all after it */
     bool observed;        /* the last node is no validator */
+    uint64_t last;        /* the epoch ends at this height; 0: it does not */
     uint32_t wrong_clock; /* this one's proposals are a minute ahead; UINT32_MAX: nobody's */
     uint64_t bad_payload; /* nodes find the first block proposed at this height invalid */
     uint32_t liar;
@@ -86,6 +87,7 @@ static bool header_read(void *context, struct bytes header, struct pbft_header *
     ret_header->epoch = wire_load_u64(header.data + 8);
     memcpy(ret_header->parent.byte, header.data + 16, HASH_BYTES);
     ret_header->time_ms = wire_load_u64(header.data + 48);
+    ret_header->last = wire_load_u64(header.data + 56) >> 63 != 0;
     return true;
 }
 
@@ -150,7 +152,8 @@ static void carry_out(struct cluster *c, struct node *node, const struct pbft_ef
         event.proposal.header =
             make_header(header, c->epoch, e->propose.height, &e->propose.parent,
                         1000 + e->propose.height + (node->index == c->wrong_clock ? 60000 : 0),
-                        e->propose.view << 32 | node->index);
+                        e->propose.view << 32 | node->index |
+                            (uint64_t)(e->propose.height == c->last) << 63);
         step(c, node, event);
         return;
     case PBFT_EFFECT_COMMITTED:
@@ -510,6 +513,134 @@ static void records_past_the_window_are_refused(void **state) {
     cluster_free(c);
 }
 
+static struct pbft *next_epoch(struct node *node, uint64_t epoch, enum error_code expected,
+                               struct error *err) {
+    struct bytes records[256];
+    assert_true(node->record_count <= 256);
+    for (size_t k = 0; k < node->record_count; k++)
+        records[k] = buffer_bytes(&node->records[k]);
+    struct pbft_config config;
+    pbft_config_defaults(&config);
+    config.self = node->index;
+    config.n = 3; /* one left */
+    config.domain.epoch = epoch;
+    config.base_header = config.committed_header = buffer_bytes(&node->headers[node->committed]);
+    config.records = records;
+    config.record_count = node->record_count;
+    config.host = (struct pbft_host){node, header_read, sign, verify};
+    struct pbft *core = NULL;
+    assert_int_equal(pbft_new(&config, &core, err), expected);
+    return core;
+}
+
+static size_t count_effects(struct pbft *core, struct pbft_event event,
+                            enum pbft_effect_kind kind, struct pbft_effect *ret_last) {
+    struct pbft_effects effects;
+    pbft_step(core, &event, &effects);
+    size_t count = 0;
+    for (size_t i = 0; i < effects.count; i++)
+        if (effects.list[i].kind == kind) {
+            count++;
+            if (ret_last != NULL)
+                *ret_last = effects.list[i];
+        }
+    return count;
+}
+
+static void nothing_stands_above_an_epochs_last_block(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 20);
+    c->last = 6;
+    cluster_start(c);
+    deliver_all(c);
+    run_ms(c, 20000); /* every timer has had its time: a finished epoch suspects no leader */
+    check_all_committed(c, 6);
+    for (uint32_t i = 0; i < 4; i++) {
+        struct pbft_status status;
+        pbft_status(c->nodes[i].pbft, &status);
+        assert_true(status.ended);
+        assert_int_equal(status.view, 0);
+        assert_int_equal(status.proposed, 6);
+    }
+    struct pbft_event suspect = {.kind = PBFT_EVENT_SUSPECT, .now_ms = c->now_ms};
+    assert_int_equal(count_effects(c->nodes[1].pbft, suspect, PBFT_EFFECT_PERSIST, NULL), 0);
+    cluster_free(c);
+}
+
+static void the_next_epoch_begins_with_fresh_votes_in_view_0(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 20);
+    c->last = 6;
+    c->nodes[0].dead = true; /* so that the first epoch ends in view 1 */
+    cluster_start(c);
+    deliver_all(c);
+    run_ms(c, 1100);
+    check_all_committed(c, 6);
+    struct error err = {0};
+    /* The whole log of the epoch before is passed over: view 0, nothing signed. */
+    struct pbft *core = next_epoch(&c->nodes[1], 1, ERROR_NONE, &err);
+    struct pbft_status status;
+    pbft_status(core, &status);
+    assert_int_equal(status.epoch, 1);
+    assert_int_equal(status.view, 0);
+    assert_int_equal(status.committed, 6);
+    assert_false(status.ended);
+    const struct bytes *records;
+    size_t count;
+    pbft_records(core, &records, &count);
+    assert_int_equal(count, 0);
+    pbft_free(core);
+    /* Votes of an epoch that the chain has not reached: it was rolled back under them. */
+    c->nodes[1].records[0].data[9] = 9;
+    core = next_epoch(&c->nodes[1], 1, ERROR_CORRUPT, &err);
+    assert_null(core);
+    assert_string_equal(err.message,
+                        "vote log: record 1: it is of a later epoch: the chain was rolled back");
+    cluster_free(c);
+}
+
+/* Somebody who missed the end of the epoch hears a STATUS of the next one and fetches; somebody who is
+ * already there answers what comes late with a STATUS. Neither blames the other. */
+static void epochs_tell_each_other_how_far_they_are(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 20);
+    c->last = 6;
+    cluster_start(c);
+    deliver_all(c);
+    struct error err = {0};
+    struct pbft *next = next_epoch(&c->nodes[1], 1, ERROR_NONE, &err);
+    c->nodes[3].record_count = 0; /* lagging node 3: the epoch before, from its base */
+    pbft_free(c->nodes[3].pbft);
+    c->nodes[3].committed = c->nodes[3].executed = 0;
+    node_start(c, 3);
+    struct pbft *late = c->nodes[3].pbft;
+    struct pbft_effect effect = {0};
+    struct pbft_event tick = {.kind = PBFT_EVENT_TICK, .now_ms = 5000, .wall_ms = 6000};
+    assert_true(count_effects(late, tick, PBFT_EFFECT_SEND, &effect) > 0);
+    assert_int_equal(effect.send.message.data[1], PBFT_STATUS);
+    SCOPED_BUFFER struct buffer told;
+    buffer_init(&told, PBFT_MESSAGE_BYTES_MAX);
+    buffer_append(&told, effect.send.message.data, effect.send.message.len);
+    struct pbft_event heard = {.kind = PBFT_EVENT_MESSAGE, .now_ms = 5000, .wall_ms = 6000};
+    heard.message.from = 2; /* its number in the new list */
+    heard.message.bytes = buffer_bytes(&told);
+    assert_int_equal(count_effects(next, heard, PBFT_EFFECT_FAULT, NULL), 0);
+    heard.now_ms += 1000; /* answers are spaced */
+    assert_int_equal(count_effects(next, heard, PBFT_EFFECT_SEND, &effect), 1);
+    assert_int_equal(effect.send.to, 2);
+    buffer_clear(&told);
+    buffer_append(&told, effect.send.message.data, effect.send.message.len);
+    heard.message.from = 1;
+    heard.message.bytes = buffer_bytes(&told);
+    assert_int_equal(count_effects(late, heard, PBFT_EFFECT_FAULT, NULL), 0);
+    tick.now_ms = 7000;
+    assert_int_equal(count_effects(late, tick, PBFT_EFFECT_FETCH, &effect), 1);
+    assert_int_equal(effect.fetch.from, 1);
+    assert_int_equal(effect.fetch.to, 6);
+    pbft_free(next);
+    cluster_free(c);
+}
+
 static void quorums(void **state) {
     (void)state;
     /* n, f, Q as in the paper for n = 3f + 1, and for the sizes between. */
@@ -543,6 +674,9 @@ int main(void) {
         cmocka_unit_test(an_epoch_begins_on_a_block_of_the_one_before),
         cmocka_unit_test(a_clock_that_is_a_minute_ahead_costs_its_leader_the_view),
         cmocka_unit_test(records_past_the_window_are_refused),
+        cmocka_unit_test(nothing_stands_above_an_epochs_last_block),
+        cmocka_unit_test(the_next_epoch_begins_with_fresh_votes_in_view_0),
+        cmocka_unit_test(epochs_tell_each_other_how_far_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

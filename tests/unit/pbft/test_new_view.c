@@ -39,6 +39,7 @@ static bool header_read(void *context, struct bytes header, struct pbft_header *
     ret_header->epoch = wire_load_u64(header.data + 8);
     memcpy(ret_header->parent.byte, header.data + 16, HASH_BYTES);
     ret_header->time_ms = wire_load_u64(header.data + 48);
+    ret_header->last = false;
     return true;
 }
 

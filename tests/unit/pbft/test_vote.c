@@ -86,32 +86,76 @@ static void certificate_bytes_are_canonical(void **state) {
     buffer_done(&again);
 }
 
-static void evidence_needs_a_contradiction(void **state) {
-    (void)state;
-    struct pbft_domain domain = {.epoch = 3};
-    struct pbft_evidence e = {.signer = 2};
+static bool verify_in_epoch_3(void *context, uint64_t epoch, uint32_t signer,
+                              const struct hash *statement, const uint8_t *signature) {
+    return epoch == 3 && signer < 4 && verify_first_byte(context, signer, statement, signature);
+}
+
+static const struct hash CHAIN = {{0xc4}};
+
+static struct pbft_evidence make_evidence(void) {
+    struct pbft_evidence e = {.domain = {CHAIN, 3}, .signer = 2};
     for (int i = 0; i < 2; i++) {
         e.ballots[i] = (struct pbft_ballot){PBFT_PREPARE, 7, 42, {{(uint8_t)(i + 1)}}};
-        struct hash statement = pbft_ballot_statement(&domain, &e.ballots[i]);
+        struct hash statement = pbft_ballot_statement(&e.domain, &e.ballots[i]);
         e.signatures[i][0] = 2;
         memcpy(e.signatures[i] + 1, statement.byte, HASH_BYTES);
     }
+    return e;
+}
+
+static enum error_code check_evidence(const struct pbft_evidence *e, struct error *err) {
     struct buffer out;
-    buffer_init(&out, PBFT_EVIDENCE_BYTES_MAX);
-    pbft_evidence_encode(&e, &out);
-    struct pbft_evidence back;
-    assert_int_equal(pbft_evidence_decode(buffer_bytes(&out), &back, NULL), ERROR_NONE);
-    assert_int_equal(
-        pbft_evidence_verify(&back, &domain, 4, verify_first_byte, NULL, NULL), ERROR_NONE);
-    back.signer = 1; /* somebody else's signatures accuse nobody */
-    assert_int_equal(
-        pbft_evidence_verify(&back, &domain, 4, verify_first_byte, NULL, NULL), ERROR_VERIFY);
-    back = e;
-    back.ballots[1] = back.ballots[0];
-    memcpy(back.signatures[1], back.signatures[0], PBFT_SIGNATURE_BYTES);
-    assert_int_equal(
-        pbft_evidence_verify(&back, &domain, 4, verify_first_byte, NULL, NULL), ERROR_VERIFY);
+    buffer_init(&out, PBFT_EVIDENCE_BYTES);
+    pbft_evidence_encode(e, &out);
+    struct pbft_evidence back = {.signer = 99};
+    enum error_code code = pbft_evidence_check(buffer_bytes(&out), &CHAIN, verify_in_epoch_3, NULL,
+                                               &back, err);
+    assert_int_equal(back.signer, code == ERROR_NONE ? e->signer : 99);
     buffer_done(&out);
+    return code;
+}
+
+static void evidence_convinces_a_stranger(void **state) {
+    (void)state;
+    struct error err;
+    struct pbft_evidence e = make_evidence();
+    assert_int_equal(check_evidence(&e, &err), ERROR_NONE);
+    e.signer = 1; /* somebody else's signatures accuse nobody */
+    assert_int_equal(check_evidence(&e, &err), ERROR_VERIFY);
+    assert_string_equal(err.message,
+                        "evidence: signature 1 is not that of validator 1 of epoch 3");
+    e = make_evidence();
+    e.signatures[1][5] ^= 1;
+    assert_int_equal(check_evidence(&e, &err), ERROR_VERIFY);
+    assert_string_equal(err.message,
+                        "evidence: signature 2 is not that of validator 2 of epoch 3");
+    e = make_evidence();
+    e.domain.epoch = 2; /* what was signed in one epoch says nothing of another */
+    assert_int_equal(check_evidence(&e, &err), ERROR_VERIFY);
+    e = make_evidence();
+    e.domain.chain.byte[0] ^= 1;
+    assert_int_equal(check_evidence(&e, &err), ERROR_VERIFY);
+    assert_string_equal(err.message, "evidence: it speaks of another chain");
+}
+
+static void evidence_needs_a_contradiction(void **state) {
+    (void)state;
+    struct error err;
+    struct pbft_evidence e = make_evidence();
+    e.ballots[1] = e.ballots[0];
+    memcpy(e.signatures[1], e.signatures[0], PBFT_SIGNATURE_BYTES);
+    assert_int_equal(check_evidence(&e, &err), ERROR_PROTOCOL);
+    assert_string_equal(err.message, "evidence: its two digests are not in ascending order");
+    e = make_evidence(); /* one form only: the same evidence has one id */
+    struct pbft_ballot first = e.ballots[0];
+    e.ballots[0] = e.ballots[1];
+    e.ballots[1] = first;
+    assert_int_equal(check_evidence(&e, &err), ERROR_PROTOCOL);
+    e = make_evidence(); /* VIEW-CHANGEs of two views do not contradict each other */
+    e.ballots[0].type = e.ballots[1].type = PBFT_VIEW_CHANGE;
+    assert_int_equal(check_evidence(&e, &err), ERROR_PROTOCOL);
+    assert_string_equal(err.message, "evidence: type 4 is no ballot");
 }
 
 /* Oracle: (printf 'renkei/vote/1\n'; head -c32 /dev/zero; printf '\0\0\0\0\0\0\0\003\003';
@@ -130,6 +174,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(certificate_is_checked_in_every_part),
         cmocka_unit_test(certificate_bytes_are_canonical),
+        cmocka_unit_test(evidence_convinces_a_stranger),
         cmocka_unit_test(evidence_needs_a_contradiction),
         cmocka_unit_test(statement_is_what_sha256sum_says),
     };
