@@ -55,6 +55,13 @@ static enum error_code quarantine_drop(void *context, uint64_t id, struct error 
     return sync_quarantine_drop(backend->sync, id, err);
 }
 
+static enum error_code characters(void *context, const char *source, struct arena *arena,
+                                  const struct sync_characters **ret_reports, size_t *ret_count,
+                                  struct error *err) {
+    struct backend *backend = context;
+    return sync_characters(backend->sync, source, arena, ret_reports, ret_count, err);
+}
+
 static enum error_code enrol(void *context, const char *thumbprint, const char *patient,
                              const char *public_jwk, struct error *err) {
     struct backend *backend = context;
@@ -148,6 +155,7 @@ enum error_code backend_new(struct sync *sync, const char *node_socket, const ch
         .sync_cancel = cancel,
         .quarantine_list = quarantine_list,
         .quarantine_drop = quarantine_drop,
+        .characters = characters,
         .enrol = enrol,
         .enrolment_find = enrolment_find,
         .enrolment_remove = enrolment_remove,

@@ -1,4 +1,4 @@
-/* What an operator asks of the running gateway: sync, status, quarantine, enrol, patients, chain. */
+/* What an operator asks of the running gateway: sync, status, enrol, patients, chain. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 #include "base/bytes.h"
 #include "base/clock.h"
 #include "base/file.h"
-#include "gateway/cli/cli.h"
+#include "gateway/cli/admin.h"
 #include "gateway/cli/output.h"
 
 enum { POLL_MS = 100, JWK_BYTES_MAX = 4096, PAGES_MAX = 1000, PATH_BYTES = 1024, START_ATTEMPTS_MAX = 10 };
@@ -47,14 +47,13 @@ static struct output_progress add_up(const json_t *answer, const char *only) {
 }
 
 /* Polls until every pass has ended. */
-static enum error_code follow(const struct cli_call *call, json_t **ret_answer,
-                              struct error *err) {
+static enum error_code follow(const struct cli_call *call, const char *only,
+                              json_t **ret_answer, struct error *err) {
     uint64_t started_ms = clock_monotonic_ms();
     for (;;) {
         SCOPED_JSON json_t *answer = NULL;
         TRY(cli_admin(call, "GET", "/admin/v1/sync", NULL, &answer, err));
-        struct output_progress line =
-            add_up(answer, call->argument_count > 0 ? call->arguments[0] : NULL);
+        struct output_progress line = add_up(answer, only);
         uint64_t elapsed_ms = clock_monotonic_ms() - started_ms + 1;
         if (!json_is_true(json_object_get(answer, "running"))) {
             output_progress_end(call, &line, elapsed_ms);
@@ -68,31 +67,23 @@ static enum error_code follow(const struct cli_call *call, json_t **ret_answer,
 
 /* A pass that runs already began before this command was given, so it may have read past what the
  * user has just changed: wait for its end, then start our own. */
-static enum error_code start_pass(const struct cli_call *call, const char *source,
-                                  struct error *err) {
-    SCOPED_JSON json_t *body = json_object();
-    if (source != NULL)
-        json_object_set_new(body, "source", json_string(source));
-    if (cli_flag(call, "declared"))
-        json_object_set_new(body, "declared", json_true());
-    if (cli_flag(call, "dry-run"))
-        json_object_set_new(body, "dryRun", json_true());
-    if (cli_value(call, "mode") != NULL)
-        json_object_set_new(body, "mode", json_string(cli_value(call, "mode")));
+enum error_code cli_pass(const struct cli_call *call, const char *source, const json_t *body,
+                         bool wait, json_t **ret_answer, struct error *err) {
     enum error_code code = ERROR_NONE;
     for (int attempt = 0; attempt < START_ATTEMPTS_MAX; attempt++) {
         SCOPED_JSON json_t *started = NULL;
         SCOPED_JSON json_t *ended = NULL;
         code = cli_admin(call, "POST", "/admin/v1/sync", body, &started, err);
+        if (code == ERROR_NONE)
+            return wait ? follow(call, source, ret_answer, err) : ERROR_NONE;
         if (code != ERROR_BUSY)
             return code;
-        TRY(follow(call, &ended, err));
+        TRY(follow(call, source, &ended, err));
     }
     return code;
 }
 
-/* The rows of the table: one flat object a source. */
-static json_t *summary(const json_t *answer, const char *only) {
+json_t *cli_pass_rows(const json_t *answer, const char *only) {
     json_t *rows = json_array();
     size_t i;
     json_t *source;
@@ -108,7 +99,7 @@ static json_t *summary(const json_t *answer, const char *only) {
     return rows;
 }
 
-static enum error_code failed_source(const json_t *answer, const char *only, struct error *err) {
+enum error_code cli_pass_error(const json_t *answer, const char *only, struct error *err) {
     size_t i;
     json_t *source;
     json_array_foreach(json_object_get(answer, "sources"), i, source) {
@@ -129,14 +120,34 @@ static enum error_code failed_source(const json_t *answer, const char *only, str
     return ERROR_NONE;
 }
 
+/* What somebody should look at is said where the pass is, in a line. */
+static enum error_code say_characters(const struct cli_call *call, const char *source,
+                                      struct error *err) {
+    SCOPED_JSON json_t *rows = json_array();
+    TRY(cli_character_rows(call, source, rows, err));
+    if (json_array_size(rows) > 0 && !call->json)
+        fprintf(stderr, "%zu kinds of characters to look at: renkei characters\n",
+                json_array_size(rows));
+    return ERROR_NONE;
+}
+
 static enum error_code run_sync(const struct cli_call *call, struct error *err) {
     const char *source = call->argument_count > 0 ? call->arguments[0] : NULL;
+    SCOPED_JSON json_t *body = json_object();
     SCOPED_JSON json_t *answer = NULL;
-    TRY(start_pass(call, source, err));
-    if (cli_flag(call, "no-wait"))
+    if (source != NULL)
+        json_object_set_new(body, "source", json_string(source));
+    if (cli_flag(call, "declared"))
+        json_object_set_new(body, "declared", json_true());
+    if (cli_flag(call, "dry-run"))
+        json_object_set_new(body, "dryRun", json_true());
+    if (cli_value(call, "mode") != NULL)
+        json_object_set_new(body, "mode", json_string(cli_value(call, "mode")));
+    bool wait = !cli_flag(call, "no-wait");
+    TRY(cli_pass(call, source, body, wait, &answer, err));
+    if (!wait)
         return ERROR_NONE;
-    TRY(follow(call, &answer, err));
-    SCOPED_JSON json_t *rows = summary(answer, source);
+    SCOPED_JSON json_t *rows = cli_pass_rows(answer, source);
     static const struct output_column columns[] = {
         {"source", "source", false},     {"state", "state", false},
         {"read", "read", true},          {"created", "new", true},
@@ -144,7 +155,8 @@ static enum error_code run_sync(const struct cli_call *call, struct error *err) 
         {"quarantined", "quarantined", true}, {"anchored", "anchored", true},
         {NULL, NULL, false}};
     output_table(call, columns, rows);
-    return failed_source(answer, source, err);
+    TRY(say_characters(call, source, err));
+    return cli_pass_error(answer, source, err);
 }
 
 static const struct cli_option sync_options[] = {
@@ -252,9 +264,8 @@ const struct cli_command cli_chain = {"chain", "Operate", "", 0, 0,
 
 /* --- lists that come in pages ------------------------------------------------------------------- */
 
-/* Appends all pages of `path` to an array. list: the member that holds the rows. */
-static enum error_code all_pages(const struct cli_call *call, const char *path, const char *list,
-                                 json_t *rows, struct error *err) {
+enum error_code cli_admin_pages(const struct cli_call *call, const char *path, const char *list,
+                                json_t *rows, struct error *err) {
     char cursor[256] = "";
     for (int page = 0; page < PAGES_MAX; page++) {
         char full[PATH_BYTES];
@@ -270,28 +281,9 @@ static enum error_code all_pages(const struct cli_call *call, const char *path, 
     return error_set(err, ERROR_LIMIT, "more than %d pages of %s", PAGES_MAX, list);
 }
 
-static enum error_code run_quarantine(const struct cli_call *call, struct error *err) {
-    char path[PATH_BYTES];
-    snprintf(path, sizeof path, "/admin/v1/quarantine%s%s",
-             call->argument_count > 0 ? "?source=" : "",
-             call->argument_count > 0 ? call->arguments[0] : "");
-    SCOPED_JSON json_t *rows = json_array();
-    TRY(all_pages(call, path, "rows", rows, err));
-    static const struct output_column columns[] = {
-        {"id", "id", true},          {"source", "source", false}, {"table", "table", false},
-        {"key", "key", false},       {"column", "column", false}, {"reason", "reason", false},
-        {"last", "last met", false}, {NULL, NULL, false}};
-    output_table(call, columns, rows);
-    return ERROR_NONE;
-}
-
-const struct cli_command cli_quarantine = {
-    "quarantine", "Operate", "[SOURCE]", 0, 1, "rows that could not be read, and why",
-    "renkei quarantine", folder_options, run_quarantine};
-
 static enum error_code run_patients(const struct cli_call *call, struct error *err) {
     SCOPED_JSON json_t *rows = json_array();
-    TRY(all_pages(call, "/admin/v1/patients", "patients", rows, err));
+    TRY(cli_admin_pages(call, "/admin/v1/patients", "patients", rows, err));
     static const struct output_column columns[] = {{"patient", "patient", false},
                                                    {"key", "key", false},
                                                    {"enrolled", "enrolled", false},

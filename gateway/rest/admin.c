@@ -221,14 +221,14 @@ static enum error_code read_sync_request(const json_t *body, struct sync_request
                 is_bool_or_absent(body, "dryRun");
     if (mode != NULL) {
         r.mode = (enum sync_mode)0;
-        for (int i = SYNC_FULL; i <= SYNC_KEYS; i++)
+        for (int i = SYNC_FULL; i <= SYNC_REPLAY; i++)
             if (strcmp(mode, sync_mode_name((enum sync_mode)i)) == 0)
                 r.mode = (enum sync_mode)i;
         good = good && r.mode != (enum sync_mode)0;
     }
     if (!good)
         return error_set(err, ERROR_BAD_REQUEST,
-                         "the body: source, table and mode (full, watermark or keys) are texts, "
+                         "the body: source, table and mode (full, watermark, keys or replay) are texts, "
                          "declared and dryRun are true or false");
     r.source = json_string_value(json_object_get(body, "source"));
     r.table = json_string_value(json_object_get(body, "table"));
@@ -309,6 +309,52 @@ enum error_code admin_quarantine_drop(struct rest *rest, struct rest_request *re
         return error_set(err, ERROR_BAD_REQUEST, "the row: its id is a number");
     TRY(rest->backend.quarantine_drop(rest->backend.context, id, err));
     answer->status = 204;
+    return ERROR_NONE;
+}
+
+/* ----------------------------------------------------------------------- characters ---- */
+
+static void emit_character(struct buffer *out, const struct sync_character *character) {
+    char code[16];
+    snprintf(code, sizeof code, "%02X", character->code);
+    emit_object(out, NULL);
+    emit_text(out, "column", character->column);
+    emit_text(out, "kind", character->kind);
+    emit_text(out, "code", code);
+    emit_u64(out, "count", character->count);
+    emit_text(out, "sampleKey", character->sample_key);
+    emit_object_end(out);
+}
+
+enum error_code admin_characters(struct rest *rest, struct rest_request *request,
+                                 struct rest_answer *answer, struct error *err) {
+    static const char *const names[] = {"source", NULL};
+    TRY(rest__query_only(request, names, err));
+    const struct sync_characters *reports = NULL;
+    size_t count = 0;
+    TRY(rest->backend.characters(rest->backend.context, rest__query(request, "source"),
+                                 request->arena, &reports, &count, err));
+    struct buffer *out = &answer->body;
+    emit_object(out, NULL);
+    emit_list(out, "tables");
+    for (size_t i = 0; i < count; i++) {
+        emit_object(out, NULL);
+        emit_text(out, "source", reports[i].source);
+        emit_text(out, "table", reports[i].table);
+        emit_u64(out, "pass", reports[i].pass);
+        emit_u64(out, "passes", reports[i].passes);
+        emit_time(out, "ended", reports[i].ended_ms);
+        emit_u64(out, "rows", reports[i].rows);
+        emit_u64(out, "beyond", reports[i].beyond);
+        emit_list(out, "characters");
+        for (size_t c = 0; c < reports[i].count; c++)
+            emit_character(out, &reports[i].list[c]);
+        emit_list_end(out);
+        emit_object_end(out);
+    }
+    emit_list_end(out);
+    emit_object_end(out);
+    answer->content_type = type_json;
     return ERROR_NONE;
 }
 

@@ -102,6 +102,13 @@ static void source_metrics(const struct sync_status *status, struct buffer *out)
     for (size_t i = 0; i < status->source_count; i++)
         buffer_append_format(out, "renkei_source_pending_anchors{source=\"%s\"} %" PRIu64 "\n",
                              status->sources[i].source, status->sources[i].pending);
+    metric(out, "quarantined_rows", "gauge", "Rows that could not be read, by table.");
+    for (size_t i = 0; i < status->source_count; i++)
+        for (size_t t = 0; t < status->sources[i].table_count; t++)
+            buffer_append_format(
+                out, "renkei_quarantined_rows{source=\"%s\",table=\"%s\"} %" PRIu64 "\n",
+                status->sources[i].source, status->sources[i].tables[t].table,
+                status->sources[i].tables[t].quarantined);
     metric(out, "vault_bytes", "gauge", "Size of the vault.");
     value(out, "vault_bytes", status->vault_bytes);
     metric(out, "enrolments", "gauge", "Enrolled keys.");

@@ -57,6 +57,9 @@ struct rest_backend {
                                        const struct sync_quarantined **ret_rows, size_t *ret_count,
                                        struct error *err);
     enum error_code (*quarantine_drop)(void *context, uint64_t id, struct error *err);
+    enum error_code (*characters)(void *context, const char *source, struct arena *arena,
+                                  const struct sync_characters **ret_reports, size_t *ret_count,
+                                  struct error *err);
 
     enum error_code (*enrol)(void *context, const char *thumbprint, const char *patient,
                              const char *public_jwk, struct error *err);

@@ -2,7 +2,11 @@
 #include "gateway/sync/records.h"
 
 const char *sync_mode_name(enum sync_mode mode) {
-    return mode == SYNC_WATERMARK ? "watermark" : mode == SYNC_KEYS ? "keys" : "full";
+    static const char *const names[] = {[SYNC_FULL] = "full",
+                                        [SYNC_WATERMARK] = "watermark",
+                                        [SYNC_KEYS] = "keys",
+                                        [SYNC_REPLAY] = "replay"};
+    return mode >= SYNC_FULL && mode <= SYNC_REPLAY ? names[mode] : "full";
 }
 
 const char *sync_state_name(enum sync_state state) {

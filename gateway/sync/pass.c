@@ -18,7 +18,10 @@ enum {
     SEEN_BYTES_MIN = 1 << 16,
     SEEN_BYTES_MAX = 1 << 27, /* one bit a record: 10^9 records of a gateway */
     WATERMARK_BYTES_MAX = 256,
+    REPLAY_ARENA_BYTES_MAX = 8 << 20, /* WORKER_FETCH_KEYS_MAX entries of the quarantine */
 };
+
+static const char IMMUTABLE_DELETED[] = "immutable-deleted"; /* a reason of the quarantine's */
 
 /* What the vault said of a key when its salt was given. */
 struct lookup {
@@ -352,6 +355,17 @@ static enum error_code on_rows(void *context, const struct worker_row *rows, siz
     return ERROR_NONE;
 }
 
+static enum error_code on_characters(void *context, const struct character_count *counts,
+                                     size_t count, uint64_t beyond, struct error *err) {
+    struct pass *p = context;
+    struct sync__characters pass = {.pass = p->number,
+                                    .full = p->mode == SYNC_FULL,
+                                    .rows = p->counts.read,
+                                    .columns = p->columns,
+                                    .column_count = p->column_count};
+    return sync__characters_keep(p->sync, p->before.id, &pass, counts, count, beyond, err);
+}
+
 static enum error_code copy_columns(struct pass *p, const struct worker_plan *plan,
                                     struct error *err) {
     p->columns = arena_alloc(p->names, (plan->column_count + 1) * sizeof *p->columns);
@@ -390,7 +404,7 @@ static enum error_code delete_gone(struct pass *p, uint64_t id, struct error *er
     TRY(vault_record_read(p->view, id, &record, err));
     struct bytes key = bytes_of(record.key, record.key_len);
     if (p->table->immutable) {
-        alarm(p, key, "immutable-deleted");
+        alarm(p, key, IMMUTABLE_DELETED);
         return keep_aside(p, err);
     }
     p->counts.deleted++;
@@ -501,7 +515,8 @@ static enum error_code pull(struct pass *p, struct worker_totals *ret_totals, st
     char from[WATERMARK_BYTES_MAX + 1];
     TRY(watermark_from(p, from, sizeof from, err));
     struct worker_pull_calls calls = {
-        .context = p, .start = on_start, .salts = on_salts, .rows = on_rows};
+        .context = p, .start = on_start, .salts = on_salts, .rows = on_rows,
+        .characters = on_characters};
     return worker_pull(p->source->puller, p->table->table, modes[p->mode], from, &calls,
                        ret_totals, err);
 }
@@ -526,7 +541,67 @@ static enum error_code wait_for_chain(struct pass *p, uint64_t failed_before, st
     return ERROR_TX_REJECTED;
 }
 
+/* --------------------------------------------------------------------------- quarantine ---- */
+
+/* A row without a key cannot be asked for, and the alarm that a row is gone is not over because it
+ * is gone: both wait for a full pass. */
+static bool can_replay(const struct vault_quarantined *row) {
+    return row->key.len > 0 && strcmp(row->reason, IMMUTABLE_DELETED) != 0;
+}
+
+/* Entries that this pass put in again stay; the others' rows are well, or gone. */
+static enum error_code release(struct pass *p, const struct vault_quarantined *asked, size_t count,
+                               struct error *err) {
+    SCOPED_ARENA struct arena *arena = arena_new(REPLAY_ARENA_BYTES_MAX);
+    struct vault_quarantined *now;
+    size_t now_count = 0;
+    if (arena == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "a pass: no memory");
+    TRY(vault_quarantine_list(p->sync->vault, p->before.id, asked[0].id - 1, count, arena, &now,
+                              &now_count, err));
+    for (size_t i = 0; i < now_count; i++)
+        if (can_replay(&now[i]) && now[i].pass != p->number && now[i].id <= asked[count - 1].id)
+            TRY(vault_quarantine_drop(p->sync->vault, now[i].id, err));
+    return ERROR_NONE;
+}
+
+/* One page of the quarantine. ret_after: where the next begins; 0: there is none. */
+static enum error_code replay_page(struct pass *p, uint64_t after, uint64_t *ret_after,
+                                   struct error *err) {
+    SCOPED_ARENA struct arena *arena = arena_new(REPLAY_ARENA_BYTES_MAX);
+    struct vault_quarantined *rows;
+    size_t count = 0, listed = 0;
+    struct bytes keys[WORKER_FETCH_KEYS_MAX];
+    if (arena == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "a pass: no memory");
+    TRY(vault_quarantine_list(p->sync->vault, p->before.id, after, WORKER_FETCH_KEYS_MAX, arena,
+                              &rows, &count, err));
+    for (size_t i = 0; i < count; i++)
+        if (can_replay(&rows[i]))
+            keys[listed++] = rows[i].key;
+    *ret_after = count == WORKER_FETCH_KEYS_MAX ? rows[count - 1].id : 0;
+    if (listed == 0)
+        return ERROR_NONE;
+    struct worker_pull_calls calls = {
+        .context = p, .start = on_start, .salts = on_salts, .rows = on_rows};
+    TRY(worker_pull_keys(p->source->puller, p->table->table, keys, listed, &calls, NULL, err));
+    TRY(flush(p, err));
+    return p->dry_run ? ERROR_NONE : release(p, rows, count, err);
+}
+
+static enum error_code replay(struct pass *p, struct error *err) {
+    uint64_t failed_before = failed_anchors(p);
+    uint64_t after = 0;
+    do
+        TRY(replay_page(p, after, &after, err));
+    while (after != 0);
+    show_progress(p);
+    return p->dry_run ? ERROR_NONE : wait_for_chain(p, failed_before, err);
+}
+
 static enum error_code run(struct pass *p, struct error *err) {
+    if (p->mode == SYNC_REPLAY)
+        return replay(p, err);
     uint64_t failed_before = failed_anchors(p);
     struct worker_totals totals = {0};
     TRY(pull(p, &totals, err));

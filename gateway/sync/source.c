@@ -90,7 +90,7 @@ static void end_pass(struct sync__source *source, enum error_code code, const st
     if (code == ERROR_NONE) {
         source->failures = 0;
         source->failure.code = ERROR_NONE;
-        if (source->only_table < 0 && !source->dry_run)
+        if (source->only_table < 0 && !source->dry_run && source->mode != SYNC_REPLAY)
             source->last_pass_ms = wall_ms;
     } else {
         sync__failure_set(&source->pass_failure, err);

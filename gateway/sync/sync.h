@@ -73,14 +73,17 @@ enum sync_mode {
     SYNC_FULL = 1, /* every row, by digest; finds inserts, changes and deletions */
     SYNC_WATERMARK = 2, /* rows whose watermark column moved; needs `watermark:` in the mapping */
     SYNC_KEYS = 3,      /* keys only: finds deletions; new rows wait for a full pass */
+    SYNC_REPLAY = 4,    /* the rows in quarantine, by their keys: what is well again is anchored,
+                           what is gone leaves the quarantine. Entries without a key and alarms of
+                           deleted rows wait for a full pass */
 };
-const char *sync_mode_name(enum sync_mode mode); /* "full", "watermark", "keys" */
+const char *sync_mode_name(enum sync_mode mode); /* "full", "watermark", "keys", "replay" */
 
 struct sync_request {
     const char *source; /* NULL: all */
     const char *table;  /* NULL: all of the source */
     enum sync_mode mode;
-    bool dry_run;  /* reads and counts, anchors nothing, stores nothing */
+    bool dry_run;  /* reads and counts, anchors nothing, stores nothing but the character report */
     bool declared; /* what is found new or changed is anchored as declared, not as observed: a
                       first load or a planned migration that the hospital answers for */
 };
@@ -207,6 +210,36 @@ MUST_CHECK enum error_code sync_quarantine_list(struct sync *sync, const char *s
 /* Forgets the entry; the next pass that meets the row puts it in again. ERROR_NOT_FOUND. */
 MUST_CHECK enum error_code sync_quarantine_drop(struct sync *sync, uint64_t id,
                                                 struct error *err);
+
+/* -------------------------------------------------------------------------- characters ---- */
+
+/* Characters of one column that somebody should look at, and no value: the key says where. */
+struct sync_character {
+    const char *column;
+    const char *kind; /* "invalid", "not-round-trip", "gaiji", "gaiji-mapped", "wave-dash" */
+    uint32_t code;    /* the bytes, first byte highest; of Unicode charsets the code point */
+    uint64_t count;
+    const char *sample_key; /* canonical, of the first row that has it */
+};
+/* The character report of a table: of its last full pass (a dry run too), with what watermark
+ * passes met since added to it, so that a row they read again counts again. */
+struct sync_characters {
+    const char *source;
+    const char *table;
+    uint64_t pass;  /* the full pass; 0: none has ended, what follows is of watermark passes */
+    uint64_t ended_ms; /* of the last pass in it */
+    uint64_t passes;
+    uint64_t rows;
+    uint64_t beyond; /* characters of codes that found no room in the list */
+    const struct sync_character *list;
+    size_t count;
+};
+/* Of every table that has a report, in the order of the configuration. source NULL: of all;
+ * ERROR_NOT_FOUND: no such source. */
+MUST_CHECK enum error_code sync_characters(struct sync *sync, const char *source,
+                                           struct arena *arena,
+                                           const struct sync_characters **ret_reports,
+                                           size_t *ret_count, struct error *err);
 
 /* -------------------------------------------------------------------------- enrolments ---- */
 

@@ -128,6 +128,21 @@ void *sync__anchor_thread(void *sync);
 MUST_CHECK enum error_code sync__pass_table(struct sync__source *source, size_t table,
                                             uint64_t pass, struct error *err);
 
+/* characters.c */
+struct sync__characters {
+    uint64_t pass;
+    bool full;
+    uint64_t rows;
+    const char *const *columns; /* of the plan */
+    uint32_t column_count;
+};
+/* Keeps the report of a pass that read all it was to read. */
+MUST_CHECK enum error_code sync__characters_keep(struct sync *sync, uint32_t table,
+                                                 const struct sync__characters *pass,
+                                                 const struct character_count *counts,
+                                                 size_t count, uint64_t beyond,
+                                                 struct error *err);
+
 /* source.c */
 void *sync__source_thread(void *source);
 

@@ -92,6 +92,31 @@ bool answer_plan(struct arena *arena, struct wire_reader *r, struct worker_plan 
     return true;
 }
 
+bool answer_characters(struct arena *arena, struct wire_reader *r,
+                       const struct character_count **ret_counts, size_t *ret_count,
+                       uint64_t *ret_beyond) {
+    uint64_t beyond = wire_read_u64(r);
+    uint32_t count = wire_read_count(r, NORMALIZER_CHARACTERS_MAX, 4 + 1 + 4 + 8 + 4);
+    struct character_count *counts = many(arena, r, count, sizeof *counts);
+    for (uint32_t i = 0; counts != NULL && i < count; i++) {
+        uint32_t column = wire_read_u32(r);
+        uint8_t kind = wire_read_u8(r);
+        uint32_t code = wire_read_u32(r);
+        uint64_t times = wire_read_u64(r);
+        counts[i] = (struct character_count){.column = column, .kind = (enum character_kind)kind,
+                                             .code = code, .count = times,
+                                             .sample_key = text(arena, r)};
+        if (kind > CHARACTER_WAVE_DASH || column >= RENKEI_COLUMNS_MAX)
+            r->failed = true;
+    }
+    if (!wire_read_end(r))
+        return false;
+    *ret_counts = counts;
+    *ret_count = count;
+    *ret_beyond = beyond;
+    return true;
+}
+
 bool answer_server(struct arena *arena, struct wire_reader *r,
                    struct worker_description *description) {
     description->connector = text(arena, r);

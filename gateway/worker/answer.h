@@ -35,6 +35,11 @@ struct answer_row {
 };
 bool answer_row(struct arena *arena, struct wire_reader *r, struct answer_row *ret_row);
 
+/* The characters of a pull. */
+bool answer_characters(struct arena *arena, struct wire_reader *r,
+                       const struct character_count **ret_counts, size_t *ret_count,
+                       uint64_t *ret_beyond);
+
 /* One row of a pull: borrows from the payload; its reasons go to `reasons`. */
 enum { ANSWER_PULL_REASONS_MAX = 1 << 16 };
 bool answer_pull_row(struct wire_reader *r, struct worker_row *ret_row,

@@ -244,6 +244,24 @@ enum error_code host_look_up(struct host *h, struct host_table *t, struct error 
     return ERROR_NONE;
 }
 
+enum error_code host_key_values(const struct host_table *t, struct arena *arena,
+                                struct bytes key, struct renkei_value *ret_values,
+                                struct error *err) {
+    const struct renkei_value *parts = NULL;
+    uint32_t count = 0;
+    TRY(normalizer_key_values(t->normalizer, key, &parts, &count, err));
+    if (count != t->mapped->key_count)
+        return host_bad_request(err);
+    for (uint32_t i = 0; i < count; i++) {
+        struct bytes copy = arena_bytes(arena, bytes_of(parts[i].data, parts[i].len));
+        if (parts[i].len > 0 && copy.data == NULL)
+            return error_set(err, ERROR_NO_MEMORY, "table %s: no memory", t->mapped->table);
+        ret_values[i] = (struct renkei_value){
+            parts[i].len == 0 ? (const uint8_t *)"" : copy.data, parts[i].len};
+    }
+    return ERROR_NONE;
+}
+
 enum error_code host_send_plan(struct host *h, const struct host_table *t, const char *snapshot,
                                struct error *err) {
     struct hash digest = normalizer_mapping_digest(t->normalizer);
@@ -301,6 +319,7 @@ static enum error_code serve(struct host *h, enum frame_type type, struct wire_r
     case FRAME_ROW:
     case FRAME_KEYS:
     case FRAME_ROWS:
+    case FRAME_CHARACTERS:
         break;
     }
     return host_bad_request(err);

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "base/arena.h"
 #include "gateway/worker/plugin.h"
 #include "gateway/worker/protocol.h"
 #include "gateway/worker/worker.h"
@@ -70,6 +71,10 @@ MUST_CHECK enum error_code host_table(struct host *h, const char *name, bool ane
                                       struct host_table **ret_table, struct error *err);
 /* Fills engine, transactional and rows_estimate. */
 MUST_CHECK enum error_code host_look_up(struct host *h, struct host_table *t, struct error *err);
+/* The values of a canonical key's columns, copied into the arena: mapped->key_count of them. */
+MUST_CHECK enum error_code host_key_values(const struct host_table *t, struct arena *arena,
+                                           struct bytes key, struct renkei_value *ret_values,
+                                           struct error *err);
 MUST_CHECK enum error_code host_check_cancelled(struct host *h, struct error *err);
 
 /* Sends h->out. A gateway that is gone ends the process. */

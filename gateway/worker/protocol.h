@@ -21,7 +21,7 @@ enum frame_type {
     FRAME_COLUMNS = 2,   /* schema, table */
     FRAME_PLAN = 3,      /* table */
     FRAME_PREVIEW = 4,   /* table, u32 rows */
-    FRAME_PULL = 5,      /* table, u8 mode, watermark, u32 rows a second */
+    FRAME_PULL = 5,      /* table, u8 mode, watermark, u32 rows a second, u32 n, n keys */
     FRAME_FETCH = 6,     /* table, u32 n, n x {key, u8 has r, r} */
     FRAME_PATIENT = 7,   /* table, patient, u32 rows_max */
     FRAME_SALTS = 8,     /* u32 n, n x {u8 known, fresh, [stored, content, raw]} */
@@ -38,6 +38,8 @@ enum frame_type {
     FRAME_ROW = 27,      /* one row of a preview or a fetch */
     FRAME_KEYS = 28,     /* u32 n, n keys */
     FRAME_ROWS = 29,     /* u32 n, n rows of a pull */
+    FRAME_CHARACTERS = 30, /* before a pull's END: u64 beyond, u32 n, n x {u32 column, u8 kind,
+                              u32 code, u64 count, key} */
 };
 
 enum { FRAME_HEADER_BYTES = 5, FRAME_BYTES_MAX = 128 << 20 };

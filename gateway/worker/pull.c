@@ -46,6 +46,9 @@ struct pulling {
     char watermark_from[WATERMARK_BYTES];
     uint32_t rows_per_second;
     uint64_t started_ns;
+    struct arena *listed; /* of mode listed: */
+    struct bytes *keys;
+    uint32_t key_count;
     int watermark_column; /* index, -1: none */
     struct worker_totals totals;
     struct slot slots[2];
@@ -402,11 +405,47 @@ static enum error_code run_stream(struct pulling *p, struct error *err) {
     return run(p, &q, err);
 }
 
+/* Few rows, each found by its key: no writer waits for them long, in no engine. */
+static enum error_code run_listed(struct pulling *p, struct error *err) {
+    struct renkei_query q = query_of(p);
+    struct renkei_value *values =
+        arena_alloc(p->listed, (size_t)p->key_count * q.key_column_count * sizeof *values + 1);
+    if (values == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "pull: no memory");
+    for (uint32_t i = 0; i < p->key_count; i++)
+        TRY(host_key_values(p->table, p->listed, p->keys[i],
+                            values + (size_t)i * q.key_column_count, err));
+    q.keys = values;
+    q.key_row_count = p->key_count;
+    return run(p, &q, err);
+}
+
+static enum error_code send_characters(struct pulling *p, struct error *err) {
+    size_t count;
+    uint64_t beyond;
+    const struct character_count *counts =
+        normalizer_characters(p->table->normalizer, &count, &beyond);
+    struct buffer *out = &p->host->out;
+    frame_begin(out, FRAME_CHARACTERS);
+    wire_u64(out, beyond);
+    wire_u32(out, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
+        wire_u32(out, counts[i].column);
+        wire_u8(out, (uint8_t)counts[i].kind);
+        wire_u32(out, counts[i].code);
+        wire_u64(out, counts[i].count);
+        frame_text(out, counts[i].sample_key);
+    }
+    return host_send(p->host, err);
+}
+
 static enum error_code finish(struct pulling *p, struct error *err) {
     if (!p->stopped)
         TRY(hand_over(p, err));
     if (!p->stopped)
         TRY(settle(p, err));
+    if (!p->stopped && p->mode != WORKER_KEYS)
+        TRY(send_characters(p, err));
     struct buffer *out = &p->host->out;
     const struct worker_totals *t = &p->totals;
     frame_begin(out, FRAME_END);
@@ -456,7 +495,8 @@ static enum error_code pull(struct pulling *p, struct error *err) {
     struct renkei_fault fault = {0};
     const char *label = "";
     TRY(prepare(p, err));
-    bool ranges = p->table->transactional == 0 &&
+    bool listed = p->mode == WORKER_LISTED;
+    bool ranges = !listed && p->table->transactional == 0 &&
                   (h->connector->capabilities & RENKEI_CAN_KEY_RANGE) != 0;
     bool snapshot = !ranges && (h->connector->capabilities & RENKEI_CAN_SNAPSHOT) != 0;
     enum renkei_status status =
@@ -467,7 +507,7 @@ static enum error_code pull(struct pulling *p, struct error *err) {
         return host_fault(h, &fault, err);
     enum error_code code = host_send_plan(h, p->table, label, err);
     if (code == ERROR_NONE)
-        code = ranges ? run_ranges(p, err) : run_stream(p, err);
+        code = listed ? run_listed(p, err) : ranges ? run_ranges(p, err) : run_stream(p, err);
     if (snapshot && h->session != NULL && h->connector->end(h->session, &fault) != RENKEI_OK) {
         /* All rows came, or an error is told already: only the session is of no more use. */
         host_drop_session(h);
@@ -482,7 +522,27 @@ static void pulling_done(struct pulling *p) {
         free(p->slots[i].reasons);
     }
     buffer_done(&p->after_data);
+    arena_free(p->listed);
     free(p);
+}
+
+/* The keys outlive the request's frame: salts come in while they are read. */
+static enum error_code read_keys(struct pulling *p, struct wire_reader *r, struct error *err) {
+    p->key_count = wire_read_count(r, WORKER_FETCH_KEYS_MAX, 4);
+    p->listed = arena_new(WORKER_FETCH_BYTES_MAX);
+    p->keys = p->listed == NULL
+                  ? NULL
+                  : arena_alloc(p->listed, (p->key_count + 1) * sizeof *p->keys);
+    if (p->keys == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "pull: no memory");
+    for (uint32_t i = 0; i < p->key_count; i++) {
+        struct bytes key = wire_read_bytes(r, NORMALIZER_KEY_BYTES_MAX);
+        p->keys[i] = arena_bytes(p->listed, key);
+        if (key.len > 0 && p->keys[i].data == NULL)
+            return error_set(err, ERROR_NO_MEMORY, "pull: no memory");
+    }
+    bool fits = p->mode == WORKER_LISTED ? p->key_count > 0 : p->key_count == 0;
+    return fits && wire_read_end(r) ? ERROR_NONE : host_bad_request(err);
 }
 
 enum error_code host_pull(struct host *h, struct wire_reader *r, struct error *err) {
@@ -506,8 +566,10 @@ enum error_code host_pull(struct host *h, struct wire_reader *r, struct error *e
     p->mode = (enum worker_mode)mode;
     good = good && host_text(r, p->watermark_from, sizeof p->watermark_from);
     p->rows_per_second = wire_read_u32(r);
-    if (code == ERROR_NONE && (!good || !wire_read_end(r) || mode > WORKER_WATERMARK))
+    if (code == ERROR_NONE && (!good || r->failed || mode > WORKER_LISTED))
         code = host_bad_request(err);
+    if (code == ERROR_NONE)
+        code = read_keys(p, r, err);
     if (code == ERROR_NONE)
         code = pull(p, err);
     if (code != ERROR_NONE)

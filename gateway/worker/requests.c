@@ -363,16 +363,7 @@ static enum error_code read_wanted(struct host_table *t, struct arena *arena,
         w->r = wire_read_u8(r) != 0 ? wire_read_raw(r, WORKER_SALT_BYTES).data : NULL;
         if (r->failed)
             return host_bad_request(err);
-        const struct renkei_value *parts = NULL;
-        uint32_t part_count = 0;
-        TRY(normalizer_key_values(t->normalizer, w->key, &parts, &part_count, err));
-        if (part_count != components)
-            return host_bad_request(err);
-        for (uint32_t k = 0; k < components; k++) {
-            struct bytes copy = arena_bytes(arena, bytes_of(parts[k].data, parts[k].len));
-            values[(size_t)i * components + k] = (struct renkei_value){
-                parts[k].len == 0 ? (const uint8_t *)"" : copy.data, parts[k].len};
-        }
+        TRY(host_key_values(t, arena, w->key, values + (size_t)i * components, err));
     }
     f->count = count;
     qsort(f->wanted, count, sizeof *f->wanted, compare_wanted);

@@ -487,6 +487,22 @@ static enum error_code on_plan(struct pull *pull, struct wire_reader *r, struct 
     return ERROR_NONE;
 }
 
+static enum error_code on_characters(struct pull *pull, struct wire_reader *r, struct error *err) {
+    if (pull->stopped || pull->calls->characters == NULL)
+        return ERROR_NONE;
+    SCOPED_ARENA struct arena *arena = arena_new(ANSWER_BYTES_MAX);
+    const struct character_count *counts = NULL;
+    size_t count = 0;
+    uint64_t beyond = 0;
+    if (arena == NULL || !answer_characters(arena, r, &counts, &count, &beyond))
+        return process_broken(&pull->w->process, "characters", err);
+    enum error_code code =
+        pull->calls->characters(pull->calls->context, counts, count, beyond, err);
+    if (code != ERROR_NONE)
+        give_up(pull, code);
+    return ERROR_NONE;
+}
+
 static bool read_totals(struct wire_reader *r, struct worker_totals *ret_totals) {
     struct worker_totals t = {0};
     t.rows = wire_read_u64(r);
@@ -542,6 +558,8 @@ static enum error_code pull_frames(struct pull *pull, struct worker_totals *ret_
             holding = false;
         } else if (frame.type == FRAME_PLANNED) {
             code = on_plan(pull, &frame.payload, told);
+        } else if (frame.type == FRAME_CHARACTERS) {
+            code = on_characters(pull, &frame.payload, told);
         } else {
             code = process_broken(p, "answer to a pull", told);
         }
@@ -549,14 +567,25 @@ static enum error_code pull_frames(struct pull *pull, struct worker_totals *ret_
     }
 }
 
-static enum error_code pull_call(struct pull *pull, const char *table, const char *watermark_from,
+struct pull_request {
+    const char *table;
+    enum worker_mode mode;
+    const char *watermark_from;
+    const struct bytes *keys;
+    size_t key_count;
+};
+
+static enum error_code pull_call(struct pull *pull, const struct pull_request *request,
                                  struct worker_totals *ret_totals, struct error *err) {
     struct worker *w = pull->w;
     TRY(call_begin(w, FRAME_PULL, err));
-    frame_text(&w->process.out, table);
-    wire_u8(&w->process.out, (uint8_t)pull->mode);
-    frame_text(&w->process.out, watermark_from);
+    frame_text(&w->process.out, request->table);
+    wire_u8(&w->process.out, (uint8_t)request->mode);
+    frame_text(&w->process.out, request->watermark_from);
     wire_u32(&w->process.out, w->process.config.rows_per_second_max);
+    wire_u32(&w->process.out, (uint32_t)request->key_count);
+    for (size_t i = 0; i < request->key_count; i++)
+        wire_bytes(&w->process.out, request->keys[i]);
     enum error_code code = process_send(&w->process, &w->process.out, pull_deadline(w), err);
     if (code == ERROR_NONE)
         code = pull_frames(pull, ret_totals, err);
@@ -565,8 +594,8 @@ static enum error_code pull_call(struct pull *pull, const char *table, const cha
     return call_end(w, code);
 }
 
-enum error_code worker_pull(struct worker *w, const char *table, enum worker_mode mode,
-                            const char *watermark_from, const struct worker_pull_calls *calls,
+static enum error_code pull(struct worker *w, const struct pull_request *request,
+                            const struct worker_pull_calls *calls,
                             struct worker_totals *ret_totals, struct error *err) {
     struct worker_totals totals = {0};
     SCOPED_FREE struct bytes *keys = calloc(WORKER_BATCH_ROWS_MAX, sizeof *keys);
@@ -576,9 +605,31 @@ enum error_code worker_pull(struct worker *w, const char *table, enum worker_mod
         w->reasons = calloc(ANSWER_PULL_REASONS_MAX, sizeof *w->reasons);
     if (keys == NULL || salts == NULL || rows == NULL || w->reasons == NULL)
         return no_memory(w, err);
-    struct pull pull = {w, calls, mode, keys, salts, rows, false, ERROR_NONE};
-    enum error_code code = pull_call(&pull, table, watermark_from, &totals, err);
+    struct pull pull = {w, calls, request->mode, keys, salts, rows, false, ERROR_NONE};
+    enum error_code code = pull_call(&pull, request, &totals, err);
     if (code == ERROR_NONE && ret_totals != NULL)
         *ret_totals = totals;
     return code;
+}
+
+enum error_code worker_pull(struct worker *w, const char *table, enum worker_mode mode,
+                            const char *watermark_from, const struct worker_pull_calls *calls,
+                            struct worker_totals *ret_totals, struct error *err) {
+    struct pull_request request = {
+        .table = table, .mode = mode, .watermark_from = watermark_from};
+    return pull(w, &request, calls, ret_totals, err);
+}
+
+enum error_code worker_pull_keys(struct worker *w, const char *table, const struct bytes *keys,
+                                 size_t key_count, const struct worker_pull_calls *calls,
+                                 struct worker_totals *ret_totals, struct error *err) {
+    if (key_count == 0 || key_count > WORKER_FETCH_KEYS_MAX)
+        return error_set(err, ERROR_LIMIT, "a pull of %zu keys: expected 1 to %d", key_count,
+                         WORKER_FETCH_KEYS_MAX);
+    struct pull_request request = {.table = table,
+                                   .mode = WORKER_LISTED,
+                                   .watermark_from = "",
+                                   .keys = keys,
+                                   .key_count = key_count};
+    return pull(w, &request, calls, ret_totals, err);
 }

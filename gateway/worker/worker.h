@@ -162,6 +162,7 @@ enum worker_mode {
     WORKER_KEYS = 1,      /* every row's key only: for deletes. salts is not called, rows gives
                              WORKER_KEY rows */
     WORKER_WATERMARK = 2, /* rows whose watermark column is >= watermark_from */
+    WORKER_LISTED = 3,    /* the rows of some keys: worker_pull_keys */
 };
 
 /* The gateway's answer for one key. */
@@ -196,7 +197,9 @@ struct worker_row {
 };
 
 /* Each may stop the pull by returning an error, which worker_pull then returns. NULL: not called,
- * but for salts and rows. */
+ * but for salts and rows. characters comes once, after the last row of a pull that is whole, unless
+ * in mode keys: the characters that the hospital should look at (their column: an index into
+ * plan->columns), and how many more were of codes that did not fit. */
 struct worker_pull_calls {
     void *context;
     enum error_code (*start)(void *context, const struct worker_plan *plan, struct error *err);
@@ -206,6 +209,8 @@ struct worker_pull_calls {
     /* The rows of the same batch, in the same order as their keys were. */
     enum error_code (*rows)(void *context, const struct worker_row *rows, size_t count,
                             struct error *err);
+    enum error_code (*characters)(void *context, const struct character_count *counts,
+                                  size_t count, uint64_t beyond, struct error *err);
 };
 
 struct worker_totals {
@@ -229,6 +234,14 @@ MUST_CHECK enum error_code worker_pull(struct worker *w, const char *table, enum
                                        const char *watermark_from,
                                        const struct worker_pull_calls *calls,
                                        struct worker_totals *ret_totals, struct error *err);
+
+/* The same of the rows of some keys only, WORKER_FETCH_KEYS_MAX at most, none of them twice. A key
+ * that names no row gives none; where the database's collation takes one key for another, that row
+ * comes too. ERROR_BAD_REQUEST for a key of another shape than the mapping's. */
+MUST_CHECK enum error_code worker_pull_keys(struct worker *w, const char *table,
+                                            const struct bytes *keys, size_t key_count,
+                                            const struct worker_pull_calls *calls,
+                                            struct worker_totals *ret_totals, struct error *err);
 
 /* --- fetch: the live rows behind some keys, for retrieval --------------------------------------- */
 

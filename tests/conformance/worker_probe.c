@@ -301,7 +301,8 @@ static enum error_code pull(const char *table, const char *mode, const char *fro
     enum worker_mode m = strcmp(mode, "keys") == 0        ? WORKER_KEYS
                          : strcmp(mode, "watermark") == 0 ? WORKER_WATERMARK
                                                           : WORKER_FULL;
-    struct worker_pull_calls calls = {&quiet, on_start, on_salts, on_rows};
+    struct worker_pull_calls calls = {
+        .context = &quiet, .start = on_start, .salts = on_salts, .rows = on_rows};
     struct worker_totals t;
     probe.rows_seen = 0;
     enum error_code code =

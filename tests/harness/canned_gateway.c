@@ -333,6 +333,23 @@ static enum error_code quarantine_drop(void *context, uint64_t id, struct error 
                                (unsigned long long)id);
 }
 
+static enum error_code characters(void *context, const char *source, struct arena *arena,
+                                  const struct sync_characters **ret_reports, size_t *ret_count,
+                                  struct error *err) {
+    (void)context;
+    if (source != NULL && strcmp(source, "main") != 0)
+        return error_set(err, ERROR_NOT_FOUND, "there is no source '%s'", source);
+    static const struct sync_character list[] = {
+        {.column = "note", .kind = "wave-dash", .code = 0x8160, .count = 3, .sample_key = "9"}};
+    struct sync_characters *report = arena_alloc(arena, sizeof *report);
+    *report = (struct sync_characters){.source = "main", .table = "visits", .pass = 4,
+                                       .ended_ms = 2, .passes = 2, .rows = 10, .list = list,
+                                       .count = 1};
+    *ret_reports = report;
+    *ret_count = 1;
+    return ERROR_NONE;
+}
+
 static struct enrolment *find_locked(const char *thumbprint) {
     for (size_t i = 0; i < canned.count; i++)
         if (strcmp(canned.enrolments[i].thumbprint, thumbprint) == 0)
@@ -471,11 +488,23 @@ int main(int argc, char **argv) {
         return 2;
     listen_block_signals();
     log_start("canned-gateway", LOG_LEVEL_INFO);
-    struct rest_backend backend = {NULL,        canned_records, record_by_address, status,
-                                   sync_start_, sync_cancel_,   quarantine_list,   quarantine_drop,
-                                   enrol,       enrolment_find, enrolment_remove,  enrolment_list,
-                                   head,        block,          transaction,       latest,
-                                   history};
+    struct rest_backend backend = {.records_of_patient = canned_records,
+                                   .record_by_address = record_by_address,
+                                   .status = status,
+                                   .sync_start = sync_start_,
+                                   .sync_cancel = sync_cancel_,
+                                   .quarantine_list = quarantine_list,
+                                   .quarantine_drop = quarantine_drop,
+                                   .characters = characters,
+                                   .enrol = enrol,
+                                   .enrolment_find = enrolment_find,
+                                   .enrolment_remove = enrolment_remove,
+                                   .enrolment_list = enrolment_list,
+                                   .head = head,
+                                   .block = block,
+                                   .transaction = transaction,
+                                   .latest = latest,
+                                   .history = history};
     enum error_code code = settings_load(argv[2], &settings, &err);
     if (code == ERROR_NONE) {
         canned.hospital = settings->hospital;

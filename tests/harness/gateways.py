@@ -202,14 +202,14 @@ class Hospital:
         return self.command("sync", *words, check=check)
 
     def admin(self, method, path, body=None):
-        """A call over the administration socket, by curl: (status, JSON or None)."""
+        """A call over the administration socket, by curl: (status, JSON, text or None)."""
         command = ["curl", "-sS", "--unix-socket", str(self.folder / "admin.sock"), "-X", method,
                    "-w", "\n%{http_code}", f"http://gateway{path}"]
         if body is not None:
             command += ["-H", "Content-Type: application/json", "--data-binary", json.dumps(body)]
         out = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
         text, _, status = out.rpartition("\n")
-        return int(status), json.loads(text) if text else None
+        return int(status), json.loads(text) if text[:1] in ("{", "[") else text or None
 
     def status(self):
         return self.admin("GET", "/admin/v1/status")[1]

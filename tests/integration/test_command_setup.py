@@ -10,7 +10,7 @@ import pytest
 BUILD = pathlib.Path(os.environ.get("RENKEI_BUILD", "build")).resolve()
 RENKEI = BUILD / "gateway/cli/renkei"
 COMMANDS = ["init", "genesis", "join", "start", "stop", "discover", "check", "preview", "sync",
-            "status", "chain", "quarantine", "enrol", "patients", "backup", "restore",
+            "status", "chain", "quarantine", "characters", "enrol", "patients", "backup", "restore",
             "keygen", "document", "sign"]
 
 

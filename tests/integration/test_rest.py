@@ -644,6 +644,10 @@ def test_administration(world):
     problem(west.admin("POST", "/admin/v1/sync", {"source": "x"}), 404, "not-found")
     problem(west.admin("POST", "/admin/v1/sync", {"mode": "fast"}), 400, "bad-request")
     problem(west.admin("POST", "/admin/v1/sync", {"sources": []}), 400, "bad-request")
+    [report] = west.admin("GET", "/admin/v1/characters?source=main").json()["tables"]
+    assert report["characters"] == [{"column": "note", "kind": "wave-dash", "code": "8160",
+                                     "count": 3, "sampleKey": "9"}]
+    problem(west.admin("GET", "/admin/v1/characters?source=nobody"), 404, "not-found")
     rows = west.admin("GET", "/admin/v1/quarantine").json()["rows"]
     assert rows[0]["reason"] == "invalid-bytes" and rows[0]["code"] == 0x81
     assert west.admin("DELETE", "/admin/v1/quarantine/7").status == 204

@@ -160,7 +160,33 @@ enum error_code worker_pull(struct worker *w, const char *table, enum worker_mod
     if (filled > 0)
         TRY(give_batch(calls, rows, filled, err));
     *ret_totals = (struct worker_totals){.rows = given + filled};
-    return ERROR_NONE;
+    if (calls->characters == NULL || fake_database.wave_dashes == 0)
+        return ERROR_NONE;
+    struct character_count counted = {.column = 2, .kind = CHARACTER_WAVE_DASH, .code = 0x8160,
+                                      .count = fake_database.wave_dashes, .sample_key = "0"};
+    return calls->characters(calls->context, &counted, 1, 1, err);
+}
+
+enum error_code worker_pull_keys(struct worker *w, const char *table, const struct bytes *keys,
+                                 size_t key_count, const struct worker_pull_calls *calls,
+                                 struct worker_totals *ret_totals, struct error *err) {
+    (void)w;
+    (void)table;
+    (void)ret_totals;
+    if (fake_database.down)
+        return error_set(err, ERROR_SOURCE_UNREACHABLE, "main: the database is down");
+    struct worker_plan p = plan();
+    TRY(calls->start(calls->context, &p, err));
+    const struct fake_row *rows[WORKER_BATCH_ROWS_MAX];
+    size_t filled = 0;
+    for (size_t i = 0; i < key_count; i++) {
+        char key[512];
+        snprintf(key, sizeof key, "%.*s", (int)keys[i].len, (const char *)keys[i].data);
+        const struct fake_row *row = fake_find(key);
+        if (row != NULL)
+            rows[filled++] = row;
+    }
+    return filled == 0 ? ERROR_NONE : give_batch(calls, rows, filled, err);
 }
 
 /* One block: the answer, its plan, rows, and their texts. */

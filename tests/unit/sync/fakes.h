@@ -28,6 +28,7 @@ struct fake_database {
     size_t lose_after; /* rows of a pull until the connection breaks; 0: never */
     uint32_t batch_rows;
     bool cancelled;
+    uint64_t wave_dashes; /* that a pull reports, and one character beyond its list */
 };
 extern struct fake_database fake_database;
 void fake_database_reset(void);

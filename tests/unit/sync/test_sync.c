@@ -301,6 +301,78 @@ static void an_unreadable_row_is_kept_aside_and_is_not_deleted(void **state) {
     assert_int_equal(status_of(f).tables[0].quarantined, 1);
 }
 
+static struct sync_counts replay(struct fixture *f) {
+    start(f, &(struct sync_request){.source = "main", .mode = SYNC_REPLAY});
+    assert_int_equal(sync_wait(f->sync, "main", WAIT_MS, NULL), ERROR_NONE);
+    struct sync_source_status s = status_of(f);
+    assert_string_equal(s.progress.error, "");
+    assert_int_equal(s.progress.state, SYNC_DONE);
+    assert_string_equal(fake_chain.broken != NULL ? fake_chain.broken : "", "");
+    return s.progress.counts;
+}
+
+static void a_replay_reads_only_the_rows_in_quarantine_and_takes_up_what_is_well(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    fake_find("1")->unreadable = true;
+    fake_put("8", "P8", "x")->unreadable = true;
+    fake_put("9", "P9", "x")->unreadable = true;
+    assert_int_equal(pass(f, SYNC_DONE).quarantined, 3);
+    assert_int_equal(fake_chain.leaf_count, 2);
+    struct sync_counts c = replay(f); /* nothing is well yet */
+    assert_int_equal(c.read, 3);
+    assert_int_equal(c.quarantined, 3);
+    assert_int_equal(status_of(f).tables[0].quarantined, 3);
+    fake_find("1")->unreadable = false;
+    fake_remove("8");
+    fake_put("7", "P7", "a new row is not a replay's business");
+    c = replay(f);
+    assert_int_equal(c.read, 2);
+    assert_int_equal(c.created, 1);
+    assert_int_equal(c.quarantined, 1);
+    assert_int_equal(c.deleted, 0);
+    assert_int_equal(fake_chain.leaf_count, 3);
+    assert_int_equal(status_of(f).tables[0].quarantined, 1);
+    const struct sync_quarantined *rows;
+    size_t count;
+    assert_int_equal(sync_quarantine_list(f->sync, NULL, 0, 10, f->arena, &rows, &count, NULL),
+                     ERROR_NONE);
+    assert_int_equal(count, 1);
+    assert_string_equal(rows[0].key, "9");
+    assert_int_equal(pass(f, SYNC_DONE).created, 1);
+}
+
+static void the_character_report_outlives_a_restart(void **state) {
+    struct fixture *f = *state;
+    const struct sync_characters *reports;
+    size_t count;
+    assert_int_equal(sync_characters(f->sync, NULL, f->arena, &reports, &count, NULL), ERROR_NONE);
+    assert_int_equal(count, 0);
+    put_many(2);
+    fake_database.wave_dashes = 5;
+    pass(f, SYNC_DONE);
+    fake_database.wave_dashes = 2;
+    pass(f, SYNC_DONE);
+    restart(f);
+    assert_int_equal(sync_characters(f->sync, "main", f->arena, &reports, &count, NULL),
+                     ERROR_NONE);
+    assert_int_equal(count, 1);
+    assert_string_equal(reports[0].source, "main");
+    assert_int_equal(reports[0].rows, 2);
+    assert_int_equal(reports[0].passes, 1);
+    assert_int_equal(reports[0].beyond, 1);
+    assert_int_equal(reports[0].count, 1);
+    assert_string_equal(reports[0].list[0].column, "text");
+    assert_string_equal(reports[0].list[0].kind, "wave-dash");
+    assert_int_equal(reports[0].list[0].code, 0x8160);
+    assert_int_equal(reports[0].list[0].count, 2); /* a full pass replaces what was before */
+    assert_string_equal(reports[0].list[0].sample_key, "0");
+    struct error err;
+    assert_int_equal(sync_characters(f->sync, "nobody", f->arena, &reports, &count, &err),
+                     ERROR_NOT_FOUND);
+    assert_string_equal(err.message, "there is no source 'nobody'");
+}
+
 static void rows_with_one_key_are_one_record_and_a_complaint(void **state) {
     struct fixture *f = *state;
     put_many(3);
@@ -609,6 +681,8 @@ int main(void) {
         CASE(a_pass_that_was_not_whole_deletes_nothing),
         CASE(a_row_that_a_reader_missed_is_not_called_deleted),
         CASE(an_unreadable_row_is_kept_aside_and_is_not_deleted),
+        CASE(a_replay_reads_only_the_rows_in_quarantine_and_takes_up_what_is_well),
+        CASE(the_character_report_outlives_a_restart),
         CASE(rows_with_one_key_are_one_record_and_a_complaint),
         CASE(an_immutable_table_raises_an_alarm_and_anchors_no_change),
         CASE(a_new_mapping_is_counted_and_not_taken_for_tampering),
