@@ -8,5 +8,7 @@
 
 /* crc of what came before, 0 at first. */
 uint32_t crc32c(uint32_t crc, struct bytes data);
+/* The same without the processor's instruction for it. */
+uint32_t crc32c_portable(uint32_t crc, struct bytes data);
 
 #endif

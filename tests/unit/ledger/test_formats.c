@@ -15,6 +15,7 @@
 #include "ledger/genesis.h"
 #include "ledger/ledger.h"
 #include "ledger/signer.h"
+#include "ledger/store/crc.h"
 #include "ledger/transaction.h"
 #include "tests/unit/ledger/vectors.h"
 
@@ -362,6 +363,27 @@ static void genesis_round_trips_and_refuses_what_it_does_not_know(void **state) 
     }
 }
 
+/* The vectors of RFC 3720, B.4, and that the two ways of computing never differ. */
+static void checksums_are_the_vectors(void **state) {
+    (void)state;
+    uint8_t data[64 + 8];
+    memset(data, 0, sizeof data);
+    assert_int_equal(crc32c(0, bytes_of(data, 32)), 0x8a9136aa);
+    assert_int_equal(crc32c_portable(0, bytes_of(data, 32)), 0x8a9136aa);
+    assert_int_equal(crc32c(0, bytes_text("123456789")), 0xe3069283);
+    assert_int_equal(crc32c_portable(0, bytes_text("123456789")), 0xe3069283);
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 151 + 7);
+    for (size_t at = 0; at < 8; at++)
+        for (size_t len = 0; len <= 64; len++) {
+            struct bytes part = bytes_of(data + at, len);
+            assert_int_equal(crc32c(0x12345678, part), crc32c_portable(0x12345678, part));
+            uint32_t halves = crc32c(crc32c(0, bytes_of(data + at, len / 2)),
+                                     bytes_of(data + at + len / 2, len - len / 2));
+            assert_int_equal(halves, crc32c(0, part));
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(leaves_are_the_vectors),
@@ -376,6 +398,7 @@ int main(void) {
         cmocka_unit_test(a_block_is_read_and_its_hash_is_the_vector),
         cmocka_unit_test(keys_survive_their_file),
         cmocka_unit_test(genesis_round_trips_and_refuses_what_it_does_not_know),
+        cmocka_unit_test(checksums_are_the_vectors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
