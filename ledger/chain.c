@@ -588,7 +588,19 @@ static bool tree_node(void *self, unsigned level, uint64_t index, struct hash *r
     return true;
 }
 
-enum error_code chain_tree_new(struct bytes block, struct chain_block_tree **ret_tree,
+/* What a transaction's leaf is made of: from the pool where the same bytes were hashed already. */
+static enum error_code tree_transaction(const struct genesis *genesis, const struct pool *pool,
+                                        struct bytes bytes, struct transaction *ret_tx,
+                                        struct error *err) {
+    const struct pool_entry *entry = pool == NULL ? NULL : pool_find_bytes(pool, genesis, bytes);
+    if (entry == NULL)
+        return transaction_decode(bytes, ret_tx, err);
+    *ret_tx = entry->checked->tx;
+    return ERROR_NONE;
+}
+
+enum error_code chain_tree_new(const struct chain *chain, const struct pool *pool,
+                               struct bytes block, struct chain_block_tree **ret_tree,
                                struct error *err) {
     struct chain_block_tree *tree = calloc(1, sizeof *tree);
     if (tree == NULL)
@@ -606,7 +618,7 @@ enum error_code chain_tree_new(struct bytes block, struct chain_block_tree **ret
     enum transaction_status status;
     while (code == ERROR_NONE && block_next(&cursor, &bytes, &status)) {
         struct transaction tx;
-        code = transaction_decode(bytes, &tx, err);
+        code = tree_transaction(chain->genesis, pool, bytes, &tx, err);
         if (code != ERROR_NONE)
             break;
         tree->entries[cursor.index - 1] = (struct tree_entry){bytes, status, tx.id};

@@ -64,9 +64,11 @@ struct chain_receipt {
     uint64_t log_index;
     struct merkle_path path;
 };
-/* All transactions of one committed block, for many receipts at the price of one. */
+/* All transactions of one committed block, for many receipts at the price of one. The pool, where
+ * it is not NULL, saves hashing what it holds. */
 struct chain_block_tree;
-MUST_CHECK enum error_code chain_tree_new(struct bytes block, struct chain_block_tree **ret_tree,
+MUST_CHECK enum error_code chain_tree_new(const struct chain *chain, const struct pool *pool,
+                                          struct bytes block, struct chain_block_tree **ret_tree,
                                           struct error *err);
 void chain_tree_free(struct chain_block_tree *tree);
 /* Bytes are borrowed from the block. */

@@ -43,7 +43,7 @@ static enum error_code stored_receipt(struct node *node, const struct state_plac
     buffer_init(&certificate, STORE_CERTIFICATE_BYTES_MAX);
     TRY(store_read(chain_store(node->chain), place->height, &block, &certificate, err));
     struct chain_block_tree *tree = NULL;
-    TRY(chain_tree_new(buffer_bytes(&block), &tree, err));
+    TRY(chain_tree_new(node->chain, NULL, buffer_bytes(&block), &tree, err));
     if (place->index >= chain_tree_count(tree)) {
         chain_tree_free(tree);
         return error_set(err, ERROR_CORRUPT, "block %llu: no transaction %u",
@@ -79,7 +79,7 @@ enum error_code node_answer_block(struct node *node, struct bytes block, struct 
         if (entry == NULL || entry->waiters == NULL)
             continue;
         if (tree == NULL)
-            code = chain_tree_new(block, &tree, err);
+            code = chain_tree_new(node->chain, node->pool, block, &tree, err);
         struct state_place place;
         bool found = false;
         if (code == ERROR_NONE)

@@ -372,10 +372,13 @@ enum error_code transaction_check(const struct genesis *genesis, struct bytes in
     checked->len = input.len;
     memcpy(checked->bytes, input.data, input.len);
     checked->submitter = (uint32_t)submitter;
-    enum error_code code = transaction_decode(bytes_of(checked->bytes, input.len), &tx, err);
+    /* Hashing the same bytes a second time would cost more than all else here but the signature. */
     checked->tx = tx;
-    if (code == ERROR_NONE && tx.type == TRANSACTION_ANCHOR) {
-        code = anchor_decode(tx.body, &checked->anchor, err);
+    checked->tx.body.data = checked->bytes + (tx.body.data - input.data);
+    checked->tx.extensions.data = checked->bytes + (tx.extensions.data - input.data);
+    enum error_code code = ERROR_NONE;
+    if (tx.type == TRANSACTION_ANCHOR) {
+        code = anchor_decode(checked->tx.body, &checked->anchor, err);
         if (code == ERROR_NONE) {
             checked->leaf_hashes = calloc(checked->anchor.leaf_count, sizeof(struct hash));
             code = checked->leaf_hashes == NULL

@@ -50,6 +50,10 @@ static struct checked_transaction *note(struct world *w, int who, uint64_t seque
     struct checked_transaction *checked = NULL;
     assert_int_equal(transaction_check(&w->genesis, buffer_bytes(&out), &checked, NULL),
                      ERROR_NONE);
+    buffer_done(&out); /* what was checked stands on bytes of its own */
+    assert_true(checked->tx.body.data > checked->bytes);
+    assert_true(bytes_equal(checked->tx.body, bytes_text(text)));
+    assert_true(checked->tx.extensions.data == checked->tx.body.data + checked->tx.body.len);
     return checked;
 }
 
