@@ -340,6 +340,11 @@ static enum renkei_status odbc_server(struct renkei_session *s, struct renkei_se
     return RENKEI_OK;
 }
 
+static bool set_autocommit(struct renkei_session *s, SQLUINTEGER value) {
+    return SQL_SUCCEEDED(SQLSetConnectAttr(s->connection, SQL_ATTR_AUTOCOMMIT,
+                                           (SQLPOINTER)(uintptr_t)value, 0));
+}
+
 static enum renkei_status odbc_begin(struct renkei_session *s, const char **ret_label,
                                      struct renkei_fault *fault) {
     const char *begin = s->quirks->begin;
@@ -349,13 +354,12 @@ static enum renkei_status odbc_begin(struct renkei_session *s, const char **ret_
     if (begin == NULL)
         SQLSetConnectAttr(s->connection, SQL_ATTR_TXN_ISOLATION,
                           (SQLPOINTER)(uintptr_t)SQL_TXN_SERIALIZABLE, 0);
-    if (!SQL_SUCCEEDED(SQLSetConnectAttr(s->connection, SQL_ATTR_AUTOCOMMIT,
-                                         (SQLPOINTER)(uintptr_t)SQL_AUTOCOMMIT_OFF, 0)))
+    if (s->quirks->end == NULL && !set_autocommit(s, SQL_AUTOCOMMIT_OFF))
         return odbc_fault(s, SQL_HANDLE_DBC, s->connection, "snapshot", fault);
     enum renkei_status status = begin == NULL ? RENKEI_OK : run(s, begin, fault);
     if (status != RENKEI_OK) {
-        SQLSetConnectAttr(s->connection, SQL_ATTR_AUTOCOMMIT,
-                          (SQLPOINTER)(uintptr_t)SQL_AUTOCOMMIT_ON, 0);
+        if (s->quirks->end == NULL)
+            (void)set_autocommit(s, SQL_AUTOCOMMIT_ON);
         return status;
     }
     time_t now;
@@ -372,9 +376,10 @@ static enum renkei_status odbc_begin(struct renkei_session *s, const char **ret_
 
 static enum renkei_status odbc_end(struct renkei_session *s, struct renkei_fault *fault) {
     s->in_snapshot = false;
+    if (s->quirks->end != NULL)
+        return run(s, s->quirks->end, fault);
     if (!SQL_SUCCEEDED(SQLEndTran(SQL_HANDLE_DBC, s->connection, SQL_ROLLBACK)) ||
-        !SQL_SUCCEEDED(SQLSetConnectAttr(s->connection, SQL_ATTR_AUTOCOMMIT,
-                                         (SQLPOINTER)(uintptr_t)SQL_AUTOCOMMIT_ON, 0)))
+        !set_autocommit(s, SQL_AUTOCOMMIT_ON))
         return odbc_fault(s, SQL_HANDLE_DBC, s->connection, "end of the snapshot", fault);
     return RENKEI_OK;
 }

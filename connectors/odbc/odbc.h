@@ -41,6 +41,7 @@ struct odbc_quirks {
     const char *const *session;   /* statements after the login; ended by NULL */
     bool read_only;               /* these make the session refuse writes */
     const char *begin;            /* statement; NULL: autocommit off; "": no snapshot */
+    const char *end;              /* statement; NULL: autocommit is off and SQLEndTran ends it */
     enum odbc_literal literal;
     bool limit;        /* knows LIMIT */
     bool binds;        /* SQLBindCol with a short buffer and SQLGetData for longer cells works */

@@ -35,6 +35,9 @@ static const struct odbc_quirks table[] = {
         .connect = "StepAPI=1;",
         .session = sqlite_session,
         .read_only = true,
+        /* With autocommit off the driver reads a whole result into memory, whatever StepAPI says. */
+        .begin = "BEGIN",
+        .end = "ROLLBACK",
         .literal = ODBC_SQLITE,
         .limit = true,
         .binds = true,
