@@ -34,8 +34,8 @@ void node_fail(struct node *node, enum error_code code, const struct error *err)
 
 /* Events of our own. */
 
-void node_event(struct node *node, const struct pbft_event *event, struct bytes header,
-                struct bytes certificate) {
+struct own_event *node_event(struct node *node, const struct pbft_event *event,
+                             struct bytes header, struct bytes certificate) {
     assert(node->event_count < NODE_EVENTS_MAX); /* each turn steps through all there are */
     struct own_event *own =
         &node->events[(node->event_first + node->event_count++) % NODE_EVENTS_MAX];
@@ -44,10 +44,12 @@ void node_event(struct node *node, const struct pbft_event *event, struct bytes 
     buffer_init(&own->certificate, PBFT_CERTIFICATE_BYTES_MAX);
     buffer_append(&own->header, header.data, header.len);
     buffer_append(&own->certificate, certificate.data, certificate.len);
+    own->from = PBFT_OBSERVER;
+    return own;
 }
 
 static void plain_event(struct node *node, const struct pbft_event *event) {
-    node_event(node, event, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    (void)node_event(node, event, bytes_of(NULL, 0), bytes_of(NULL, 0));
 }
 
 static void executed(struct node *node, uint64_t height, const struct hash *digest, bool valid) {
@@ -125,6 +127,12 @@ static void log_evidence(struct node *node, const struct pbft_effect *effect) {
 
 static void log_fault(struct node *node, const struct pbft_effect *effect) {
     uint32_t from = effect->fault.from;
+    if (from == PBFT_OBSERVER && node->fetch.block_from != PBFT_OBSERVER) {
+        struct pbft_status status;
+        pbft_status(node->pbft, &status);
+        from = node->fetch.block_from;
+        node_refuse_transfer(node, from, status.committed + 1, effect->fault.what);
+    }
     /* Anybody may cause these: the first of each power of two is enough to see. */
     uint64_t count = ++node->count.faults;
     if ((count & (count - 1)) == 0)
@@ -147,6 +155,13 @@ static void diverged(struct node *node, uint64_t height, const char *what) {
     node_fail(node, ERROR_CORRUPT, &err);
 }
 
+/* What is committed by transfer must outlive a power cut as well. */
+static void keep_transferred(struct node *node, const struct hash *digest) {
+    const struct payload *payload = node_payload(node, digest);
+    if (payload != NULL && payload->transferred)
+        votes_add(node->votes, VOTES_PAYLOAD, buffer_bytes(&payload->block));
+}
+
 static void take_effect(struct node *node, const struct pbft_effect *effect) {
     struct held *held;
     switch (effect->kind) {
@@ -160,6 +175,7 @@ static void take_effect(struct node *node, const struct pbft_effect *effect) {
         break;
     case PBFT_EFFECT_COMMITTED:
         /* The core's later records stand on this block, and segments are not synced with them. */
+        keep_transferred(node, &effect->committed.digest);
         votes_add(node->votes, VOTES_COMMITTED, effect->committed.certificate);
         held = hold(node, effect->kind, effect->committed.certificate);
         held->first = effect->committed.height;
@@ -222,7 +238,9 @@ static void step_own(struct node *node) {
             own.event.block.header = buffer_bytes(&own.header);
             own.event.block.certificate = buffer_bytes(&own.certificate);
         }
+        node->fetch.block_from = own.from;
         node_step(node, &own.event);
+        node->fetch.block_from = PBFT_OBSERVER;
         buffer_done(&own.header);
         buffer_done(&own.certificate);
     }
@@ -536,6 +554,7 @@ static void on_check(uv_check_t *check) {
     struct node *node = check->data;
     node_take_inbox(node);
     node_settle(node);
+    node_fetch(node, node_now_ms());
     if (node->inbox.first != NULL)
         (void)uv_idle_start(&node->idle, on_idle);
     else
@@ -809,6 +828,7 @@ enum error_code node_run(const struct node_settings *settings, struct error *err
     node->settings = settings;
     node->loop = &loop;
     node->key_lock_fd = -1;
+    node->fetch.block_from = PBFT_OBSERVER;
     node->events = calloc(NODE_EVENTS_MAX, sizeof *node->events);
     buffer_init(&node->outgoing, MESH_BULK_BYTES_MAX);
     node->started_ms = node->flushed_ms = node_now_ms();

@@ -55,6 +55,7 @@ struct own_event {
     struct pbft_event event;
     struct buffer header;
     struct buffer certificate;
+    uint32_t from; /* of a transferred block: who sent it */
 };
 
 /* An effect that waits for the sync; its bytes are owned. */
@@ -74,6 +75,7 @@ struct payload {
     uint64_t height; /* 0: free */
     uint32_t from;
     uint64_t order;
+    bool transferred; /* came as a committed block, and is believed only with its certificate */
     struct buffer block;
 };
 
@@ -140,6 +142,8 @@ struct node {
         uint64_t fed;     /* the last height that was given to the core */
         uint64_t asked_ms;
         uint64_t height_then; /* of the chain, when it was asked last */
+        uint32_t block_from;  /* whose block the core looks at now */
+        uint64_t refused[GENESIS_VALIDATORS_MAX]; /* blocks by each peer that were not the chain's */
     } fetch;
     struct buffer outgoing; /* transactions for the other validators */
     struct {
@@ -172,8 +176,8 @@ void node_fail(struct node *node, enum error_code code, const struct error *err)
 void node_settle(struct node *node);
 void node_step(struct node *node, struct pbft_event *event);
 /* Queues an event for the core; the strings are copied. */
-void node_event(struct node *node, const struct pbft_event *event, struct bytes header,
-                struct bytes certificate);
+struct own_event *node_event(struct node *node, const struct pbft_event *event,
+                             struct bytes header, struct bytes certificate);
 uint64_t node_now_ms(void);
 
 /* node_peers.c */
@@ -188,6 +192,8 @@ bool node_keep_payload(struct node *node, uint32_t from, const struct hash *dige
 struct payload *node_payload(struct node *node, const struct hash *digest);
 void node_drop_payload(struct node *node, struct payload *payload);
 void node_fetch(struct node *node, uint64_t now_ms);
+/* The block of this height that the peer sent is not the chain's: named, and another peer asked. */
+void node_refuse_transfer(struct node *node, uint32_t peer, uint64_t height, const char *what);
 void node_flush_outgoing(struct node *node);
 /* Checks a slice of what the peers passed on. */
 void node_take_inbox(struct node *node);

@@ -48,6 +48,7 @@ void node_drop_payload(struct node *node, struct payload *payload) {
     node->payload_bytes -= payload->block.len;
     buffer_done(&payload->block);
     payload->height = 0;
+    payload->transferred = false;
 }
 
 /* A place for one more from this peer: a free one, or that of its own oldest, or of the oldest of
@@ -198,17 +199,33 @@ static void on_block(struct node *node, uint32_t peer, struct bytes body) {
         node->event_count > NODE_EVENTS_MAX / 2)
         return;
     if (!block_entries_fit(raw)) {
-        log_event(LOG_LEVEL_WARNING, "transfer-refused", "peer", peer_name(node, peer), "height",
-                  log_u64(next), "what", "its entries are not what its header binds", NULL);
+        node_refuse_transfer(node, peer, next, "its entries are not what its header binds");
         return;
     }
     struct hash digest = block_hash(&block.header);
+    bool known = node_payload(node, &digest) != NULL;
     if (!node_keep_payload(node, node->self, &digest, block.header.height, raw))
         return; /* it is asked for again when those before it are done */
-    votes_add(node->votes, VOTES_PAYLOAD, raw); /* what is committed must outlive a power cut */
+    node_payload(node, &digest)->transferred = !known;
     node->fetch.fed = next;
     struct pbft_event event = {.kind = PBFT_EVENT_BLOCK};
-    node_event(node, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate);
+    node_event(node, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate)->from = peer;
+}
+
+/* What it sent above goes too: forged blocks never become committed, and would stay for ever. */
+void node_refuse_transfer(struct node *node, uint32_t peer, uint64_t height, const char *what) {
+    log_event(LOG_LEVEL_WARNING, "transfer-refused", "peer", peer_name(node, peer), "height",
+              log_u64(height), "what", what, NULL);
+    if (peer < node->genesis->validator_count)
+        node->fetch.refused[peer]++;
+    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
+        if (node->payloads[i].transferred && node->payloads[i].height >= height)
+            node_drop_payload(node, &node->payloads[i]);
+    if (node->fetch.from == peer)
+        node->fetch.from = (peer + 1) % node->genesis->validator_count;
+    node->fetch.fed = height - 1;
+    node->fetch.asked_ms = 0; /* the next one is asked at once */
+    node->fetch.height_then = 0;
 }
 
 void node_fetch(struct node *node, uint64_t now_ms) {
@@ -408,7 +425,7 @@ static void on_peer_up(void *context, uint32_t peer) {
     if (node->stopping || peer >= node->genesis->validator_count)
         return;
     struct pbft_event event = {.kind = PBFT_EVENT_CONNECTED, .connected = {peer}};
-    node_event(node, &event, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    (void)node_event(node, &event, bytes_of(NULL, 0), bytes_of(NULL, 0));
     if (node->inbox.paused)
         mesh_pause(node->mesh, peer, MESH_BULK, true);
     struct pool_cursor cursor = {0, 0}; /* it may have missed what our clients wait for */

@@ -42,6 +42,9 @@ static json_t *peer_json(const struct node *node, const struct pbft_status *stat
                        ? status->committed - status->peer_heights[i]
                        : 0;
     json_object_set_new(peer, "lag", json_integer(number(lag)));
+    if (node->fetch.refused[i] > 0)
+        json_object_set_new(peer, "transfer_refused",
+                            json_integer(number(node->fetch.refused[i])));
     if (!known)
         return peer;
     json_object_set_new(peer, "rtt_us", json_integer(stats.rtt_us));
