@@ -2,6 +2,7 @@
  * renkei-gateway: beside a hospital's databases, serves patients, other hospitals and the
  * hospital's own IT. deploy/examples/gateway.yaml shows its configuration.
  */
+#include <malloc.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,6 +14,8 @@
 #include "base/log.h"
 #include "gateway/backend.h"
 #include "gateway/listen.h"
+
+enum { MALLOC_LARGE_BYTES = 256 << 10, MALLOC_KEPT_BYTES_MAX = 1 << 20 };
 
 static const char usage[] =
     "usage: renkei-gateway --config FILE\n"
@@ -90,7 +93,15 @@ static enum error_code serve(const struct settings *settings, struct error *err)
     return code;
 }
 
+/* Large buffers come and go with each batch. Left to itself, malloc learns to keep what was freed,
+ * and a gateway that has read a large table once would hold that memory for ever. */
+static void give_memory_back(void) {
+    (void)mallopt(M_MMAP_THRESHOLD, MALLOC_LARGE_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, MALLOC_KEPT_BYTES_MAX);
+}
+
 int main(int argc, char **argv) {
+    give_memory_back();
     if (argc == 2 && strcmp(argv[1], "--version") == 0) {
         puts("renkei-gateway " RENKEI_VERSION);
         return 0;

@@ -94,6 +94,7 @@ static enum error_code reserve_rows(MDB_txn *txn, struct vault *vault, struct va
         struct vault_item *item = &p->items[i];
         if (item->record != 0)
             continue;
+        vault__looked_up(vault);
         struct vault__row_key row;
         TRY(vault__row_key(p->table, item->key, &row, err));
         uint8_t id[8];
@@ -224,6 +225,7 @@ enum error_code vault_pending_read(struct vault *vault, uint64_t from, uint64_t 
     if (format != 1 || r.failed || k.mv_size != 8)
         return vault__corrupt(err, "pending transaction");
     buffer_append(ret_transaction, transaction.data, transaction.len);
+    vault__let_go(vault);
     TRY(buffer_check(ret_transaction, "a pending transaction", err));
     *ret_sequence = wire_load_u64(k.mv_data);
     *ret_table = table;
@@ -308,6 +310,7 @@ static enum error_code apply_item(struct apply *a, const struct vault_item *item
                                   uint64_t sequence, uint32_t index, struct error *err) {
     struct vault_record record;
     bool existed;
+    vault__looked_up(a->vault);
     TRY(vault__record_get(a->txn, a->vault, item->record, &existed, &record, err));
     if (existed && item->version != record.latest.version + 1)
         return vault__corrupt(err, "pending transaction: its version does not follow the record's");
@@ -405,22 +408,35 @@ static enum error_code apply_one(struct apply *a, const struct vault_outcome *ou
     if (copy == NULL)
         return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
     memcpy(copy, entry.data, entry.len);
+    vault__let_go(a->vault);
     TRY(vault__delete(a->txn, a->vault->dbi[VAULT__PENDING], bytes_of(key, 8), err));
     return apply_entry(a, bytes_of(copy, entry.len), outcome, err);
 }
 
-enum error_code vault_pending_apply(struct vault *vault, const struct vault_outcome *outcomes,
-                                    size_t count, struct error *err) {
+static enum error_code apply_all(struct vault *vault, const struct vault_outcome *outcomes,
+                                 size_t count, struct error *err) {
     SCOPED_TXN MDB_txn *txn = NULL;
     TRY(vault__begin(vault, 0, &txn, err));
     struct apply a = {.txn = txn, .vault = vault};
+    uint64_t indexing;
     TRY(vault__number(txn, vault, "indexed", &a.indexed, err));
+    TRY(vault__number(txn, vault, "indexing", &indexing, err));
+    a.indexed = indexing > a.indexed ? indexing : a.indexed;
     buffer_init(&a.scratch, VAULT__RECORD_BYTES + VAULT_KEY_BYTES_MAX);
     enum error_code code = ERROR_NONE;
     for (size_t i = 0; code == ERROR_NONE && i < count; i++)
         code = apply_one(&a, &outcomes[i], err);
     buffer_done(&a.scratch);
-    if (code == ERROR_NONE)
-        code = vault__patient_index(txn, vault, VAULT__UNINDEXED_MAX, err);
     return code == ERROR_NONE ? vault__commit(&txn, err) : code;
+}
+
+enum error_code vault_pending_apply(struct vault *vault, const struct vault_outcome *outcomes,
+                                    size_t count, struct error *err) {
+    pthread_mutex_lock(&vault->index_lock);
+    /* Before, not after: what was carried out is not to be reported as failed. */
+    enum error_code code = vault__patient_index(vault, VAULT__UNINDEXED_MAX, err);
+    if (code == ERROR_NONE)
+        code = apply_all(vault, outcomes, count, err);
+    pthread_mutex_unlock(&vault->index_lock);
+    return code;
 }

@@ -51,6 +51,7 @@ enum error_code vault_record_find(struct vault_view *view, uint32_t table, struc
                                   bool *ret_found, struct vault_record *ret_record,
                                   struct error *err) {
     uint64_t id;
+    vault__looked_up(view->vault);
     TRY(row_number(view->txn, view->vault, table, key, &id, err));
     if (id == 0) {
         *ret_found = false;
@@ -119,6 +120,7 @@ enum error_code vault_rows_visit(struct vault_view *view, uint32_t table,
         if (v.mv_size != 8)
             return vault__corrupt(err, "row");
         struct bytes key = bytes_of((const uint8_t *)k.mv_data + 4, k.mv_size - 4);
+        vault__looked_up(view->vault);
         TRY(visit(context, wire_load_u64(v.mv_data), key, err));
     }
     return rc == MDB_NOTFOUND ? ERROR_NONE : vault__error(err, rc, "reading rows");
@@ -154,11 +156,12 @@ enum error_code vault_anchor_read(struct vault_view *view, uint64_t sequence,
 
 /* ------------------------------------------------------------------------------ patients ---- */
 
-enum error_code vault__patient(MDB_txn *txn, const struct vault *vault, struct bytes patient,
+enum error_code vault__patient(MDB_txn *txn, struct vault *vault, struct bytes patient,
                                bool make, uint64_t *ret_number, struct error *err) {
     if (patient.len > VAULT_PATIENT_BYTES_MAX)
         return error_set(err, ERROR_LIMIT, "a patient id has %zu bytes, at most %d are possible",
                          patient.len, VAULT_PATIENT_BYTES_MAX);
+    vault__looked_up(vault);
     struct hash tag =
         hmac_sha256(bytes_of(vault->secret, sizeof vault->secret), patient);
     struct bytes value;
@@ -211,10 +214,10 @@ static int compare_pairs(const void *a, const void *b) {
     return memcmp(a, b, sizeof(struct patient_pair));
 }
 
-/* The pairs of the records in (mark, last]. */
-static enum error_code collect_pairs(MDB_txn *txn, const struct vault *vault, uint64_t mark,
-                                     struct patient_pair *pairs, size_t pairs_max,
-                                     size_t *ret_count, uint64_t *ret_last, struct error *err) {
+/* The pairs of the records in (mark, last]. pairs has room for all of them. */
+static enum error_code collect_pairs(MDB_txn *txn, struct vault *vault, uint64_t mark,
+                                     uint64_t last, struct patient_pair *pairs, size_t *ret_count,
+                                     struct error *err) {
     SCOPED_CURSOR MDB_cursor *cursor = NULL;
     int rc = mdb_cursor_open(txn, vault->dbi[VAULT__RECORD], &cursor);
     if (rc != 0)
@@ -224,50 +227,107 @@ static enum error_code collect_pairs(MDB_txn *txn, const struct vault *vault, ui
     MDB_val k = vault__val(bytes_of(from, 8));
     MDB_val v;
     size_t count = 0;
-    uint64_t last = mark;
-    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); rc == 0 && count < pairs_max;
+    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); rc == 0;
          rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
         struct vault_record record;
-        last = wire_load_u64(k.mv_data);
-        TRY(vault__record_decode(last, vault__bytes(v), &record, err));
+        uint64_t id = wire_load_u64(k.mv_data);
+        if (id > last)
+            break;
+        vault__looked_up(vault);
+        TRY(vault__record_decode(id, vault__bytes(v), &record, err));
         if (record.patient != 0)
-            patient_record_key(record.patient, last, pairs[count++].key);
+            patient_record_key(record.patient, id, pairs[count++].key);
     }
     if (rc != 0 && rc != MDB_NOTFOUND)
         return vault__error(err, rc, "reading records");
     *ret_count = count;
+    return ERROR_NONE;
+}
+
+/* The last record that is committed: those above wait in pending transactions, and will be indexed
+ * together, too. */
+static enum error_code last_record(MDB_txn *txn, const struct vault *vault, uint64_t *ret_last,
+                                   struct error *err) {
+    SCOPED_CURSOR MDB_cursor *cursor = NULL;
+    MDB_val k;
+    MDB_val v;
+    int rc = mdb_cursor_open(txn, vault->dbi[VAULT__RECORD], &cursor);
+    if (rc == 0)
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_LAST);
+    if (rc != 0 && rc != MDB_NOTFOUND)
+        return vault__error(err, rc, "reading records");
+    *ret_last = rc == MDB_NOTFOUND ? 0 : wire_load_u64(k.mv_data);
+    return ERROR_NONE;
+}
+
+/* The next records to be indexed: at most VAULT__UNINDEXED_MAX. From here on they count as indexed
+ * for vault__patient_move, since a crash may leave some of them in the index. */
+static enum error_code begin_indexing(struct vault *vault, uint64_t least,
+                                      struct patient_pair *pairs, size_t *ret_count,
+                                      uint64_t *ret_last, struct error *err) {
+    SCOPED_TXN MDB_txn *txn = NULL;
+    TRY(vault__begin(vault, 0, &txn, err));
+    uint64_t last;
+    uint64_t mark;
+    TRY(last_record(txn, vault, &last, err));
+    TRY(vault__number(txn, vault, "indexed", &mark, err));
+    *ret_last = 0;
+    if (last <= mark || last - mark <= least)
+        return ERROR_NONE;
+    last = last - mark > VAULT__UNINDEXED_MAX ? mark + VAULT__UNINDEXED_MAX : last;
+    TRY(collect_pairs(txn, vault, mark, last, pairs, ret_count, err));
+    TRY(vault__number_set(txn, vault, "indexing", last, err));
+    TRY(vault__commit(&txn, err));
     *ret_last = last;
     return ERROR_NONE;
 }
 
-enum error_code vault__patient_index(MDB_txn *txn, const struct vault *vault, uint64_t least,
-                                     struct error *err) {
-    uint64_t last;
-    uint64_t mark;
-    TRY(vault__number(txn, vault, "record", &last, err));
-    TRY(vault__number(txn, vault, "indexed", &mark, err));
-    if (last - mark <= least)
-        return ERROR_NONE;
-    size_t room = VAULT__UNINDEXED_MAX;
-    SCOPED_FREE struct patient_pair *pairs = malloc(room * sizeof *pairs);
-    if (pairs == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
-    size_t count = 0;
-    do {
-        TRY(collect_pairs(txn, vault, mark, pairs, room, &count, &mark, err));
-        qsort(pairs, count, sizeof *pairs, compare_pairs);
-        for (size_t i = 0; i < count; i++)
-            TRY(vault__put(txn, vault->dbi[VAULT__PATIENT_RECORD],
-                           bytes_of(pairs[i].key, sizeof pairs[i].key), bytes_of("", 0), 0, err));
-    } while (count == room);
-    /* Records whose transaction is still pending are below the mark too: applying it puts them
-     * into the index, as vault__patient_move does for all below the mark. */
-    return vault__number_set(txn, vault, "indexed", last, err);
+/* mark: 0, or what is indexed with these pairs. */
+static enum error_code put_pairs(struct vault *vault, const struct patient_pair *pairs,
+                                 size_t count, uint64_t mark, struct error *err) {
+    SCOPED_TXN MDB_txn *txn = NULL;
+    TRY(vault__begin(vault, 0, &txn, err));
+    for (size_t i = 0; i < count; i++) {
+        vault__looked_up(vault);
+        TRY(vault__put(txn, vault->dbi[VAULT__PATIENT_RECORD],
+                       bytes_of(pairs[i].key, sizeof pairs[i].key), bytes_of("", 0), 0, err));
+    }
+    if (mark != 0)
+        TRY(vault__number_set(txn, vault, "indexed", mark, err));
+    return vault__commit(&txn, err);
 }
 
-/* Records of the patient in the index, after `after`. */
+static enum error_code index_some(struct vault *vault, uint64_t least, struct patient_pair *pairs,
+                                  bool *ret_more, struct error *err) {
+    size_t count = 0;
+    uint64_t last = 0;
+    TRY(begin_indexing(vault, least, pairs, &count, &last, err));
+    *ret_more = last != 0;
+    if (last == 0)
+        return ERROR_NONE;
+    qsort(pairs, count, sizeof *pairs, compare_pairs);
+    size_t from = 0;
+    for (; count - from > VAULT__INDEX_PUTS_MAX; from += VAULT__INDEX_PUTS_MAX)
+        TRY(put_pairs(vault, pairs + from, VAULT__INDEX_PUTS_MAX, 0, err));
+    /* A record below the mark whose first transaction was without effect is put into the index when
+     * another one is carried out, as vault__patient_move does for all below the mark. */
+    return put_pairs(vault, pairs + from, count - from, last, err);
+}
+
+enum error_code vault__patient_index(struct vault *vault, uint64_t least, struct error *err) {
+    SCOPED_FREE struct patient_pair *pairs = malloc(VAULT__UNINDEXED_MAX * sizeof *pairs);
+    if (pairs == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
+    bool more = true;
+    while (more)
+        TRY(index_some(vault, least, pairs, &more, err));
+    return ERROR_NONE;
+}
+
+/* Records of the patient in the index, after `after`, up to mark: past it the index may hold some
+ * already, which newest_records gives. */
 static enum error_code indexed_records(struct vault_view *view, uint64_t patient, uint64_t after,
-                                       uint64_t *ret_ids, size_t ids_max, size_t *ret_count,
+                                       uint64_t mark, uint64_t *ret_ids, size_t ids_max, size_t *ret_count,
                                        struct error *err) {
     SCOPED_CURSOR MDB_cursor *cursor = NULL;
     int rc = mdb_cursor_open(view->txn, view->vault->dbi[VAULT__PATIENT_RECORD], &cursor);
@@ -281,7 +341,10 @@ static enum error_code indexed_records(struct vault_view *view, uint64_t patient
          rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
         if (k.mv_size != 16 || wire_load_u64(k.mv_data) != patient)
             break;
-        ret_ids[(*ret_count)++] = wire_load_u64((const uint8_t *)k.mv_data + 8);
+        uint64_t id = wire_load_u64((const uint8_t *)k.mv_data + 8);
+        if (id > mark)
+            break;
+        ret_ids[(*ret_count)++] = id;
     }
     return rc == 0 || rc == MDB_NOTFOUND ? ERROR_NONE
                                          : vault__error(err, rc, "reading the index by patient");
@@ -319,7 +382,7 @@ enum error_code vault_records_of_patient(struct vault_view *view, struct bytes p
     TRY(vault__number(view->txn, view->vault, "indexed", &mark, err));
     size_t count = 0;
     if (number != 0) {
-        TRY(indexed_records(view, number, after, ret_ids, ids_max, &count, err));
+        TRY(indexed_records(view, number, after, mark, ret_ids, ids_max, &count, err));
         TRY(newest_records(view, number, after > mark ? after : mark, ret_ids, ids_max, &count,
                            err));
     }

@@ -1,9 +1,13 @@
 #include "gateway/vault/vault.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -120,6 +124,55 @@ enum error_code vault__number_set(MDB_txn *txn, const struct vault *vault, const
     return vault__put(txn, vault->dbi[VAULT__META], bytes_text(name), bytes_of(bytes, 8), 0, err);
 }
 
+/* ------------------------------------------------------------------------------- memory ---- */
+
+/* Pages of files in this process's memory: the third number of /proc/self/statm. 0: unknown. */
+static uint64_t mapped_bytes(const struct vault *vault) {
+    char text[128];
+    ssize_t len = pread(vault->statm_fd, text, sizeof text - 1, 0);
+    if (len <= 0)
+        return 0;
+    text[len] = '\0';
+    unsigned long long pages = 0;
+    if (sscanf(text, "%*u %*u %llu", &pages) != 1)
+        return 0;
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+void vault__looked_up(struct vault *vault) {
+    if (++vault->lookups % VAULT__LOOKUPS_MAX == 0)
+        vault__let_go(vault);
+}
+
+void vault__let_go(struct vault *vault) {
+    if (vault->statm_fd < 0 || vault->map == NULL ||
+        mapped_bytes(vault) <= VAULT__MAPPED_BYTES_MAX)
+        return;
+    /* The map is shared and only read, so nothing is lost: who reads on maps them in again. */
+    (void)madvise(vault->map, vault->map_bytes, MADV_DONTNEED);
+}
+
+/* Where LMDB mapped its file, which it does not say: looked up by the file's number. */
+static void find_map(struct vault *vault) {
+    struct stat file;
+    mdb_filehandle_t fd;
+    char line[4096];
+    FILE *maps = fopen("/proc/self/maps", "re");
+    bool known = mdb_env_get_fd(vault->env, &fd) == 0 && fstat(fd, &file) == 0;
+    while (known && maps != NULL && vault->map == NULL && fgets(line, sizeof line, maps) != NULL) {
+        unsigned long long start, end, offset, inode;
+        unsigned major, minor;
+        if (sscanf(line, "%llx-%llx %*s %llx %x:%x %llu", &start, &end, &offset, &major, &minor,
+                   &inode) != 6 || inode != file.st_ino || offset != 0 ||
+            makedev(major, minor) != file.st_dev)
+            continue;
+        vault->map = (void *)(uintptr_t)start;
+        vault->map_bytes = (size_t)(end - start);
+    }
+    if (maps != NULL)
+        (void)fclose(maps);
+}
+
 /* -------------------------------------------------------------------------- open, close ---- */
 
 /* The format and the secret: made in a new vault, checked in an old one. */
@@ -152,10 +205,12 @@ static enum error_code open_environment(struct vault *vault, uint64_t now_ms, st
         return vault__error(err, rc, "opening");
     (void)mdb_env_set_maxdbs(vault->env, VAULT__DBI_COUNT);
     (void)mdb_env_set_mapsize(vault->env, (size_t)vault->bytes_max);
-    /* Without MDB_NOTLS a thread could not hold a view and read by the side. */
-    rc = mdb_env_open(vault->env, vault->folder, MDB_NOTLS, 0600);
+    /* Without MDB_NOTLS a thread could not hold a view and read by the side. Keys come in any order:
+     * reading ahead of them would only fill the memory. */
+    rc = mdb_env_open(vault->env, vault->folder, MDB_NOTLS | MDB_NORDAHEAD, 0600);
     if (rc != 0)
         return error_wrap(err, vault__error(err, rc, "opening"), "%s", vault->folder);
+    find_map(vault);
     SCOPED_TXN MDB_txn *txn = NULL;
     TRY(vault__begin(vault, 0, &txn, err));
     for (int i = 0; i < VAULT__DBI_COUNT; i++) {
@@ -173,6 +228,10 @@ static enum error_code open_locked(struct vault *vault, uint64_t now_ms, struct 
     if (snprintf(lock, sizeof lock, "%s/vault.lock", vault->folder) >= (int)sizeof lock)
         return error_set(err, ERROR_LIMIT, "the vault's path is too long");
     TRY(file_lock(lock, &vault->lock_fd, err));
+    vault->index_lock_made = pthread_mutex_init(&vault->index_lock, NULL) == 0;
+    if (!vault->index_lock_made)
+        return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
+    vault->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
     return open_environment(vault, now_ms, err);
 }
 
@@ -182,6 +241,7 @@ enum error_code vault_open(const char *folder, uint64_t bytes_max, uint64_t now_
     if (vault == NULL)
         return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
     vault->lock_fd = -1;
+    vault->statm_fd = -1;
     vault->bytes_max = bytes_max == 0 ? UINT64_C(1) << 40 : bytes_max;
     vault->folder = strdup(folder);
     enum error_code code = vault->folder == NULL
@@ -201,6 +261,10 @@ void vault_close(struct vault *vault) {
         mdb_env_close(vault->env);
     if (vault->lock_fd >= 0)
         close(vault->lock_fd);
+    if (vault->statm_fd >= 0)
+        close(vault->statm_fd);
+    if (vault->index_lock_made)
+        (void)pthread_mutex_destroy(&vault->index_lock);
     explicit_bzero(vault->secret, sizeof vault->secret);
     free(vault->folder);
     free(vault);
@@ -344,6 +408,10 @@ enum error_code vault_table_name(struct vault *vault, uint32_t table, struct buf
 
 enum error_code vault_table_passed(struct vault *vault, uint32_t table, uint64_t pass_id,
                                    uint64_t rows, uint64_t now_ms, struct error *err) {
+    pthread_mutex_lock(&vault->index_lock);
+    enum error_code code = vault__patient_index(vault, 0, err);
+    pthread_mutex_unlock(&vault->index_lock);
+    TRY(code);
     SCOPED_TXN MDB_txn *txn = NULL;
     TRY(vault__begin(vault, 0, &txn, err));
     struct vault_table t;
@@ -358,7 +426,6 @@ enum error_code vault_table_passed(struct vault *vault, uint32_t table, uint64_t
     t.last_pass_ms = now_ms;
     t.last_pass_rows = rows;
     TRY(vault__table_write(txn, vault, &t, bytes_of(name, stored.len), err));
-    TRY(vault__patient_index(txn, vault, 0, err));
     return vault__commit(&txn, err);
 }
 

@@ -8,6 +8,7 @@
 #define GATEWAY_VAULT_VAULT_INTERNAL_H
 
 #include <lmdb.h>
+#include <pthread.h>
 
 #include "base/wire.h"
 #include "gateway/vault/vault.h"
@@ -38,12 +39,26 @@ enum {
     /* New records wait in the order of their numbers until this many are put into the index by
      * patient at once, sorted: one by one they would rewrite a page each. */
     VAULT__UNINDEXED_MAX = 65536,
+    /* In one transaction: each may cost a page of its own, which LMDB holds in memory. */
+    VAULT__INDEX_PUTS_MAX = 4096,
+    /* Pages of files that this process may have mapped in before the vault's are let go, and how
+     * many look-ups go by between two looks at that: each may map in a few pages and their
+     * neighbours. */
+    VAULT__MAPPED_BYTES_MAX = 40 << 20,
+    VAULT__LOOKUPS_MAX = 64,
 };
 
 struct vault {
     MDB_env *env;
     MDB_dbi dbi[VAULT__DBI_COUNT];
     int lock_fd;
+    int statm_fd; /* -1: what is resident cannot be asked */
+    void *map;    /* where the file is mapped; NULL: unknown */
+    size_t map_bytes;
+    _Atomic uint32_t lookups;
+    pthread_mutex_t index_lock; /* held while records move to other patients or are indexed; taken
+                                   before a transaction begins */
+    bool index_lock_made;
     uint64_t bytes_max;
     uint8_t secret[32];
     char *folder;
@@ -126,17 +141,24 @@ MUST_CHECK enum error_code vault__record_set(MDB_txn *txn, const struct vault *v
                                              struct buffer *scratch, struct error *err);
 
 /* Patients. The number of a patient, 0 where there is none; made where make. */
-MUST_CHECK enum error_code vault__patient(MDB_txn *txn, const struct vault *vault,
+MUST_CHECK enum error_code vault__patient(MDB_txn *txn, struct vault *vault,
                                           struct bytes patient, bool make, uint64_t *ret_number,
                                           struct error *err);
-/* A record went from one patient to another (0: none); indexed: the mark below which the index by
- * patient is complete. */
+/* A record went from one patient to another (0: none); indexed: the mark up to which records are in
+ * the index by patient, or may be. */
 MUST_CHECK enum error_code vault__patient_move(MDB_txn *txn, const struct vault *vault,
                                                uint64_t record, uint64_t from, uint64_t to,
                                                uint64_t indexed, struct error *err);
-/* Puts all records above the mark into the index where more than `least` wait. */
-MUST_CHECK enum error_code vault__patient_index(MDB_txn *txn, const struct vault *vault,
-                                                uint64_t least, struct error *err);
+/* Puts all records above the mark into the index where more than `least` wait, in transactions of
+ * its own. The caller holds index_lock and is in no transaction. */
+MUST_CHECK enum error_code vault__patient_index(struct vault *vault, uint64_t least,
+                                                struct error *err);
+
+/* Lets the file's pages go where many are mapped in, so that the gateway's memory does not grow with
+ * the vault. They stay in the system's cache. Called by what reads many pages at once; by what looks
+ * up single records, the first form, which mostly does nothing. */
+void vault__looked_up(struct vault *vault);
+void vault__let_go(struct vault *vault);
 
 /* Drops a table's entries that pass did not meet; counts what stays. */
 MUST_CHECK enum error_code vault__quarantine_sweep(MDB_txn *txn, const struct vault *vault,
