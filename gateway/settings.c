@@ -48,6 +48,7 @@ static const struct config_key root_keys[] = {
      .max = SETTINGS_HOSPITALS_MAX},
     {.name = "admin_socket", .kind = CONFIG_PATH, .required = true},
     {.name = "node_socket", .kind = CONFIG_PATH, .required = true},
+    {.name = "more_node_sockets", .kind = CONFIG_TEXTS, .max = SETTINGS_MORE_NODES_MAX},
     {.name = "genesis", .kind = CONFIG_PATH, .required = true},
     {.name = "signer", .kind = CONFIG_PATH, .required = true},
     {.name = "vault", .kind = CONFIG_PATH, .required = true},
@@ -161,6 +162,25 @@ static const char *beside_program(struct arena *arena, const char *const *candid
     return path;
 }
 
+/* The own node's socket and those of the others, as ledger_open takes them. */
+static enum error_code read_node_sockets(struct loaded *loaded, const struct config_map *root,
+                                         struct error *err) {
+    const char *all = config_text(root, "node_socket");
+    if (strchr(all, ',') != NULL)
+        return config_error(root, "node_socket", err, "a socket's path has no comma");
+    for (size_t i = 0; i < config_count(root, "more_node_sockets") && all != NULL; i++) {
+        const char *more = config_text_at(root, "more_node_sockets", i);
+        if (*more != '/' || strchr(more, ',') != NULL)
+            return config_error(root, "more_node_sockets", err,
+                                "'%s': expected an absolute path without a comma", more);
+        all = arena_format(loaded->arena, "%s,%s", all, more);
+    }
+    if (all == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");
+    loaded->settings.node_socket = all;
+    return ERROR_NONE;
+}
+
 static enum error_code read_paths(struct loaded *loaded, const struct config_map *root,
                                   struct error *err) {
     /* In a build folder renkei-gateway is in gateway/ and renkei in gateway/cli/; installed, both
@@ -171,7 +191,7 @@ static enum error_code read_paths(struct loaded *loaded, const struct config_map
                                           "../lib/renkei/connectors", NULL};
     struct settings *s = &loaded->settings;
     s->admin_socket = config_text(root, "admin_socket");
-    s->node_socket = config_text(root, "node_socket");
+    TRY(read_node_sockets(loaded, root, err));
     s->genesis = config_text(root, "genesis");
     s->signer = config_text(root, "signer");
     s->vault = config_text(root, "vault");

@@ -15,6 +15,7 @@ enum {
     SETTINGS_SOURCES_MAX = 64,
     SETTINGS_HOSPITALS_MAX = 100,
     SETTINGS_URLS_MAX = 16,
+    SETTINGS_MORE_NODES_MAX = 15,
     SETTINGS_HOSPITAL_BYTES_MAX = 63,
 };
 
@@ -48,7 +49,7 @@ struct settings {
     const struct settings_hospital *hospitals;
     size_t hospital_count;
     const char *admin_socket;
-    const char *node_socket;
+    const char *node_socket; /* the own node's, then a comma and another's, and so on */
     const char *genesis;
     const char *signer;
     const char *vault;

@@ -1,6 +1,4 @@
 #include <errno.h>
-#include <fcntl.h>
-#include <jansson.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,25 +9,28 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/wire.h"
+#include "ledger/client.h"
 #include "ledger/genesis.h"
 #include "ledger/lane.h"
-#include "ledger/ledger.h"
 #include "ledger/pbft/vote.h"
 #include "ledger/signer.h"
 #include "ledger/transaction.h"
 
 enum {
     CALL_MS = 30000,
+    CALL_AMONG_MS = 8000,          /* where another node can be asked */
     RECONNECT_MS = 100,
+    SILENCE_MS_MAX = 3000,         /* before another node is asked, where there is one */
     IN_FLIGHT_MAX = 2048,          /* submissions that wait for their receipt */
     IN_FLIGHT_BYTES_MAX = 8 << 20, /* of them, not yet written */
     READ_BYTES = 64 << 10,
 };
 
-struct ledger {
+struct client {
     char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
     struct genesis *genesis;
     int fd; /* -1: not connected */
+    uint32_t call_ms_max;
     uint32_t request;
     struct buffer out;
     size_t out_done;
@@ -42,136 +43,134 @@ struct ledger {
 
 /* The connection. */
 
-static void disconnect(struct ledger *ledger) {
-    if (ledger->fd >= 0)
-        (void)close(ledger->fd);
-    ledger->fd = -1;
-    buffer_clear(&ledger->out);
-    buffer_clear(&ledger->in);
-    ledger->out_done = 0;
+static void disconnect(struct client *client) {
+    if (client->fd >= 0)
+        (void)close(client->fd);
+    client->fd = -1;
+    buffer_clear(&client->out);
+    buffer_clear(&client->in);
+    client->out_done = 0;
 }
 
-static enum error_code unreachable(struct ledger *ledger, int number, struct error *err) {
+static enum error_code unreachable(struct client *client, int number, struct error *err) {
     char reason[128];
     const char *text = strerror_r(number, reason, sizeof reason);
-    disconnect(ledger);
-    return error_set(err, ERROR_NODE_UNREACHABLE, "ledger node at %s: %s", ledger->path, text);
+    disconnect(client);
+    return error_set(err, ERROR_NODE_UNREACHABLE, "ledger node at %s: %s", client->path, text);
 }
 
-static enum error_code lost(struct ledger *ledger, struct error *err) {
-    disconnect(ledger);
+static enum error_code lost(struct client *client, struct error *err) {
+    disconnect(client);
     return error_set(err, ERROR_NODE_UNREACHABLE, "ledger node at %s: it closed the connection",
-                     ledger->path);
+                     client->path);
 }
 
-static enum error_code connect_node(struct ledger *ledger, struct error *err) {
-    if (ledger->fd >= 0)
+static enum error_code connect_node(struct client *client, struct error *err) {
+    if (client->fd >= 0)
         return ERROR_NONE;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    memcpy(address.sun_path, ledger->path, sizeof address.sun_path);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    memcpy(address.sun_path, client->path, sizeof address.sun_path);
+    /* A process that stands still and whose queue is full would hold a blocking connect for ever. */
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return unreachable(ledger, errno, err);
-    ledger->fd = fd;
+        return unreachable(client, errno, err);
+    client->fd = fd;
     if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0)
-        return unreachable(ledger, errno, err);
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0)
-        return unreachable(ledger, errno, err);
+        return unreachable(client, errno, err);
     return ERROR_NONE;
 }
 
-static uint32_t put_request(struct ledger *ledger, enum lane_kind kind, struct bytes body) {
-    uint32_t number = ++ledger->request;
-    wire_u32(&ledger->out, (uint32_t)(LANE_HEAD_BYTES - 4 + body.len));
-    wire_u8(&ledger->out, (uint8_t)kind);
-    wire_u32(&ledger->out, number);
-    wire_fixed(&ledger->out, body.data, body.len);
+static uint32_t put_request(struct client *client, enum lane_kind kind, struct bytes body) {
+    uint32_t number = ++client->request;
+    wire_u32(&client->out, (uint32_t)(LANE_HEAD_BYTES - 4 + body.len));
+    wire_u8(&client->out, (uint8_t)kind);
+    wire_u32(&client->out, number);
+    wire_fixed(&client->out, body.data, body.len);
     return number;
 }
 
-static enum error_code write_some(struct ledger *ledger, struct error *err) {
-    while (ledger->out_done < ledger->out.len) {
-        ssize_t sent = send(ledger->fd, ledger->out.data + ledger->out_done,
-                            ledger->out.len - ledger->out_done, MSG_NOSIGNAL);
+static enum error_code write_some(struct client *client, struct error *err) {
+    while (client->out_done < client->out.len) {
+        ssize_t sent = send(client->fd, client->out.data + client->out_done,
+                            client->out.len - client->out_done, MSG_NOSIGNAL);
         if (sent < 0 && errno == EINTR)
             continue;
         if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return ERROR_NONE;
         if (sent < 0)
-            return unreachable(ledger, errno, err);
-        ledger->out_done += (size_t)sent;
+            return unreachable(client, errno, err);
+        client->out_done += (size_t)sent;
     }
-    buffer_clear(&ledger->out);
-    ledger->out_done = 0;
+    buffer_clear(&client->out);
+    client->out_done = 0;
     return ERROR_NONE;
 }
 
-static enum error_code read_some(struct ledger *ledger, struct error *err) {
-    uint8_t *room = buffer_reserve(&ledger->in, READ_BYTES);
+static enum error_code read_some(struct client *client, struct error *err) {
+    uint8_t *room = buffer_reserve(&client->in, READ_BYTES);
     if (room == NULL)
-        return lost(ledger, err);
-    ssize_t got = recv(ledger->fd, room, READ_BYTES, 0);
+        return lost(client, err);
+    ssize_t got = recv(client->fd, room, READ_BYTES, 0);
     if (got < 0 && (errno == EINTR || errno == EAGAIN || errno == EWOULDBLOCK))
         return ERROR_NONE;
     if (got < 0)
-        return unreachable(ledger, errno, err);
+        return unreachable(client, errno, err);
     if (got == 0)
-        return lost(ledger, err);
-    ledger->in.len += (size_t)got;
+        return lost(client, err);
+    client->in.len += (size_t)got;
     return ERROR_NONE;
 }
 
 /* Writes what there is and waits until something was read. */
-static enum error_code exchange(struct ledger *ledger, uint64_t deadline_ms, struct error *err) {
+static enum error_code exchange(struct client *client, uint64_t deadline_ms, struct error *err) {
     uint64_t now = clock_monotonic_ms();
     if (now >= deadline_ms)
-        return error_set(err, ERROR_TIMEOUT, "ledger node at %s: no answer in time", ledger->path);
-    TRY(write_some(ledger, err));
+        return error_set(err, ERROR_TIMEOUT, "ledger node at %s: no answer in time", client->path);
+    TRY(write_some(client, err));
     short wanted = POLLIN;
-    if (ledger->out.len > 0)
+    if (client->out.len > 0)
         wanted = POLLIN | POLLOUT;
-    struct pollfd poll_fd = {.fd = ledger->fd, .events = wanted};
+    struct pollfd poll_fd = {.fd = client->fd, .events = wanted};
     uint64_t left = deadline_ms - now;
     int ready = poll(&poll_fd, 1, left > CALL_MS ? CALL_MS : (int)left);
     if (ready < 0 && errno != EINTR)
-        return unreachable(ledger, errno, err);
+        return unreachable(client, errno, err);
     if (ready > 0 && (poll_fd.revents & (POLLIN | POLLHUP | POLLERR)) != 0)
-        return read_some(ledger, err);
+        return read_some(client, err);
     return ERROR_NONE;
 }
 
 struct frame {
     unsigned kind;
     uint32_t request;
-    struct bytes body; /* in ledger->in */
+    struct bytes body; /* in client->in */
     size_t len;        /* of the whole frame */
 };
 
 /* The first whole frame of what was read. */
-static enum error_code next_frame(struct ledger *ledger, struct frame *ret_frame, bool *ret_some,
+static enum error_code next_frame(struct client *client, struct frame *ret_frame, bool *ret_some,
                                   struct error *err) {
     *ret_some = false;
-    if (ledger->in.len < LANE_HEAD_BYTES)
+    if (client->in.len < LANE_HEAD_BYTES)
         return ERROR_NONE;
-    uint32_t len = wire_load_u32(ledger->in.data);
+    uint32_t len = wire_load_u32(client->in.data);
     if (len < LANE_HEAD_BYTES - 4 || len > LANE_ANSWER_BYTES_MAX) {
-        disconnect(ledger);
+        disconnect(client);
         return error_set(err, ERROR_PROTOCOL, "ledger node at %s: a frame of %u bytes",
-                         ledger->path, len);
+                         client->path, len);
     }
-    if (ledger->in.len < 4 + (size_t)len)
+    if (client->in.len < 4 + (size_t)len)
         return ERROR_NONE;
     *ret_frame = (struct frame){
-        ledger->in.data[4], wire_load_u32(ledger->in.data + 5),
-        bytes_of(ledger->in.data + LANE_HEAD_BYTES, len + 4 - LANE_HEAD_BYTES), 4 + (size_t)len};
+        client->in.data[4], wire_load_u32(client->in.data + 5),
+        bytes_of(client->in.data + LANE_HEAD_BYTES, len + 4 - LANE_HEAD_BYTES), 4 + (size_t)len};
     *ret_some = true;
     return ERROR_NONE;
 }
 
-static void drop_frame(struct ledger *ledger, const struct frame *frame) {
-    memmove(ledger->in.data, ledger->in.data + frame->len, ledger->in.len - frame->len);
-    ledger->in.len -= frame->len;
+static void drop_frame(struct client *client, const struct frame *frame) {
+    memmove(client->in.data, client->in.data + frame->len, client->in.len - frame->len);
+    client->in.len -= frame->len;
 }
 
 /* What the node refused with: its error becomes ours. */
@@ -194,17 +193,17 @@ static enum error_code refusal(const struct frame *frame, struct error *err) {
 }
 
 /* One request and its answer, appended to ret_body. */
-static enum error_code call_once(struct ledger *ledger, enum lane_kind kind, struct bytes body,
+static enum error_code call_once(struct client *client, enum lane_kind kind, struct bytes body,
                                  struct buffer *ret_body, struct error *err) {
-    uint64_t deadline_ms = clock_monotonic_ms() + CALL_MS;
-    TRY(connect_node(ledger, err));
-    uint32_t number = put_request(ledger, kind, body);
+    uint64_t deadline_ms = clock_monotonic_ms() + client->call_ms_max;
+    TRY(connect_node(client, err));
+    uint32_t number = put_request(client, kind, body);
     for (;;) {
         struct frame frame;
         bool some = false;
-        TRY(next_frame(ledger, &frame, &some, err));
+        TRY(next_frame(client, &frame, &some, err));
         if (!some) {
-            TRY(exchange(ledger, deadline_ms, err));
+            TRY(exchange(client, deadline_ms, err));
             continue;
         }
         enum error_code code = ERROR_NONE;
@@ -215,65 +214,70 @@ static enum error_code call_once(struct ledger *ledger, enum lane_kind kind, str
             code = error_set(err, ERROR_PROTOCOL, "ledger node: an answer of kind %u", frame.kind);
         else if (ours)
             buffer_append(ret_body, frame.body.data, frame.body.len);
-        drop_frame(ledger, &frame); /* answers to what timed out before are dropped, too */
+        drop_frame(client, &frame); /* answers to what timed out before are dropped, too */
         if (ours)
             return code != ERROR_NONE ? code : buffer_check(ret_body, "ledger node's answer", err);
     }
 }
 
 /* A node that was restarted since the last call is met by connecting anew, once. */
-static enum error_code call(struct ledger *ledger, enum lane_kind kind, struct bytes body,
+static enum error_code call(struct client *client, enum lane_kind kind, struct bytes body,
                             struct buffer *ret_body, struct error *err) {
-    bool connected = ledger->fd >= 0;
-    enum error_code code = call_once(ledger, kind, body, ret_body, err);
+    bool connected = client->fd >= 0;
+    enum error_code code = call_once(client, kind, body, ret_body, err);
     if (code == ERROR_NODE_UNREACHABLE && connected) {
         buffer_clear(ret_body);
-        code = call_once(ledger, kind, body, ret_body, err);
+        code = call_once(client, kind, body, ret_body, err);
     }
     if (code == ERROR_TIMEOUT)
-        disconnect(ledger);
+        disconnect(client);
     return code;
 }
 
-enum error_code ledger_open(const char *node_socket, const char *genesis,
-                            struct ledger **ret_ledger, struct error *err) {
-    struct ledger *ledger = calloc(1, sizeof *ledger);
-    if (ledger == NULL)
+enum error_code client_open(const char *node_socket, const char *genesis, bool alone,
+                            struct client **ret_client, struct error *err) {
+    struct client *client = calloc(1, sizeof *client);
+    if (client == NULL)
         return error_set(err, ERROR_NO_MEMORY, "ledger: no memory");
-    ledger->fd = -1;
-    buffer_init(&ledger->out, IN_FLIGHT_BYTES_MAX + LANE_REQUEST_BYTES_MAX + LANE_HEAD_BYTES);
-    buffer_init(&ledger->in, LANE_ANSWER_BYTES_MAX + 4 + READ_BYTES);
+    client->fd = -1;
+    client->call_ms_max = alone ? CALL_MS : CALL_AMONG_MS;
+    buffer_init(&client->out, IN_FLIGHT_BYTES_MAX + LANE_REQUEST_BYTES_MAX + LANE_HEAD_BYTES);
+    buffer_init(&client->in, LANE_ANSWER_BYTES_MAX + 4 + READ_BYTES);
     size_t len = strlen(node_socket);
     enum error_code code =
-        len >= sizeof ledger->path
+        len >= sizeof client->path
             ? error_set(err, ERROR_CONFIG, "socket %s: the path has %zu bytes, at most %zu can be",
-                        node_socket, len, sizeof ledger->path - 1)
-            : genesis_load(genesis, &ledger->genesis, err);
+                        node_socket, len, sizeof client->path - 1)
+            : genesis_load(genesis, &client->genesis, err);
     if (code != ERROR_NONE) {
-        ledger_close(ledger);
+        client_close(client);
         return code;
     }
-    memcpy(ledger->path, node_socket, len + 1);
-    *ret_ledger = ledger;
+    memcpy(client->path, node_socket, len + 1);
+    *ret_client = client;
     return ERROR_NONE;
 }
 
-void ledger_close(struct ledger *ledger) {
-    if (ledger == NULL)
+void client_disconnect(struct client *client) {
+    disconnect(client);
+}
+
+void client_close(struct client *client) {
+    if (client == NULL)
         return;
-    disconnect(ledger);
-    buffer_done(&ledger->out);
-    buffer_done(&ledger->in);
-    genesis_free(ledger->genesis);
-    free(ledger);
+    disconnect(client);
+    buffer_done(&client->out);
+    buffer_done(&client->in);
+    genesis_free(client->genesis);
+    free(client);
 }
 
-struct hash ledger_chain(const struct ledger *ledger) {
-    return ledger->genesis->chain;
+struct hash client_chain(const struct client *client) {
+    return client->genesis->chain;
 }
 
-uint32_t ledger_validator_count(const struct ledger *ledger) {
-    return ledger->genesis->validator_count;
+uint32_t client_validator_count(const struct client *client) {
+    return client->genesis->validator_count;
 }
 
 /* Checks: what a node says is believed only so far as Q validators of the genesis signed it. */
@@ -285,7 +289,7 @@ static bool verify_vote(void *context, uint32_t signer, const struct hash *state
            signature_valid(genesis->validators[signer].vote_key, statement, signature);
 }
 
-static enum error_code check_certificate(const struct ledger *ledger,
+static enum error_code check_certificate(const struct client *client,
                                          const struct block_header *header,
                                          const struct hash *hash,
                                          const struct pbft_certificate *certificate,
@@ -294,34 +298,34 @@ static enum error_code check_certificate(const struct ledger *ledger,
         !hash_equal(&certificate->ballot.digest, hash))
         return error_set(err, ERROR_VERIFY, "block %llu: its certificate is of another block",
                          (unsigned long long)header->height);
-    struct pbft_domain domain = {ledger->genesis->chain, header->epoch};
-    return pbft_certificate_verify(certificate, &domain, ledger->genesis->validator_count,
-                                   verify_vote, ledger->genesis, err);
+    struct pbft_domain domain = {client->genesis->chain, header->epoch};
+    return pbft_certificate_verify(certificate, &domain, client->genesis->validator_count,
+                                   verify_vote, client->genesis, err);
 }
 
-static enum error_code check_head(struct ledger *ledger, const struct lane_head *head,
+static enum error_code check_head(struct client *client, const struct lane_head *head,
                                   struct error *err) {
     struct hash hash = block_hash(&head->header);
     struct hash certificate_hash = sha256_of(head->certificate);
-    if (hash_equal(&hash, &ledger->checked) &&
-        hash_equal(&certificate_hash, &ledger->checked_certificate))
+    if (hash_equal(&hash, &client->checked) &&
+        hash_equal(&certificate_hash, &client->checked_certificate))
         return ERROR_NONE;
     struct block_header genesis;
-    block_genesis_header(ledger->genesis, &genesis);
+    block_genesis_header(client->genesis, &genesis);
     struct hash genesis_hash = block_hash(&genesis);
     struct pbft_certificate certificate = {.seal_count = 0};
     if (!hash_equal(&hash, &genesis_hash)) { /* which needs no signature: it is what we trust */
-        if (!hash_equal(&head->header.chain, &ledger->genesis->chain) ||
-            !hash_equal(&head->header.validators, &ledger->genesis->validators_hash))
+        if (!hash_equal(&head->header.chain, &client->genesis->chain) ||
+            !hash_equal(&head->header.validators, &client->genesis->validators_hash))
             return error_set(err, ERROR_VERIFY, "block %llu: it is of another chain",
                              (unsigned long long)head->header.height);
         TRY(pbft_certificate_decode(head->certificate, &certificate, err));
-        TRY(check_certificate(ledger, &head->header, &hash, &certificate, err));
+        TRY(check_certificate(client, &head->header, &hash, &certificate, err));
     }
-    ledger->checked = hash;
-    ledger->checked_certificate = certificate_hash;
-    ledger->checked_signatures = certificate.seal_count;
-    ledger->checked_view = certificate.ballot.view;
+    client->checked = hash;
+    client->checked_certificate = certificate_hash;
+    client->checked_signatures = certificate.seal_count;
+    client->checked_view = certificate.ballot.view;
     return ERROR_NONE;
 }
 
@@ -337,10 +341,10 @@ static enum error_code check_fresh(const struct lane_head *head, struct error *e
 }
 
 /* The receipt is of this transaction, and the certified header binds it. */
-static enum error_code check_receipt(struct ledger *ledger, const struct lane_receipt *receipt,
+static enum error_code check_receipt(struct client *client, const struct lane_receipt *receipt,
                                      const struct transaction *tx,
                                      struct ledger_receipt *ret_receipt, struct error *err) {
-    TRY(check_head(ledger, &receipt->head, err));
+    TRY(check_head(client, &receipt->head, err));
     if (!hash_equal(&receipt->id, &tx->id) ||
         memcmp(receipt->signature, tx->signature, sizeof tx->signature) != 0)
         return error_set(err, ERROR_VERIFY, "receipt: it is of another transaction");
@@ -384,12 +388,12 @@ struct batch {
     size_t first; /* of those under way, where to look for an answer's owner */
 };
 
-static void send_more(struct ledger *ledger, struct batch *batch) {
+static void send_more(struct client *client, struct batch *batch) {
     while (batch->next < batch->count && batch->in_flight < IN_FLIGHT_MAX &&
-           ledger->out.len < IN_FLIGHT_BYTES_MAX) {
+           client->out.len < IN_FLIGHT_BYTES_MAX) {
         struct submission *s = &batch->submissions[batch->next];
         if (!s->done) {
-            s->request = put_request(ledger, LANE_SUBMIT, batch->transactions[batch->next]);
+            s->request = put_request(client, LANE_SUBMIT, batch->transactions[batch->next]);
             batch->in_flight++;
         }
         batch->next++;
@@ -405,7 +409,7 @@ static struct submission *owner(struct batch *batch, uint32_t request) {
     return NULL;
 }
 
-static enum error_code take_answer(struct ledger *ledger, struct batch *batch,
+static enum error_code take_answer(struct client *client, struct batch *batch,
                                    const struct frame *frame, struct error *err) {
     struct submission *s = owner(batch, frame->request);
     if (s == NULL)
@@ -416,38 +420,68 @@ static enum error_code take_answer(struct ledger *ledger, struct batch *batch,
     struct wire_reader r = wire_reader(frame->body);
     struct lane_receipt receipt;
     TRY(lane_read_receipt(&r, &receipt, err));
-    TRY(check_receipt(ledger, &receipt, &s->tx, &batch->receipts[index], err));
+    TRY(check_receipt(client, &receipt, &s->tx, &batch->receipts[index], err));
     s->done = true;
     batch->done++;
     batch->in_flight--;
     return ERROR_NONE;
 }
 
-/* One connection's worth: until all are done or something fails. */
-static enum error_code run_batch(struct ledger *ledger, struct batch *batch, uint64_t deadline_ms,
-                                 struct error *err) {
-    TRY(connect_node(ledger, err));
+/* One connection's worth: until all are done or something fails. Where there is another node to ask,
+ * patience_ms without an answer are enough; 0 where there is none. */
+static enum error_code run_batch(struct client *client, struct batch *batch, uint64_t deadline_ms,
+                                 uint32_t patience_ms, struct error *err) {
+    TRY(connect_node(client, err));
     batch->next = batch->first = batch->in_flight = 0;
+    uint64_t heard_ms = clock_monotonic_ms();
     while (batch->done < batch->count) {
         struct frame frame;
         bool some = false;
-        TRY(next_frame(ledger, &frame, &some, err));
+        TRY(next_frame(client, &frame, &some, err));
         if (!some) {
-            send_more(ledger, batch);
-            TRY(exchange(ledger, deadline_ms, err));
+            uint64_t until = deadline_ms;
+            if (patience_ms > 0 && heard_ms + patience_ms < until)
+                until = heard_ms + patience_ms;
+            send_more(client, batch);
+            TRY(exchange(client, until, err));
             continue;
         }
-        enum error_code code = take_answer(ledger, batch, &frame, err);
-        drop_frame(ledger, &frame);
+        heard_ms = clock_monotonic_ms();
+        enum error_code code = take_answer(client, batch, &frame, err);
+        drop_frame(client, &frame);
         if (code != ERROR_NONE)
             return code;
     }
     return ERROR_NONE;
 }
 
-enum error_code ledger_submit_all(struct ledger *ledger, const struct bytes *transactions,
-                                  size_t count, uint32_t deadline_ms,
-                                  struct ledger_receipt *ret_receipts, struct error *err) {
+/* The same bytes give the same receipt, so a node that went away, or another one, is simply asked
+ * again: at once where there is one that was not asked since the last rest, else after a rest. */
+static enum error_code run_nodes(struct client *const *nodes, size_t node_count, size_t *at,
+                                 struct batch *batch, uint64_t until, struct error *err) {
+    size_t refused = 0; /* nodes that gave an answer which waiting does not change */
+    for (size_t tried = 1;; tried++) {
+        struct client *node = nodes[*at];
+        enum error_code code =
+            run_batch(node, batch, until, node_count > 1 ? SILENCE_MS_MAX : 0, err);
+        if (code == ERROR_NONE)
+            return code;
+        disconnect(node); /* late answers are nobody's */
+        bool transient = code == ERROR_NODE_UNREACHABLE || code == ERROR_BUSY;
+        refused += transient || code == ERROR_TIMEOUT ? 0 : 1;
+        if (refused == node_count || clock_monotonic_ms() + RECONNECT_MS >= until ||
+            code == ERROR_NO_MEMORY)
+            return code;
+        *at = (*at + 1) % node_count;
+        if (tried % node_count == 0 || code == ERROR_BUSY)
+            clock_sleep_ms(RECONNECT_MS);
+    }
+}
+
+enum error_code client_submit_all(struct client *const *nodes, size_t node_count, size_t *at,
+                                  const struct bytes *transactions, size_t count,
+                                  uint32_t deadline_ms, struct ledger_receipt *ret_receipts,
+                                  struct error *err) {
     SCOPED_FREE struct submission *submissions = calloc(count + 1, sizeof *submissions);
     SCOPED_FREE struct ledger_receipt *receipts = calloc(count + 1, sizeof *receipts);
     if (submissions == NULL || receipts == NULL)
@@ -455,38 +489,18 @@ enum error_code ledger_submit_all(struct ledger *ledger, const struct bytes *tra
     for (size_t i = 0; i < count; i++)
         TRY(transaction_decode(transactions[i], &submissions[i].tx, err));
     struct batch batch = {transactions, submissions, receipts, count, 0, 0, 0, 0};
-    uint64_t until = clock_monotonic_ms() + deadline_ms;
-    enum error_code code;
-    /* The same bytes give the same receipt, so a node that went away is simply asked again. */
-    for (;;) {
-        code = run_batch(ledger, &batch, until, err);
-        if ((code != ERROR_NODE_UNREACHABLE && code != ERROR_BUSY) ||
-            clock_monotonic_ms() + RECONNECT_MS >= until)
-            break;
-        disconnect(ledger);
-        clock_sleep_ms(RECONNECT_MS);
-    }
-    if (code != ERROR_NONE) {
-        disconnect(ledger); /* late answers are nobody's */
-        return code;
-    }
+    TRY(run_nodes(nodes, node_count, at, &batch, clock_monotonic_ms() + deadline_ms, err));
     memcpy(ret_receipts, receipts, count * sizeof *receipts);
     return ERROR_NONE;
 }
 
-enum error_code ledger_submit(struct ledger *ledger, struct bytes transaction,
-                              uint32_t deadline_ms, struct ledger_receipt *ret_receipt,
-                              struct error *err) {
-    return ledger_submit_all(ledger, &transaction, 1, deadline_ms, ret_receipt, err);
-}
-
 /* Asking. */
 
-enum error_code ledger_next_sequence(struct ledger *ledger, const uint8_t submitter[32],
+enum error_code client_next_sequence(struct client *client, const uint8_t submitter[32],
                                      uint64_t *ret_sequence, struct error *err) {
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, LANE_ANSWER_BYTES_MAX);
-    TRY(call(ledger, LANE_SEQUENCE, bytes_of(submitter, TRANSACTION_KEY_BYTES), &body, err));
+    TRY(call(client, LANE_SEQUENCE, bytes_of(submitter, TRANSACTION_KEY_BYTES), &body, err));
     if (body.len != 8)
         return error_set(err, ERROR_PROTOCOL, "sequence: the node's answer has %zu bytes",
                          body.len);
@@ -494,26 +508,26 @@ enum error_code ledger_next_sequence(struct ledger *ledger, const uint8_t submit
     return ERROR_NONE;
 }
 
-enum error_code ledger_head(struct ledger *ledger, struct ledger_head *ret_head,
+enum error_code client_head(struct client *client, struct ledger_head *ret_head,
                             struct error *err) {
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, LANE_ANSWER_BYTES_MAX);
-    TRY(call(ledger, LANE_HEAD, bytes_of(NULL, 0), &body, err));
+    TRY(call(client, LANE_HEAD, bytes_of(NULL, 0), &body, err));
     struct wire_reader r = wire_reader(buffer_bytes(&body));
     struct lane_head head;
     TRY(lane_read_head(&r, &head, err));
-    TRY(check_head(ledger, &head, err));
+    TRY(check_head(client, &head, err));
     TRY(check_fresh(&head, err));
     *ret_head = (struct ledger_head){
         .height = head.header.height,
-        .view = ledger->checked_view,
+        .view = client->checked_view,
         .time_ms = head.header.time_ms,
         .leaves = head.header.log_size,
-        .block = ledger->checked,
+        .block = client->checked,
         .log_root = head.header.log_root,
-        .validators = ledger->genesis->validator_count,
-        .faults_tolerated = pbft_faults(ledger->genesis->validator_count),
-        .signatures = ledger->checked_signatures,
+        .validators = client->genesis->validator_count,
+        .faults_tolerated = pbft_faults(client->genesis->validator_count),
+        .signatures = client->checked_signatures,
     };
     return ERROR_NONE;
 }
@@ -558,7 +572,7 @@ static enum error_code check_links(const struct ledger_version *versions, uint32
     return ERROR_NONE;
 }
 
-enum error_code ledger_history(struct ledger *ledger, const struct locator *locator,
+enum error_code client_history(struct client *client, const struct locator *locator,
                                struct ledger_version *ret_versions, size_t versions_max,
                                size_t *ret_count, uint64_t *ret_total, struct error *err) {
     SCOPED_BUFFER struct buffer request;
@@ -570,11 +584,11 @@ enum error_code ledger_history(struct ledger *ledger, const struct locator *loca
                          versions_max, LEDGER_HISTORY_MAX);
     wire_fixed(&request, locator->byte, LOCATOR_BYTES);
     wire_u32(&request, (uint32_t)versions_max);
-    TRY(call(ledger, LANE_HISTORY, buffer_bytes(&request), &body, err));
+    TRY(call(client, LANE_HISTORY, buffer_bytes(&request), &body, err));
     struct wire_reader r = wire_reader(buffer_bytes(&body));
     struct lane_head head;
     TRY(lane_read_head(&r, &head, err));
-    TRY(check_head(ledger, &head, err));
+    TRY(check_head(client, &head, err));
     TRY(check_fresh(&head, err));
     uint64_t total = wire_read_u64(&r);
     uint32_t count = wire_read_count(&r, (uint32_t)versions_max, LEAF_BYTES);
@@ -595,7 +609,7 @@ enum error_code ledger_history(struct ledger *ledger, const struct locator *loca
     return ERROR_NONE;
 }
 
-enum error_code ledger_latest(struct ledger *ledger, const struct locator *locators, size_t count,
+enum error_code client_latest(struct client *client, const struct locator *locators, size_t count,
                               struct ledger_version *ret_versions, struct error *err) {
     SCOPED_BUFFER struct buffer request;
     SCOPED_BUFFER struct buffer body;
@@ -607,11 +621,11 @@ enum error_code ledger_latest(struct ledger *ledger, const struct locator *locat
     wire_u32(&request, (uint32_t)count);
     for (size_t i = 0; i < count; i++)
         wire_fixed(&request, locators[i].byte, LOCATOR_BYTES);
-    TRY(call(ledger, LANE_LATEST, buffer_bytes(&request), &body, err));
+    TRY(call(client, LANE_LATEST, buffer_bytes(&request), &body, err));
     struct wire_reader r = wire_reader(buffer_bytes(&body));
     struct lane_head head;
     TRY(lane_read_head(&r, &head, err));
-    TRY(check_head(ledger, &head, err));
+    TRY(check_head(client, &head, err));
     TRY(check_fresh(&head, err));
     if (wire_read_u32(&r) != count)
         return error_set(err, ERROR_PROTOCOL, "latest: the node answered another question");
@@ -627,13 +641,13 @@ enum error_code ledger_latest(struct ledger *ledger, const struct locator *locat
     return ERROR_NONE;
 }
 
-enum error_code ledger_block(struct ledger *ledger, uint64_t height, struct buffer *ret_block,
+enum error_code client_block(struct client *client, uint64_t height, struct buffer *ret_block,
                              struct buffer *ret_certificate, struct error *err) {
     uint8_t request[8];
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, LANE_ANSWER_BYTES_MAX);
     wire_store_u64(request, height);
-    TRY(call(ledger, LANE_BLOCK, bytes_of(request, sizeof request), &body, err));
+    TRY(call(client, LANE_BLOCK, bytes_of(request, sizeof request), &body, err));
     struct wire_reader r = wire_reader(buffer_bytes(&body));
     struct bytes raw = wire_read_bytes(&r, BLOCK_BYTES_MAX);
     struct bytes certificate = wire_read_bytes(&r, LANE_CERTIFICATE_BYTES_MAX);
@@ -642,7 +656,7 @@ enum error_code ledger_block(struct ledger *ledger, uint64_t height, struct buff
         return error_set(err, ERROR_PROTOCOL, "block: the node's answer is not whole");
     TRY(block_decode(raw, &block, err));
     struct lane_head head = {block.header, certificate};
-    TRY(check_head(ledger, &head, err));
+    TRY(check_head(client, &head, err));
     if (block.header.height != height || !block_entries_fit(raw))
         return error_set(err, ERROR_VERIFY, "block %llu: its entries are not what its header binds",
                          (unsigned long long)height);
@@ -652,12 +666,12 @@ enum error_code ledger_block(struct ledger *ledger, uint64_t height, struct buff
     return buffer_check(ret_certificate, "certificate", err);
 }
 
-enum error_code ledger_transaction(struct ledger *ledger, const struct hash *id,
+enum error_code client_transaction(struct client *client, const struct hash *id,
                                    struct buffer *ret_transaction,
                                    struct ledger_receipt *ret_receipt, struct error *err) {
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, LANE_ANSWER_BYTES_MAX);
-    TRY(call(ledger, LANE_TRANSACTION, hash_bytes(id), &body, err));
+    TRY(call(client, LANE_TRANSACTION, hash_bytes(id), &body, err));
     struct wire_reader r = wire_reader(buffer_bytes(&body));
     struct bytes raw = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
     struct lane_receipt receipt;
@@ -667,7 +681,7 @@ enum error_code ledger_transaction(struct ledger *ledger, const struct hash *id,
     if (!hash_equal(&tx.id, id))
         return error_set(err, ERROR_VERIFY, "transaction: the node answered with another one");
     struct ledger_receipt checked;
-    TRY(check_receipt(ledger, &receipt, &tx, &checked, err));
+    TRY(check_receipt(client, &receipt, &tx, &checked, err));
     buffer_append(ret_transaction, raw.data, raw.len);
     TRY(buffer_check(ret_transaction, "transaction", err));
     *ret_receipt = checked;
@@ -676,11 +690,11 @@ enum error_code ledger_transaction(struct ledger *ledger, const struct hash *id,
 
 /* What the node tells of itself: nobody signs that. */
 
-static enum error_code text_call(struct ledger *ledger, enum lane_kind kind, struct buffer *out,
+static enum error_code text_call(struct client *client, enum lane_kind kind, struct buffer *out,
                                  struct error *err) {
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, LANE_ANSWER_BYTES_MAX);
-    TRY(call(ledger, kind, bytes_of(NULL, 0), &body, err));
+    TRY(call(client, kind, bytes_of(NULL, 0), &body, err));
     struct wire_reader r = wire_reader(buffer_bytes(&body));
     struct bytes text = wire_read_bytes(&r, LEDGER_STATUS_BYTES_MAX);
     if (!wire_read_end(&r))
@@ -689,63 +703,11 @@ static enum error_code text_call(struct ledger *ledger, enum lane_kind kind, str
     return buffer_check(out, "status", err);
 }
 
-enum error_code ledger_status(struct ledger *ledger, struct buffer *ret_json, struct error *err) {
-    return text_call(ledger, LANE_STATUS, ret_json, err);
+enum error_code client_status(struct client *client, struct buffer *ret_json, struct error *err) {
+    return text_call(client, LANE_STATUS, ret_json, err);
 }
 
-enum error_code ledger_metrics(struct ledger *ledger, struct buffer *ret_text,
+enum error_code client_metrics(struct client *client, struct buffer *ret_text,
                                struct error *err) {
-    return text_call(ledger, LANE_METRICS, ret_text, err);
-}
-
-static void text_line(struct buffer *out, const json_t *root, const char *key,
-                      const char *label) {
-    const json_t *value = json_object_get(root, key);
-    if (json_is_string(value))
-        buffer_append_format(out, "%-18s %s\n", label, json_string_value(value));
-    else if (json_is_integer(value))
-        buffer_append_format(out, "%-18s %lld\n", label, (long long)json_integer_value(value));
-}
-
-static void peer_line(struct buffer *out, const json_t *peer) {
-    const char *name = json_string_value(json_object_get(peer, "name"));
-    bool self = json_is_true(json_object_get(peer, "self"));
-    bool up = json_is_true(json_object_get(peer, "up"));
-    buffer_append_format(out, "  %-24s %-6s height %lld, %lld behind\n", name != NULL ? name : "?",
-                         self ? "(self)" : up ? "up" : "DOWN",
-                         (long long)json_integer_value(json_object_get(peer, "height")),
-                         (long long)json_integer_value(json_object_get(peer, "lag")));
-}
-
-enum error_code ledger_status_text(struct ledger *ledger, struct buffer *ret_text,
-                                   struct error *err) {
-    static const char *const lines[][2] = {
-        {"chain", "chain"},
-        {"validator", "validator"},
-        {"role", "role"},
-        {"height", "height"},
-        {"head_time", "head's time"},
-        {"leaves", "leaves"},
-        {"view", "view"},
-        {"view_state", "view's state"},
-        {"last_view_change", "last view change"},
-        {"leader", "leader"},
-        {"quorum", "quorum"},
-        {"faults_tolerated", "faults tolerated"},
-        {"pool_transactions", "waiting"},
-    };
-    SCOPED_BUFFER struct buffer json;
-    buffer_init(&json, LEDGER_STATUS_BYTES_MAX);
-    TRY(ledger_status(ledger, &json, err));
-    json_t *root = json_loadb((const char *)json.data, json.len, JSON_REJECT_DUPLICATES, NULL);
-    if (root == NULL)
-        return error_set(err, ERROR_PROTOCOL, "status: the node's answer is not JSON");
-    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
-        text_line(ret_text, root, lines[i][0], lines[i][1]);
-    buffer_append_text(ret_text, "peers\n");
-    const json_t *peers = json_object_get(root, "peers");
-    for (size_t i = 0; i < json_array_size(peers); i++)
-        peer_line(ret_text, json_array_get(peers, i));
-    json_decref(root);
-    return buffer_check(ret_text, "status", err);
+    return text_call(client, LANE_METRICS, ret_text, err);
 }

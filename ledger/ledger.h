@@ -21,6 +21,7 @@ enum {
     LEDGER_TRANSACTION_BYTES_MAX = 2 << 20,
     LEDGER_HISTORY_MAX = 1000,            /* versions of a record in one answer */
     LEDGER_STATUS_BYTES_MAX = 1 << 20,
+    LEDGER_NODES_MAX = 16,                /* that a client asks */
     LEDGER_HEAD_AGE_MS_MAX = 120000,      /* an older head is not believed: ERROR_NODE_STALE */
 };
 
@@ -84,8 +85,9 @@ struct hash ledger_transaction_id(struct bytes transaction);
 struct ledger;
 
 /* Connects lazily: the first call that needs the node does. genesis: path of the genesis file,
- * which is all that is trusted. */
-MUST_CHECK enum error_code ledger_open(const char *node_socket, const char *genesis,
+ * which is all that is trusted. node_sockets: one path, or several with a comma between, the own
+ * node's first; where one is away, silent, stale or lies, the next is asked, within the same call. */
+MUST_CHECK enum error_code ledger_open(const char *node_sockets, const char *genesis,
                                        struct ledger **ret_ledger, struct error *err);
 void ledger_close(struct ledger *ledger);
 struct hash ledger_chain(const struct ledger *ledger);
@@ -129,7 +131,9 @@ struct ledger_head {
     uint32_t validators;
     uint32_t faults_tolerated;
     uint32_t signatures; /* of the certificate that was checked */
+    uint32_t nodes_answered; /* with a fresh head, of which this is the highest */
 };
+/* Asks f + 1 nodes where so many are named and answer: then one of them at least hides nothing. */
 MUST_CHECK enum error_code ledger_head(struct ledger *ledger, struct ledger_head *ret_head,
                                        struct error *err);
 

@@ -399,12 +399,13 @@ class Node:
         self.config = folder / "node.yaml"
         self.socket = folder / "node.socket"
         self.genesis = folder / "genesis.json"
+        self.program = NODE
         self.process = None
 
     def start(self, wait=True, **environment):
         assert self.process is None
         self.log = open(self.folder / "log", "ab")
-        self.process = subprocess.Popen([str(NODE), "--config", str(self.config)],
+        self.process = subprocess.Popen([str(self.program), "--config", str(self.config)],
                                         stdin=subprocess.DEVNULL, stdout=self.log,
                                         stderr=self.log, env={**os.environ, **environment})
         if wait:

@@ -35,8 +35,8 @@ static enum error_code head(struct ledger *ledger, struct error *err) {
     struct ledger_head h;
     TRY(ledger_head(ledger, &h, err));
     print_hash("block", &h.block);
-    (void)printf("height %llu leaves %llu\n", (unsigned long long)h.height,
-                 (unsigned long long)h.leaves);
+    (void)printf("height %llu leaves %llu nodes %u\n", (unsigned long long)h.height,
+                 (unsigned long long)h.leaves, h.nodes_answered);
     return ERROR_NONE;
 }
 

@@ -83,6 +83,16 @@ static void the_example_in_deploy_is_valid(void **state) {
     settings_free(s);
 }
 
+static void further_nodes_stand_behind_the_own_one(void **state) {
+    (void)state;
+    struct settings *s = NULL;
+    struct error err = {0};
+    assert_int_equal(load(least, "more_node_sockets: [/run/b.sock, /run/c.sock]\n", &s, &err),
+                     ERROR_NONE);
+    assert_string_equal(s->node_socket, "/run/node.sock,/run/b.sock,/run/c.sock");
+    settings_free(s);
+}
+
 static void mistakes_are_named_with_their_place(void **state) {
     (void)state;
     static const struct {
@@ -95,6 +105,8 @@ static void mistakes_are_named_with_their_place(void **state) {
          "gateway.yaml:8:20: west is this hospital itself"},
         {"hospitals: [{name: e, url: 'http://e', certificate: e.crt}]\n",
          "gateway.yaml:8:28: found http://e, expected https://..."},
+        {"more_node_sockets: [run/b.sock]\n",
+         "gateway.yaml:8:20: 'run/b.sock': expected an absolute path without a comma"},
         {"sources: [{mapping: m.yaml, interval: 10}]\n", "gateway.yaml:8:39: "},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -111,6 +123,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_file_has_defaults),
         cmocka_unit_test(the_example_in_deploy_is_valid),
+        cmocka_unit_test(further_nodes_stand_behind_the_own_one),
         cmocka_unit_test(mistakes_are_named_with_their_place),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
