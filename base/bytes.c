@@ -41,11 +41,6 @@ void buffer_done(struct buffer *b) {
     *b = (struct buffer){.bytes_max = b->bytes_max};
 }
 
-void buffer_clear(struct buffer *b) {
-    b->len = 0;
-    b->failed = false;
-}
-
 uint8_t *buffer_reserve(struct buffer *b, size_t len) {
     if (b->failed)
         return NULL;
@@ -83,10 +78,6 @@ void buffer_append_grow(struct buffer *b, const void *data, size_t len) {
 
 void buffer_append_text(struct buffer *b, const char *text) {
     buffer_append(b, text, strlen(text));
-}
-
-void buffer_append_byte(struct buffer *b, uint8_t byte) {
-    buffer_append(b, &byte, 1);
 }
 
 void buffer_append_format(struct buffer *b, const char *format, ...) {

@@ -42,7 +42,11 @@ struct buffer {
 
 void buffer_init(struct buffer *b, size_t bytes_max);
 void buffer_done(struct buffer *b);  /* NULL and a zeroed struct are fine */
-void buffer_clear(struct buffer *b); /* len = 0 and failed = false; memory is kept */
+/* len = 0 and failed = false; memory is kept */
+static inline void buffer_clear(struct buffer *b) {
+    b->len = 0;
+    b->failed = false;
+}
 
 /* As buffer_append; for where there is no room yet. */
 void buffer_append_grow(struct buffer *b, const void *data, size_t len);
@@ -56,7 +60,9 @@ static inline void buffer_append(struct buffer *b, const void *data, size_t len)
     b->len += len;
 }
 void buffer_append_text(struct buffer *b, const char *text);
-void buffer_append_byte(struct buffer *b, uint8_t byte);
+static inline void buffer_append_byte(struct buffer *b, uint8_t byte) {
+    buffer_append(b, &byte, 1);
+}
 void buffer_append_format(struct buffer *b, const char *format, ...) PRINTF_LIKE(2, 3);
 
 /* Room for len more bytes at the end, or NULL (and failed is set). The caller writes there and

@@ -29,6 +29,18 @@ struct hash sha256_of(struct bytes data);
 /* SHA-256 over the concatenation of the parts. */
 struct hash sha256_of_parts(const struct bytes *parts, size_t count);
 
+/* Many messages, each a short head and a body. Where the processor has SHA instructions two at a
+ * time go through them, which takes little more than half the time of one after the other. */
+enum { SHA256_HEAD_BYTES_MAX = 64 }; /* a head is shorter */
+struct sha256_message {
+    struct bytes head;
+    struct bytes body;
+};
+void sha256_many(const struct sha256_message *messages, size_t count, struct hash *ret_hashes);
+/* The same by OpenSSL: what a processor without these instructions gets, and what tests compare. */
+void sha256_many_plain(const struct sha256_message *messages, size_t count,
+                       struct hash *ret_hashes);
+
 struct hash hmac_sha256(struct bytes key, struct bytes data);
 /* HKDF-SHA-256 (RFC 5869), one output block or less: len <= 32. */
 void hkdf_sha256(struct bytes secret, struct bytes salt, struct bytes info, uint8_t *ret_key,
