@@ -13,7 +13,9 @@
 #include "connectors/connector.h"
 
 enum {
-    SUPPORT_BATCH_ROWS = 1024,          /* rows that a batch aims at */
+    /* Rows that a batch aims at. Not a power of two: one row's offsets and lengths, which stand
+     * column by column, would all compete for the same few lines of a processor's cache. */
+    SUPPORT_BATCH_ROWS = 1024 + 16,
     SUPPORT_BATCH_BYTES = 1 << 20,      /* bytes after which a batch is handed over */
     SUPPORT_SECRET_BYTES_MAX = 1024,    /* a password with its NUL */
     SUPPORT_SQL_BYTES_MAX = 16 << 20,   /* one statement */
