@@ -77,3 +77,20 @@ struct hash leaf_hash(const struct leaf *leaf) {
     leaf_encode(leaf, raw + 1);
     return sha256_of(bytes_of(raw, sizeof raw));
 }
+
+void leaf_hashes(const struct leaf *leaves, size_t count, struct hash *ret_hashes) {
+    enum { AT_ONCE = 16 };
+    static const uint8_t prefix[1] = {0x00};
+    uint8_t raw[AT_ONCE][LEAF_BYTES];
+    struct sha256_message messages[AT_ONCE];
+    for (size_t i = 0; i < count;) {
+        size_t part = 0;
+        for (; part < AT_ONCE && i + part < count; part++) {
+            leaf_encode(&leaves[i + part], raw[part]);
+            messages[part] = (struct sha256_message){bytes_of(prefix, sizeof prefix),
+                                                     bytes_of(raw[part], LEAF_BYTES)};
+        }
+        sha256_many(messages, part, ret_hashes + i);
+        i += part;
+    }
+}

@@ -39,5 +39,7 @@ MUST_CHECK enum error_code leaf_decode(const uint8_t bytes[LEAF_BYTES], struct l
                                        struct error *err);
 /* SHA-256(0x00 || bytes) */
 struct hash leaf_hash(const struct leaf *leaf);
+/* The same of many, two at a time: about half the time. */
+void leaf_hashes(const struct leaf *leaves, size_t count, struct hash *ret_hashes);
 
 #endif

@@ -432,6 +432,10 @@ enum error_code normalizer_patient_value(struct normalizer *n, struct bytes text
 
 /* --- digests --- */
 
+#define CONTENT_DOMAIN "renkei/content/1\n"
+#define RAW_DOMAIN     "renkei/raw/1\n"
+enum { CONTENT_DOMAIN_BYTES = sizeof CONTENT_DOMAIN - 1, RAW_DOMAIN_BYTES = sizeof RAW_DOMAIN - 1 };
+
 static struct hash digest(struct sha256 *h, struct bytes domain, const uint8_t r[32],
                           struct bytes data) {
     sha256_begin(h);
@@ -442,9 +446,32 @@ static struct hash digest(struct sha256 *h, struct bytes domain, const uint8_t r
 }
 
 struct hash digest_content(struct sha256 *h, const uint8_t r[32], struct bytes document) {
-    return digest(h, BYTES_LITERAL("renkei/content/1\n"), r, document);
+    return digest(h, BYTES_LITERAL(CONTENT_DOMAIN), r, document);
 }
 
 struct hash digest_raw(struct sha256 *h, const uint8_t r[32], struct bytes raw_preimage) {
-    return digest(h, BYTES_LITERAL("renkei/raw/1\n"), r, raw_preimage);
+    return digest(h, BYTES_LITERAL(RAW_DOMAIN), r, raw_preimage);
+}
+
+void digest_messages(const uint8_t r[32], struct bytes document, struct bytes raw_preimage,
+                     struct digest_heads *heads, struct sha256_message ret_messages[2]) {
+    memcpy(heads->content, CONTENT_DOMAIN, CONTENT_DOMAIN_BYTES);
+    memcpy(heads->content + CONTENT_DOMAIN_BYTES, r, 32);
+    memcpy(heads->raw, RAW_DOMAIN, RAW_DOMAIN_BYTES);
+    memcpy(heads->raw + RAW_DOMAIN_BYTES, r, 32);
+    ret_messages[0] = (struct sha256_message){
+        bytes_of(heads->content, CONTENT_DOMAIN_BYTES + 32), document};
+    ret_messages[1] =
+        (struct sha256_message){bytes_of(heads->raw, RAW_DOMAIN_BYTES + 32), raw_preimage};
+}
+
+void digest_both(const uint8_t r[32], struct bytes document, struct bytes raw_preimage,
+                 struct hash *ret_content, struct hash *ret_raw) {
+    struct digest_heads heads;
+    struct sha256_message messages[2];
+    struct hash hashes[2];
+    digest_messages(r, document, raw_preimage, &heads, messages);
+    sha256_many(messages, 2, hashes);
+    *ret_content = hashes[0];
+    *ret_raw = hashes[1];
 }

@@ -145,6 +145,18 @@ MUST_CHECK enum error_code normalizer_key_values(struct normalizer *n, struct by
 /* Digests: SHA-256(domain || r || bytes). */
 struct hash digest_content(struct sha256 *h, const uint8_t r[32], struct bytes document);
 struct hash digest_raw(struct sha256 *h, const uint8_t r[32], struct bytes raw_preimage);
+/* Both at once. */
+void digest_both(const uint8_t r[32], struct bytes document, struct bytes raw_preimage,
+                 struct hash *ret_content, struct hash *ret_raw);
+
+/* The two messages, content first, for whoever hashes many rows by sha256_many; they borrow from
+ * all that is given. */
+struct digest_heads {
+    uint8_t content[SHA256_HEAD_BYTES_MAX];
+    uint8_t raw[SHA256_HEAD_BYTES_MAX];
+};
+void digest_messages(const uint8_t r[32], struct bytes document, struct bytes raw_preimage,
+                     struct digest_heads *heads, struct sha256_message ret_messages[2]);
 
 /* Address grammar (docs/formats.md). */
 struct address {

@@ -384,7 +384,6 @@ enum error_code host_start(struct host *h, const char *mapping_path, const char 
     pthread_cond_init(&h->changed, NULL);
     buffer_init(&h->out, FRAME_BYTES_MAX);
     buffer_init(&h->inbox, FRAME_BYTES_MAX);
-    h->sha256 = sha256_new();
     enum error_code code = mapping_load(mapping_path, &h->mapping, err);
     /* Before the plugin is loaded: some client libraries read their variables at that time. */
     for (size_t i = 0; code == ERROR_NONE && i < h->mapping->environment_count; i++) {

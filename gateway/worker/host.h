@@ -38,7 +38,6 @@ struct host {
     const struct renkei_connector *connector;
     struct renkei_session *session; /* NULL: none is open */
     struct host_table *tables;
-    struct sha256 *sha256;
     struct buffer out;
     bool answered; /* a part of the request's answer is sent */
 

@@ -119,21 +119,17 @@ struct decided {
 };
 
 /* Change is found by the stored r; what changed gets digests under the fresh one. */
-static struct decided decide(struct pulling *p, const struct worker_salt *salt,
-                             struct bytes document, struct bytes raw) {
-    struct sha256 *sha = p->host->sha256;
+static struct decided decide(const struct worker_salt *salt, struct bytes document,
+                             struct bytes raw) {
     struct decided d = {.change = WORKER_NEW};
     if (salt->known) {
-        d.content = digest_content(sha, salt->stored, document);
-        d.raw = digest_raw(sha, salt->stored, raw);
+        digest_both(salt->stored, document, raw, &d.content, &d.raw);
         d.differs = (uint8_t)((hash_equal(&d.content, &salt->content) ? 0 : 1) |
                               (hash_equal(&d.raw, &salt->raw) ? 0 : 2));
         d.change = d.differs == 0 ? WORKER_SAME : WORKER_CHANGED;
     }
-    if (d.change != WORKER_SAME) {
-        d.content = digest_content(sha, salt->fresh, document);
-        d.raw = digest_raw(sha, salt->fresh, raw);
-    }
+    if (d.change != WORKER_SAME)
+        digest_both(salt->fresh, document, raw, &d.content, &d.raw);
     return d;
 }
 
@@ -159,7 +155,7 @@ static void write_row(struct pulling *p, const struct slot *slot, uint32_t i,
     if (p->mode != WORKER_KEYS && k->quarantined)
         d.change = WORKER_QUARANTINED;
     else if (p->mode != WORKER_KEYS)
-        d = decide(p, salt, document, raw);
+        d = decide(salt, document, raw);
     count_row(&p->totals, d.change);
     struct buffer *out = &p->host->out;
     wire_u8(out, (uint8_t)d.change);

@@ -174,8 +174,7 @@ void host_write_row(struct host *h, uint32_t index, const struct normalized_row 
     if (batch != NULL)
         flags |= ROW_HAS_CELLS;
     if (r != NULL && (flags & ROW_FOUND) != 0 && !row->quarantined) {
-        content = digest_content(h->sha256, r, row->document);
-        raw = digest_raw(h->sha256, r, row->raw);
+        digest_both(r, row->document, row->raw, &content, &raw);
         flags |= ROW_HAS_DIGESTS;
     }
     struct buffer *out = &h->out;

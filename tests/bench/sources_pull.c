@@ -154,15 +154,16 @@ static enum error_code on_start(void *context, const struct worker_plan *plan, s
     return ERROR_NONE;
 }
 
-/* Fresh salts for rows that were never seen, as in a first sync; not secret ones. */
+/* Fresh salts for rows that were never seen, as in a first sync; not secret ones, but the same in
+ * every run. */
 static enum error_code on_salts(void *context, const struct bytes *keys, size_t count,
                                 struct worker_salt *ret_salts, struct error *err) {
     (void)context;
-    (void)keys;
     (void)err;
     for (size_t i = 0; i < count; i++) {
+        size_t len = keys[i].len < WORKER_SALT_BYTES ? keys[i].len : WORKER_SALT_BYTES;
         ret_salts[i] = (struct worker_salt){.known = false};
-        memcpy(ret_salts[i].fresh, &i, sizeof i);
+        memcpy(ret_salts[i].fresh, keys[i].data, len);
     }
     return ERROR_NONE;
 }
@@ -171,16 +172,21 @@ static enum error_code on_rows(void *context, const struct worker_row *rows, siz
                                struct error *err) {
     struct path *path = context;
     (void)err;
-    for (size_t i = 0; i < count; i++) {
-        if (rows[i].change != WORKER_NEW)
-            continue;
-        struct leaf leaf = {.operation = LEAF_CREATE, .origin = LEAF_OBSERVED, .version = 1,
-                            .content = rows[i].content, .raw = rows[i].raw};
-        struct hash hash = leaf_hash(&leaf);
+    static struct leaf leaves[WORKER_BATCH_ROWS_MAX];
+    static struct hash hashes[WORKER_BATCH_ROWS_MAX];
+    size_t leaf_count = 0;
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].change == WORKER_NEW)
+            leaves[leaf_count++] = (struct leaf){.operation = LEAF_CREATE,
+                                                 .origin = LEAF_OBSERVED,
+                                                 .version = 1,
+                                                 .content = rows[i].content,
+                                                 .raw = rows[i].raw};
+    leaf_hashes(leaves, leaf_count, hashes);
+    for (size_t i = 0; i < leaf_count; i++)
         for (int b = 0; b < HASH_BYTES; b++)
-            path->sum.byte[b] ^= hash.byte[b];
-        path->leaves++;
-    }
+            path->sum.byte[b] ^= hashes[i].byte[b];
+    path->leaves += leaf_count;
     return ERROR_NONE;
 }
 
@@ -199,9 +205,14 @@ static int run_path(char **argv) {
         die(err.message);
     uint64_t us = now_us() - path.first_us;
     printf("{\"rows\":%" PRIu64 ",\"leaves\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"us\":%" PRIu64
-           ",\"source_us\":%" PRIu64 ",\"normalize_us\":%" PRIu64 ",\"wait_us\":%" PRIu64 "}\n",
+           ",\"source_us\":%" PRIu64 ",\"normalize_us\":%" PRIu64 ",\"wait_us\":%" PRIu64
+           ",\"leaves_xor\":\"",
            totals.rows, path.leaves, totals.raw_bytes, us, totals.source_us, totals.normalize_us,
            totals.wait_us);
+    /* The salts are fixed: what the leaves give together must be the same in every run. */
+    for (int b = 0; b < HASH_BYTES; b++)
+        printf("%02x", path.sum.byte[b]);
+    printf("\"}\n");
     worker_free(worker);
     return 0;
 }
