@@ -42,7 +42,8 @@ enum {
     RENKEI_COLUMNS_MAX = 1024,             /* columns of a table */
     RENKEI_KEY_COLUMNS_MAX = 16,           /* columns of a key */
     RENKEI_BATCH_ROWS_MAX = 4096,          /* rows in a batch */
-    RENKEI_CELL_BYTES_MAX = 16 << 20,      /* one cell; a longer one is RENKEI_LIMIT */
+    RENKEI_CELL_BYTES_MAX = 16 << 20,      /* one cell; a longer one is RENKEI_TOO_LONG */
+    RENKEI_ROW_BYTES_MAX = 24 << 20,       /* the cells of one row together */
     RENKEI_BATCH_BYTES_MAX = 32 << 20,     /* one batch */
     RENKEI_FAULT_MESSAGE_BYTES_MAX = 512,
 };
@@ -213,8 +214,12 @@ struct renkei_query {
 };
 
 /* A column of a batch: cell i is data[offset[i] .. offset[i] + length[i]), and is NULL where
- * length[i] == RENKEI_NULL. */
-#define RENKEI_NULL UINT32_MAX
+ * length[i] == RENKEI_NULL. RENKEI_TOO_LONG: the cell has a value of more than
+ * RENKEI_CELL_BYTES_MAX, or the row's cells are together more than RENKEI_ROW_BYTES_MAX; it is not
+ * handed over, and its row goes to quarantine. A connector asks its database to leave such a
+ * value out: it must not need the memory for it. */
+#define RENKEI_NULL     UINT32_MAX
+#define RENKEI_TOO_LONG (UINT32_MAX - 1)
 struct renkei_batch_column {
     const uint8_t *data;
     const uint32_t *offset;

@@ -182,12 +182,24 @@ enum renkei_status support_batch_reserve(struct support_batch *b, size_t len,
     return RENKEI_OK;
 }
 
-enum renkei_status support_cell_too_long(const char *column, size_t len,
-                                         struct renkei_fault *fault) {
-    return support_fault(fault, RENKEI_LIMIT, 0, NULL,
-                         "column %s: a cell of %zu bytes, at most %d are possible "
-                         "(RENKEI_CELL_BYTES_MAX); leave the column out of the mapping",
-                         column, len, RENKEI_CELL_BYTES_MAX);
+size_t support_row_fit(uint32_t *lengths, uint32_t column_count) {
+    size_t total = 0;
+    for (uint32_t i = 0; i < column_count; i++) {
+        if (lengths[i] > RENKEI_CELL_BYTES_MAX && lengths[i] != RENKEI_NULL)
+            lengths[i] = RENKEI_TOO_LONG;
+        if (lengths[i] < RENKEI_TOO_LONG)
+            total += lengths[i];
+    }
+    while (total > RENKEI_ROW_BYTES_MAX) {
+        uint32_t longest = 0;
+        for (uint32_t i = 0; i < column_count; i++)
+            if (lengths[i] < RENKEI_TOO_LONG &&
+                (lengths[longest] >= RENKEI_TOO_LONG || lengths[i] > lengths[longest]))
+                longest = i;
+        total -= lengths[longest];
+        lengths[longest] = RENKEI_TOO_LONG;
+    }
+    return total;
 }
 
 void support_batch_view(struct support_batch *b, struct renkei_batch *ret_batch) {
@@ -408,6 +420,7 @@ enum renkei_status support_select(const struct support_dialect *d, const struct 
         support_sql_add(sql, ".");
     }
     support_sql_name(sql, d->quote, q->table);
+    support_sql_add(sql, d->join == NULL ? "" : d->join);
     const char *word = " WHERE ";
     if (q->key_row_count > 0) {
         word = start_condition(sql, word);
@@ -440,6 +453,102 @@ enum renkei_status support_select(const struct support_dialect *d, const struct 
         support_sql_number(sql, q->rows_max);
     }
     return support_sql_check(sql, fault);
+}
+
+/* --- long cells --- */
+
+/* What a cell may have at most: with several of them in a row, less where the row is too long. */
+static void add_limit(const struct support_guard *g, struct support_sql *sql,
+                      const struct renkei_query *q) {
+    uint64_t row = g->row_bytes_max == 0 || g->row_bytes_max > RENKEI_ROW_BYTES_MAX
+                       ? RENKEI_ROW_BYTES_MAX
+                       : g->row_bytes_max;
+    uint64_t cell = row < RENKEI_CELL_BYTES_MAX ? row : RENKEI_CELL_BYTES_MAX;
+    if (g->count == 1) {
+        support_sql_number(sql, cell);
+        return;
+    }
+    support_sql_add(sql, "CASE WHEN 0");
+    for (uint32_t i = 0; i < q->column_count; i++) {
+        if (!g->guarded[i])
+            continue;
+        support_sql_add(sql, " + COALESCE(");
+        g->length(g->context, sql, q->columns[i]);
+        support_sql_add(sql, ", 0)");
+    }
+    support_sql_add(sql, " > ");
+    support_sql_number(sql, row);
+    support_sql_add(sql, " THEN ");
+    support_sql_number(sql, row / g->count < cell ? row / g->count : cell);
+    support_sql_add(sql, " ELSE ");
+    support_sql_number(sql, cell);
+    support_sql_add(sql, " END");
+}
+
+static void add_length_is(const struct support_guard *g, struct support_sql *sql,
+                          const char *column, const char *compare) {
+    support_sql_add(sql, "CASE WHEN ");
+    g->length(g->context, sql, column);
+    support_sql_add(sql, compare);
+    support_sql_bytes(sql, g->limit.text, g->limit.len);
+    support_sql_add(sql, " THEN ");
+}
+
+enum renkei_status support_guard_make(struct support_guard *g, const struct renkei_query *query,
+                                      struct renkei_fault *fault) {
+    g->count = 0;
+    for (uint32_t i = 0; i < query->column_count; i++)
+        g->count += g->guarded[i];
+    g->on = g->count > 0;
+    if (!g->on)
+        return RENKEI_OK;
+    if (g->lateral && g->count > 1) {
+        /* OFFSET 0 keeps the planner from working it out again for every column. */
+        support_sql_add(&g->join, " CROSS JOIN LATERAL (SELECT ");
+        add_limit(g, &g->join, query);
+        support_sql_add(&g->join, " AS \"renkei limit\" OFFSET 0) AS \"renkei guard\"");
+        support_sql_add(&g->limit, "\"renkei limit\"");
+    } else {
+        add_limit(g, &g->limit, query);
+    }
+    support_sql_add(&g->more, ", CONCAT_WS(','");
+    for (uint32_t i = 0; i < query->column_count; i++) {
+        if (!g->guarded[i])
+            continue;
+        support_sql_add(&g->more, ", ");
+        add_length_is(g, &g->more, query->columns[i], " > ");
+        support_sql_add(&g->more, "'");
+        support_sql_number(&g->more, i);
+        support_sql_add(&g->more, "' END");
+    }
+    support_sql_add(&g->more, ")");
+    enum renkei_status status = support_sql_check(&g->limit, fault);
+    if (status == RENKEI_OK)
+        status = support_sql_check(&g->more, fault);
+    return status == RENKEI_OK ? support_sql_check(&g->join, fault) : status;
+}
+
+void support_guard_done(struct support_guard *g) {
+    support_sql_done(&g->limit);
+    support_sql_done(&g->more);
+    support_sql_done(&g->join);
+}
+
+void support_guard_column(const struct support_guard *g, struct support_sql *sql,
+                          const char *column) {
+    add_length_is(g, sql, column, " <= ");
+    support_sql_name(sql, g->quote, column);
+    support_sql_add(sql, " END");
+}
+
+void support_guard_read(const char *list, uint32_t *lengths, uint32_t column_count) {
+    while (*list >= '0' && *list <= '9') {
+        char *end;
+        unsigned long column = strtoul(list, &end, 10);
+        if (column < column_count)
+            lengths[column] = RENKEI_TOO_LONG;
+        list = *end == ',' ? end + 1 : end;
+    }
 }
 
 /* --- descriptions --- */

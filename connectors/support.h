@@ -17,6 +17,7 @@ enum {
      * column by column, would all compete for the same few lines of a processor's cache. */
     SUPPORT_BATCH_ROWS = 1024 + 16,
     SUPPORT_BATCH_BYTES = 1 << 20,      /* bytes after which a batch is handed over */
+    SUPPORT_WHOLE_BYTES = 8 << 20,      /* the same, of a query that is fetched whole */
     SUPPORT_SECRET_BYTES_MAX = 1024,    /* a password with its NUL */
     SUPPORT_SQL_BYTES_MAX = 16 << 20,   /* one statement */
     SUPPORT_OPTION_NUMBER_MAX = 1 << 30,
@@ -72,8 +73,10 @@ void support_batch_clear(struct support_batch *b);
 /* Room for the rest of a row. RENKEI_LIMIT past RENKEI_BATCH_BYTES_MAX. */
 enum renkei_status support_batch_reserve(struct support_batch *b, size_t len,
                                          struct renkei_fault *fault);
-enum renkei_status support_cell_too_long(const char *column, size_t len,
-                                         struct renkei_fault *fault);
+/* Which of a row's cells are handed over: one of more than RENKEI_CELL_BYTES_MAX is not, and where
+ * the rest is more than RENKEI_ROW_BYTES_MAX the longest is not, and so on. lengths: of NULL
+ * RENKEI_NULL; too long ones become RENKEI_TOO_LONG. Returns what the rest needs. */
+size_t support_row_fit(uint32_t *lengths, uint32_t column_count);
 
 static inline bool support_batch_full(const struct support_batch *b) {
     return b->rows == SUPPORT_BATCH_ROWS || b->used >= SUPPORT_BATCH_BYTES;
@@ -96,6 +99,11 @@ static inline void support_batch_null(struct support_batch *b, uint32_t column) 
     size_t i = (size_t)column * SUPPORT_BATCH_ROWS + b->rows;
     b->offsets[i] = (uint32_t)b->used;
     b->lengths[i] = RENKEI_NULL;
+}
+
+static inline void support_batch_too_long(struct support_batch *b, uint32_t column) {
+    support_batch_null(b, column);
+    b->lengths[(size_t)column * SUPPORT_BATCH_ROWS + b->rows] = RENKEI_TOO_LONG;
 }
 
 static inline void support_batch_row_end(struct support_batch *b) {
@@ -139,8 +147,39 @@ struct support_dialect {
     support_literal *literal;
     support_column *column; /* NULL: the quoted name */
     const char *more;       /* after the last column: ", expression"; NULL: nothing */
+    const char *join;       /* after the table's name; NULL: nothing */
     void *context;
 };
+
+/* Writes the length of a column's cell in bytes, as an expression. */
+typedef void support_length(void *context, struct support_sql *sql, const char *column);
+
+/* Has the database itself leave out the cells that are too long, so that nobody needs the memory
+ * for them: the columns that can hold such a cell are selected as CASE WHEN length <= limit THEN
+ * cell END, and one more column lists, as "0,3", which of the query's columns were left out. */
+struct support_guard {
+    bool on;
+    uint32_t count;
+    bool guarded[RENKEI_COLUMNS_MAX]; /* by the query's columns; filled by the connector */
+    char quote;
+    support_length *length;
+    void *context;
+    uint64_t row_bytes_max;  /* 0: RENKEI_ROW_BYTES_MAX */
+    bool lateral;            /* the database knows LATERAL: the limit is worked out once a row */
+    struct support_sql limit;
+    struct support_sql more; /* the dialect's `more` */
+    struct support_sql join; /* the dialect's `join` */
+};
+
+/* Writes the texts for the columns that are marked in `guarded`; none: stays off. */
+enum renkei_status support_guard_make(struct support_guard *g, const struct renkei_query *query,
+                                      struct renkei_fault *fault);
+void support_guard_done(struct support_guard *g);
+/* A dialect's `column` for a column that is guarded. */
+void support_guard_column(const struct support_guard *g, struct support_sql *sql,
+                          const char *column);
+/* Marks what the list names in lengths. */
+void support_guard_read(const char *list, uint32_t *lengths, uint32_t column_count);
 
 /* "SELECT a, b FROM t WHERE ... ORDER BY ... LIMIT n". */
 enum renkei_status support_select(const struct support_dialect *dialect,

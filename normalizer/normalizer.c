@@ -212,7 +212,7 @@ struct cell {
 
 static struct cell cell_at(const struct renkei_batch *batch, uint32_t column, uint32_t row) {
     const struct renkei_batch_column *at = &batch->columns[column];
-    if (at->length[row] == RENKEI_NULL)
+    if (at->length[row] >= RENKEI_TOO_LONG)
         return (struct cell){true, bytes_of(NULL, 0)};
     return (struct cell){false, bytes_of(at->data + at->offset[row], at->length[row])};
 }
@@ -238,8 +238,13 @@ static enum error_code write_raw(struct normalizer *n, const struct renkei_batch
                                  uint32_t row, struct error *err) {
     enum { HEAD_BYTES = 1 + 4 + 4, CELL_HEAD_BYTES = 1 + 4 };
     size_t bytes = HEAD_BYTES + n->address.len;
-    for (uint32_t i = 0; i < n->plan.column_count; i++)
+    for (uint32_t i = 0; i < n->plan.column_count; i++) {
         bytes += CELL_HEAD_BYTES + cell_at(batch, i, row).raw.len;
+        if (batch->columns[i].length[row] == RENKEI_TOO_LONG) {
+            n->column = i;
+            note_reason(n, REASON_LIMIT, 0);
+        }
+    }
     uint8_t *o = buffer_reserve(&n->raw, bytes);
     if (o == NULL)
         return buffer_check(&n->raw, "a raw preimage", err);

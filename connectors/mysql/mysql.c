@@ -6,8 +6,9 @@
  * Values in a statement are hexadecimal literals with the column's charset as introducer, so that
  * no byte of a key, 0x5C and 0x60 among them, can be taken for syntax.
  *
- * Rows are streamed by mysql_use_result, but a limited query is fetched whole first: a stream that
- * is held open on a MyISAM table blocks the hospital's own writers.
+ * Rows are streamed by mysql_use_result. A limited query is read whole into one batch where it fits
+ * SUPPORT_WHOLE_BYTES: a stream that is held open on a MyISAM table blocks the hospital's own
+ * writers.
  */
 #include <mysql.h>
 #include <errmsg.h>
@@ -25,6 +26,10 @@ enum {
     CONNECT_S_MAX = 10,
     SETTINGS_BYTES_MAX = 512,
     LABEL_BYTES_MAX = 256,
+    /* Of the client: rows of many TEXT columns are longer than what we hand over of them. */
+    PACKET_BYTES_MAX = 2 * RENKEI_BATCH_BYTES_MAX,
+    PACKET_HEAD_BYTES = 64 << 10, /* what is left of the server's packet for short columns */
+    MEDIUM_BYTES_MAX = (1 << 24) - 1,
 };
 
 /* Errors of MySQL's and MariaDB's that the client's header does not name. */
@@ -59,8 +64,10 @@ struct renkei_cursor {
     MYSQL_FIELD *fields;
     const char *table; /* borrowed from the description, for messages */
     bool open;
-    bool whole; /* fetched by mysql_store_result */
+    bool whole; /* read into few, large batches */
+    bool guarded; /* one more column tells which cells were left out */
     bool ended;
+    uint32_t *row_lengths; /* of a row with a long cell */
 };
 
 struct renkei_session {
@@ -73,6 +80,7 @@ struct renkei_session {
     bool mariadb;
     bool in_snapshot;
     bool transaction_read_only;
+    uint64_t packet_bytes_max; /* of the server: a longer row is an error */
     struct support_table *tables;
     struct renkei_cursor cursor;
     char version[64];
@@ -133,8 +141,8 @@ static enum renkei_status query_fault(struct renkei_session *s, const char *obje
     const char *state = mysql_sqlstate(&s->mysql);
     if (status == RENKEI_LIMIT)
         return support_fault(fault, status, number, state,
-                             "%s: a row of more than %d bytes (RENKEI_BATCH_BYTES_MAX)", object,
-                             RENKEI_BATCH_BYTES_MAX);
+                             "%s: a row of more than %d bytes or the server's max_allowed_packet",
+                             object, PACKET_BYTES_MAX);
     if (status == RENKEI_CANCELLED)
         return support_fault(fault, status, number, state, "%s: cancelled", object);
     if (text_is_safe(number))
@@ -179,7 +187,7 @@ static enum renkei_status set_tls(const struct renkei_session *s, MYSQL *mysql,
 static enum renkei_status prepare(const struct renkei_session *s, MYSQL *mysql,
                                   struct renkei_fault *fault) {
     unsigned connect_s = CONNECT_S_MAX;
-    unsigned long packet_bytes_max = RENKEI_BATCH_BYTES_MAX;
+    unsigned long packet_bytes_max = PACKET_BYTES_MAX;
     my_bool off = 0;
     mysql_optionsv(mysql, MYSQL_OPT_CONNECT_TIMEOUT, &connect_s);
     mysql_optionsv(mysql, MYSQL_OPT_MAX_ALLOWED_PACKET, &packet_bytes_max);
@@ -285,6 +293,9 @@ static enum renkei_status mysql_connector_open(const struct renkei_option *optio
     if (status == RENKEI_OK) {
         ask(s, "SELECT VERSION()", s->version, sizeof s->version);
         ask(s, "SELECT @@character_set_database", s->charset, sizeof s->charset);
+        char packet[24];
+        ask(s, "SELECT @@max_allowed_packet", packet, sizeof packet);
+        s->packet_bytes_max = strtoull(packet, NULL, 10);
         s->mariadb = strstr(s->version, "MariaDB") != NULL;
         s->thread_id = mysql_thread_id(&s->mysql);
         status = set_session(s, fault);
@@ -322,10 +333,12 @@ static void mysql_connector_finish(struct renkei_cursor *c) {
     if (c == NULL || !c->open)
         return;
     /* Freeing a stream reads its rest, which could take minutes: the server is asked to end it. */
-    if (!c->ended && !c->whole)
+    if (!c->ended)
         kill_query(c->session);
     mysql_free_result(c->result);
     support_batch_done(&c->batch);
+    free(c->row_lengths);
+    c->row_lengths = NULL;
     c->open = false;
 }
 
@@ -633,9 +646,69 @@ static bool is_bits(const struct renkei_value *v) {
     return v->len > 0;
 }
 
+/* What a query's text is made from. */
+struct select_context {
+    const struct support_table *table;
+    struct support_guard guard;
+    const struct renkei_query *query;
+};
+
+static void cell_length(void *context, struct support_sql *sql, const char *column) {
+    (void)context;
+    support_sql_add(sql, "LENGTH(");
+    support_sql_name(sql, '`', column);
+    support_sql_add(sql, ")");
+}
+
+static bool holds_long(const struct renkei_column *c) {
+    return c->type == RENKEI_TYPE_JSON || c->type == RENKEI_TYPE_GEOMETRY ||
+           support_starts(c->declared_type, "long");
+}
+
+static bool holds_medium(const struct renkei_column *c) {
+    return support_starts(c->declared_type, "mediumtext") ||
+           support_starts(c->declared_type, "mediumblob");
+}
+
+/* A MEDIUMTEXT alone is below every limit: it counts only where a row can be too long. */
+static enum renkei_status guard_query(const struct renkei_session *s, struct select_context *x,
+                                      struct renkei_fault *fault) {
+    struct support_guard *g = &x->guard;
+    uint64_t possible = 0;
+    bool any_long = false;
+    g->quote = '`';
+    g->length = cell_length;
+    g->row_bytes_max = RENKEI_ROW_BYTES_MAX;
+    if (s->packet_bytes_max > 2 * PACKET_HEAD_BYTES &&
+        s->packet_bytes_max - PACKET_HEAD_BYTES < g->row_bytes_max)
+        g->row_bytes_max = s->packet_bytes_max - PACKET_HEAD_BYTES;
+    for (uint32_t i = 0; i < x->query->column_count; i++) {
+        const struct renkei_column *c =
+            support_table_find_column(x->table, x->query->columns[i]);
+        if (c == NULL)
+            continue;
+        any_long = any_long || holds_long(c);
+        possible += holds_medium(c) ? MEDIUM_BYTES_MAX : 0;
+        g->guarded[i] = holds_long(c) || holds_medium(c);
+    }
+    if (!any_long && possible <= g->row_bytes_max)
+        memset(g->guarded, 0, sizeof g->guarded);
+    return support_guard_make(g, x->query, fault);
+}
+
+static void select_column(void *context, struct support_sql *sql, const char *column) {
+    const struct select_context *x = context;
+    const struct renkei_column *c = support_table_find_column(x->table, column);
+    if (x->guard.on && c != NULL && (holds_long(c) || holds_medium(c)))
+        support_guard_column(&x->guard, sql, column);
+    else
+        support_sql_name(sql, '`', column);
+}
+
 static void literal(void *context, struct support_sql *sql, const char *column,
                     const struct renkei_value *value) {
-    const struct renkei_column *c = support_table_find_column(context, column);
+    const struct select_context *x = context;
+    const struct renkei_column *c = support_table_find_column(x->table, column);
     bool text = c != NULL && c->charset_name[0] != '\0';
     if (value->data == NULL) {
         support_sql_add(sql, "NULL");
@@ -659,21 +732,27 @@ static void literal(void *context, struct support_sql *sql, const char *column,
     }
 }
 
-static enum renkei_status start_rows(struct renkei_session *s, const char *sql, bool whole,
+static enum renkei_status start_rows(struct renkei_session *s, const char *sql, bool guarded,
+                                     const struct renkei_query *query,
                                      const struct support_table *t, struct renkei_fault *fault) {
     struct renkei_cursor *c = &s->cursor;
-    c->result = NULL;
-    if (run(s, sql))
-        c->result = whole ? mysql_store_result(&s->mysql) : mysql_use_result(&s->mysql);
+    c->result = run(s, sql) ? mysql_use_result(&s->mysql) : NULL;
     if (c->result == NULL)
         return query_fault(s, t->table, fault);
-    c->column_count = mysql_num_fields(c->result);
+    c->column_count = query->column_count;
     c->fields = mysql_fetch_fields(c->result);
-    c->whole = whole;
+    /* Rows by key are few: fetched whole, as limited ones are. */
+    c->whole = query->key_row_count > 0 ||
+               (query->rows_max > 0 && query->rows_max <= RENKEI_BATCH_ROWS_MAX);
+    c->guarded = guarded;
     c->ended = false;
     c->table = t->table;
     c->open = true;
     enum renkei_status status = support_batch_init(&c->batch, c->column_count, fault);
+    if (status == RENKEI_OK && mysql_num_fields(c->result) != c->column_count + c->guarded)
+        status = support_fault(fault, RENKEI_INTERNAL, 0, NULL, "%s: %u columns, expected %u",
+                               t->table, mysql_num_fields(c->result),
+                               c->column_count + c->guarded);
     if (status != RENKEI_OK)
         mysql_connector_finish(c);
     return status;
@@ -693,14 +772,19 @@ static enum renkei_status mysql_connector_query(struct renkei_session *s,
         status = describe(s, query->schema, query->table, &t, fault);
     if (status != RENKEI_OK)
         return status;
-    struct support_dialect dialect = {'`', false, literal, NULL, NULL, t};
+    struct select_context x = {.table = t, .query = query};
     struct support_sql sql = {0};
-    /* Rows by key are few: fetched whole, as limited ones are. */
-    bool whole = query->key_row_count > 0 ||
-                 (query->rows_max > 0 && query->rows_max <= RENKEI_BATCH_ROWS_MAX);
-    status = support_select(&dialect, query, &sql, fault);
+    status = guard_query(s, &x, fault);
+    struct support_dialect dialect = {.quote = '`',
+                                      .literal = literal,
+                                      .column = select_column,
+                                      .more = x.guard.more.text,
+                                      .context = &x};
     if (status == RENKEI_OK)
-        status = start_rows(s, sql.text, whole, t, fault);
+        status = support_select(&dialect, query, &sql, fault);
+    if (status == RENKEI_OK)
+        status = start_rows(s, sql.text, x.guard.on, query, t, fault);
+    support_guard_done(&x.guard);
     support_sql_done(&sql);
     if (status == RENKEI_OK)
         *ret_cursor = &s->cursor;
@@ -717,14 +801,51 @@ static uint32_t write_bits(uint8_t *at, const uint8_t *data, size_t len, uint32_
     return bits;
 }
 
+/* Of a row with a cell that is too long, all but that cell. */
+static enum renkei_status add_long_row(struct renkei_cursor *c, MYSQL_ROW row,
+                                       const unsigned long *lengths, struct renkei_fault *fault) {
+    if (c->row_lengths == NULL)
+        c->row_lengths = calloc(c->column_count, sizeof *c->row_lengths);
+    if (c->row_lengths == NULL)
+        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "%s: no memory", c->table);
+    for (uint32_t i = 0; i < c->column_count; i++) {
+        bool bit = c->fields[i].type == MYSQL_TYPE_BIT;
+        unsigned long len = bit ? c->fields[i].length : lengths[i];
+        c->row_lengths[i] = row[i] == NULL                  ? RENKEI_NULL
+                            : len > RENKEI_CELL_BYTES_MAX ? RENKEI_TOO_LONG
+                                                            : (uint32_t)len;
+    }
+    if (c->guarded)
+        support_guard_read(row[c->column_count], c->row_lengths, c->column_count);
+    enum renkei_status status = support_batch_reserve(
+        &c->batch, support_row_fit(c->row_lengths, c->column_count), fault);
+    for (uint32_t i = 0; status == RENKEI_OK && i < c->column_count; i++) {
+        uint32_t len = c->row_lengths[i];
+        uint8_t *at = support_batch_at(&c->batch);
+        if (len == RENKEI_TOO_LONG) {
+            support_batch_too_long(&c->batch, i);
+        } else if (len == RENKEI_NULL) {
+            support_batch_null(&c->batch, i);
+        } else {
+            if (c->fields[i].type == MYSQL_TYPE_BIT)
+                write_bits(at, (const uint8_t *)row[i], lengths[i], len);
+            else
+                memcpy(at, row[i], len);
+            support_batch_cell(&c->batch, i, len);
+        }
+    }
+    if (status == RENKEI_OK)
+        support_batch_row_end(&c->batch);
+    return status;
+}
+
 static enum renkei_status add_row(struct renkei_cursor *c, MYSQL_ROW row,
                                   const unsigned long *lengths, struct renkei_fault *fault) {
     size_t total = 0;
-    for (uint32_t i = 0; i < c->column_count; i++) {
-        if (lengths[i] > RENKEI_CELL_BYTES_MAX)
-            return support_cell_too_long(c->fields[i].name, lengths[i], fault);
+    for (uint32_t i = 0; i < c->column_count; i++)
         total += c->fields[i].type == MYSQL_TYPE_BIT ? c->fields[i].length : lengths[i];
-    }
+    if (total > RENKEI_CELL_BYTES_MAX || (c->guarded && lengths[c->column_count] > 0))
+        return add_long_row(c, row, lengths, fault);
     enum renkei_status status = support_batch_reserve(&c->batch, total, fault);
     if (status != RENKEI_OK)
         return status;
@@ -745,17 +866,22 @@ static enum renkei_status add_row(struct renkei_cursor *c, MYSQL_ROW row,
     return RENKEI_OK;
 }
 
+static bool batch_full(const struct renkei_cursor *c) {
+    return c->batch.rows == SUPPORT_BATCH_ROWS ||
+           c->batch.used >= (size_t)(c->whole ? SUPPORT_WHOLE_BYTES : SUPPORT_BATCH_BYTES);
+}
+
 static enum renkei_status mysql_connector_next(struct renkei_cursor *c,
                                                struct renkei_batch *ret_batch,
                                                struct renkei_fault *fault) {
     struct renkei_session *s = c->session;
     support_batch_clear(&c->batch);
-    while (!c->ended && !support_batch_full(&c->batch)) {
+    while (!c->ended && !batch_full(c)) {
         MYSQL_ROW row = mysql_fetch_row(c->result);
         if (row == NULL) {
             /* The end and a broken connection look the same but for the error's number. */
             c->ended = true;
-            if (!c->whole && mysql_errno(&s->mysql) != 0)
+            if (mysql_errno(&s->mysql) != 0)
                 return query_fault(s, c->table, fault);
             break;
         }

@@ -70,6 +70,7 @@ struct renkei_cursor {
     SQLLEN *indicators;
     uint8_t *piece;
     uint64_t rows_max; /* UINT64_MAX: no limit */
+    size_t row_start;  /* where in the batch the row being read begins */
     bool open;
     bool binds;
     bool ended;

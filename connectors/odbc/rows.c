@@ -291,8 +291,11 @@ static enum renkei_status write_query(struct renkei_session *s, const struct sup
         q.rows_max = 0; /* the rows are counted as they come */
     if (checks)
         add_check(s, t, query, &check);
-    struct support_dialect dialect = {s->quote, false, literal, select_column, check.text,
-                                      &context};
+    struct support_dialect dialect = {.quote = s->quote,
+                                      .literal = literal,
+                                      .column = select_column,
+                                      .more = check.text,
+                                      .context = &context};
     s->parameter_count = 0;
     enum renkei_status status = support_sql_check(&check, fault);
     if (status == RENKEI_OK)
@@ -449,9 +452,11 @@ static enum renkei_status get_cell(struct renkei_cursor *c, uint32_t column,
             first_total = total;
         if (total == SQL_NULL_DATA || (more && len == 0))
             return lie(c, column, "changed its mind about a cell", fault);
-        if (first_total > RENKEI_CELL_BYTES_MAX || done + len > RENKEI_CELL_BYTES_MAX)
-            return support_cell_too_long(c->names[column],
-                                         first_total > 0 ? (size_t)first_total : done + len, fault);
+        if (first_total > RENKEI_CELL_BYTES_MAX || done + len > RENKEI_CELL_BYTES_MAX ||
+            start - c->row_start + done + len > RENKEI_ROW_BYTES_MAX) {
+            support_batch_too_long(&c->batch, column);
+            return RENKEI_OK;
+        }
         status = support_batch_reserve(&c->batch, done + len, fault);
         if (status != RENKEI_OK)
             return status;
@@ -502,7 +507,7 @@ static bool row_is_whole(const struct renkei_cursor *c) {
     for (uint32_t i = 0; i < c->column_count; i++) {
         size_t at = (size_t)i * SUPPORT_BATCH_ROWS + c->batch.rows;
         const uint8_t *cell = c->batch.data + c->batch.offsets[at];
-        if (c->is_text[i] && c->batch.lengths[at] != RENKEI_NULL && c->batch.lengths[at] >= 3 &&
+        if (c->is_text[i] && c->batch.lengths[at] < RENKEI_TOO_LONG && c->batch.lengths[at] >= 3 &&
             cell[0] == 'X' && cell[1] == '\'')
             return false;
     }
@@ -514,6 +519,7 @@ static bool row_is_whole(const struct renkei_cursor *c) {
 static enum renkei_status add_row(struct renkei_cursor *c, bool *ret_whole,
                                   struct renkei_fault *fault) {
     size_t used = c->batch.used;
+    c->row_start = used;
     for (uint32_t i = 0; i < c->column_count; i++) {
         enum renkei_status status = c->binds ? take_bound(c, i, fault) : get_cell(c, i, fault);
         if (status != RENKEI_OK)

@@ -8,27 +8,24 @@
  * statement are hexadecimal and converted by the server to the column's own type.
  *
  * Rows are streamed from a cursor, two FETCHes in flight (libpq's pipeline mode): the server reads
- * the next rows while we work on these, and both sides' memory stays small.
+ * the next rows while we work on these, and both sides' memory stays small. libpq keeps a whole
+ * FETCH in memory, so a table that can hold cells past our limits is read in another way: the server
+ * leaves out those cells (struct support_guard), and the rows come one by one (single-row mode).
+ * That costs time, so a table is read so only where its TOAST holds enough for one such cell.
  */
-#include <libpq-fe.h>
-
 #include <poll.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include "connectors/support.h"
+#include "connectors/postgresql/postgresql.h"
 
 enum {
     CONNECT_MS_MAX = 10000,
     FETCH_ROWS_FIRST = 16, /* the size of a row is not known yet */
     FETCH_ROWS_MAX = 256,
     FETCH_BYTES = 256 << 10, /* aimed at */
-    FETCHES_IN_FLIGHT = 2,
-    SETTINGS_BYTES_MAX = 512,
-    LABEL_BYTES_MAX = 256,
     SQLSTATE_BYTES = 5,
     OID_BYTEA = 17,
 };
@@ -47,35 +44,6 @@ static const struct renkei_option_spec option_specs[] = {
     {"statement_timeout_ms", RENKEI_OPTION_NUMBER, 0, "3600000",
      "the server ends a statement that takes longer; 0: never"},
     {NULL, RENKEI_OPTION_TEXT, 0, NULL, NULL},
-};
-
-struct renkei_cursor {
-    struct renkei_session *session;
-    struct support_batch batch;
-    const char *table; /* borrowed from the description, for messages */
-    PGresult *result;  /* being handed over */
-    int row;
-    bool open;
-    bool pipelined;
-    bool own_transaction;
-    bool ended; /* nothing more will be asked for */
-    int asked[FETCHES_IN_FLIGHT]; /* rows asked for by each FETCH in flight, oldest first */
-    int in_flight;
-    int fetch_rows;
-};
-
-struct renkei_session {
-    PGconn *connection;
-    PGcancel *canceller;
-    struct support_options options;
-    atomic_bool cancelled;
-    bool in_snapshot;
-    bool switches; /* statements travel in another encoding than rows */
-    char encoding[64];
-    char settings[SETTINGS_BYTES_MAX];
-    char label[LABEL_BYTES_MAX];
-    struct support_table *tables;
-    struct renkei_cursor cursor;
 };
 
 /* --- errors --- */
@@ -109,8 +77,8 @@ static bool text_is_safe(const char *state) {
 }
 
 /* Takes the result, which may be NULL. */
-static enum renkei_status query_fault(struct renkei_session *s, PGresult *result,
-                                      const char *object, struct renkei_fault *fault) {
+enum renkei_status postgresql_query_fault(struct renkei_session *s, PGresult *result,
+                                          const char *object, struct renkei_fault *fault) {
     const char *state = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *text = result == NULL ? NULL : PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
     if (state == NULL)
@@ -239,7 +207,7 @@ static enum renkei_status command(struct renkei_session *s, const char *sql, con
     PGresult *result = PQexec(s->connection, sql);
     ExecStatusType status = PQresultStatus(result);
     if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK)
-        return query_fault(s, result, object, fault);
+        return postgresql_query_fault(s, result, object, fault);
     PQclear(result);
     return RENKEI_OK;
 }
@@ -249,7 +217,7 @@ static enum renkei_status set_encoding(struct renkei_session *s, const char *enc
     if (PQsetClientEncoding(s->connection, encoding) == 0)
         return RENKEI_OK;
     if (PQstatus(s->connection) == CONNECTION_BAD)
-        return query_fault(s, NULL, "client_encoding", fault);
+        return postgresql_query_fault(s, NULL, "client_encoding", fault);
     return support_fault(fault, RENKEI_QUERY, 0, NULL, "client_encoding %s: refused", encoding);
 }
 
@@ -303,6 +271,8 @@ static enum renkei_status postgresql_open(const struct renkei_option *options,
 static void leave_pipeline(struct renkei_cursor *c) {
     PGconn *connection = c->session->connection;
     while (c->in_flight > 0 && PQstatus(connection) == CONNECTION_OK) {
+        if (c->guarded)
+            (void)PQsetSingleRowMode(connection);
         PGresult *result = PQgetResult(connection);
         if (PQresultStatus(result) == PGRES_PIPELINE_SYNC)
             c->in_flight--;
@@ -322,6 +292,9 @@ static void postgresql_finish(struct renkei_cursor *c) {
     c->result = NULL;
     if (c->pipelined)
         leave_pipeline(c);
+    else if (c->guarded)
+        while ((c->result = PQgetResult(s->connection)) != NULL)
+            PQclear(c->result);
     if (c->own_transaction)
         (void)command(s, "ROLLBACK", "end of the query", &ignored);
     else if (had_cursor && PQtransactionStatus(s->connection) == PQTRANS_INTRANS)
@@ -329,6 +302,8 @@ static void postgresql_finish(struct renkei_cursor *c) {
     if (s->switches)
         (void)set_encoding(s, "UTF8", &ignored);
     support_batch_done(&c->batch);
+    free(c->row_lengths);
+    c->row_lengths = NULL;
     c->open = false;
 }
 
@@ -338,6 +313,7 @@ static void postgresql_close(struct renkei_session *s) {
     if (s->cursor.open) {
         PQclear(s->cursor.result);
         support_batch_done(&s->cursor.batch);
+        free(s->cursor.row_lengths);
     }
     PQfreeCancel(s->canceller);
     PQfinish(s->connection);
@@ -352,7 +328,7 @@ static void postgresql_cancel(struct renkei_session *s) {
         (void)PQcancel(s->canceller, ignored, sizeof ignored);
 }
 
-/* --- what there is --- */
+/* --- the server --- */
 
 static enum renkei_status postgresql_server(struct renkei_session *s,
                                             struct renkei_server *ret_server,
@@ -372,219 +348,6 @@ static enum renkei_status postgresql_server(struct renkei_session *s,
     return RENKEI_OK;
 }
 
-static enum renkei_status catalog(struct renkei_session *s, const char *sql, const char *parameter,
-                                  const char *object, PGresult **ret_result,
-                                  struct renkei_fault *fault) {
-    PGresult *result = PQexecParams(s->connection, sql, parameter == NULL ? 0 : 1, NULL,
-                                    &parameter, NULL, NULL, 0);
-    if (PQresultStatus(result) != PGRES_TUPLES_OK)
-        return query_fault(s, result, object, fault);
-    *ret_result = result;
-    return RENKEI_OK;
-}
-
-static enum renkei_status postgresql_tables(struct renkei_session *s,
-                                            renkei_table_visitor *visitor, void *context,
-                                            struct renkei_fault *fault) {
-    PGresult *result = NULL;
-    enum renkei_status status = catalog(
-        s,
-        "SELECT c.relname, CASE WHEN pg_table_is_visible(c.oid) THEN '' ELSE n.nspname END,"
-        " CASE WHEN c.relkind IN ('v', 'm') THEN 'view' ELSE 'table' END,"
-        " CASE WHEN c.relkind IN ('r', 'p', 'm') THEN 'heap' ELSE '' END,"
-        " CASE WHEN c.relkind = 'f' THEN -1 ELSE 1 END, c.reltuples::bigint"
-        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
-        " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema'"
-        " AND n.nspname NOT LIKE 'pg\\_%' ORDER BY n.nspname, c.relname",
-        NULL, "list of tables", &result, fault);
-    if (status != RENKEI_OK)
-        return status;
-    for (int i = 0; i < PQntuples(result); i++) {
-        struct renkei_table table = {
-            .name = PQgetvalue(result, i, 0),
-            .schema = PQgetvalue(result, i, 1),
-            .kind = PQgetvalue(result, i, 2),
-            .engine = PQgetvalue(result, i, 3),
-            .transactional = (int)strtol(PQgetvalue(result, i, 4), NULL, 10),
-            .rows_estimate = strtoll(PQgetvalue(result, i, 5), NULL, 10),
-        };
-        visitor(context, &table);
-    }
-    PQclear(result);
-    return RENKEI_OK;
-}
-
-static enum renkei_type type_of(const char *name, char kind, char category) {
-    static const struct {
-        const char *name;
-        enum renkei_type type;
-    } table[] = {
-        {"bool", RENKEI_TYPE_BOOL},
-        {"bytea", RENKEI_TYPE_BINARY},
-        {"int2", RENKEI_TYPE_INTEGER},
-        {"int4", RENKEI_TYPE_INTEGER},
-        {"int8", RENKEI_TYPE_INTEGER},
-        {"oid", RENKEI_TYPE_INTEGER},
-        {"float4", RENKEI_TYPE_FLOAT},
-        {"float8", RENKEI_TYPE_FLOAT},
-        {"numeric", RENKEI_TYPE_DECIMAL},
-        {"date", RENKEI_TYPE_DATE},
-        {"time", RENKEI_TYPE_TIME},
-        {"timetz", RENKEI_TYPE_TIME},
-        {"timestamp", RENKEI_TYPE_TIMESTAMP},
-        {"timestamptz", RENKEI_TYPE_TIMESTAMP_ZONE},
-        {"interval", RENKEI_TYPE_INTERVAL},
-        {"bit", RENKEI_TYPE_BIT},
-        {"varbit", RENKEI_TYPE_BIT},
-        {"json", RENKEI_TYPE_JSON},
-        {"jsonb", RENKEI_TYPE_JSON},
-        {"uuid", RENKEI_TYPE_UUID},
-        {"money", RENKEI_TYPE_MONEY},
-    };
-    for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
-        if (strcmp(table[i].name, name) == 0)
-            return table[i].type;
-    if (kind == 'e')
-        return RENKEI_TYPE_ENUM;
-    if (category == 'A')
-        return RENKEI_TYPE_ARRAY;
-    if (category == 'G')
-        return RENKEI_TYPE_GEOMETRY;
-    return category == 'S' ? RENKEI_TYPE_TEXT : RENKEI_TYPE_OTHER;
-}
-
-static bool holds_text(enum renkei_type type) {
-    return type == RENKEI_TYPE_TEXT || type == RENKEI_TYPE_ENUM || type == RENKEI_TYPE_JSON ||
-           type == RENKEI_TYPE_ARRAY || type == RENKEI_TYPE_OTHER;
-}
-
-enum { COLUMN_NAME, COLUMN_DECLARED, COLUMN_TYPE, COLUMN_KIND, COLUMN_CATEGORY, COLUMN_NOT_NULL,
-       COLUMN_KEY_POSITION, COLUMN_INDEXED, COLUMN_BITS };
-
-static const char columns_query[] =
-    "SELECT a.attname, format_type(a.atttypid, a.atttypmod), b.typname, b.typtype, b.typcategory,"
-    " a.attnotnull,"
-    " COALESCE((SELECT k.position FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY"
-    "  k(number, position) WHERE i.indrelid = a.attrelid AND i.indisprimary"
-    "  AND k.number = a.attnum), 0),"
-    " EXISTS (SELECT 1 FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum),"
-    " CASE WHEN b.typname = 'bit' THEN GREATEST(a.atttypmod, 1) ELSE 0 END"
-    " FROM pg_attribute a, LATERAL ("
-    "  WITH RECURSIVE base AS (SELECT t.* FROM pg_type t WHERE t.oid = a.atttypid UNION ALL"
-    "  SELECT t.* FROM pg_type t JOIN base ON t.oid = base.typbasetype WHERE base.typtype = 'd')"
-    "  SELECT typname, typtype, typcategory FROM base WHERE typtype <> 'd') b"
-    " WHERE a.attrelid = to_regclass($1::text) AND a.attnum > 0 AND NOT a.attisdropped"
-    " ORDER BY a.attnum";
-
-static bool describe_column(struct renkei_session *s, struct support_table *t, PGresult *result,
-                            int row) {
-    struct renkei_column *c = support_table_column(t);
-    if (c == NULL)
-        return false;
-    const char *name = PQgetvalue(result, row, COLUMN_NAME);
-    const char *declared = PQgetvalue(result, row, COLUMN_DECLARED);
-    c->name = support_pool_text(&t->pool, name, strlen(name));
-    c->declared_type = support_pool_text(&t->pool, declared, strlen(declared));
-    c->type = type_of(PQgetvalue(result, row, COLUMN_TYPE),
-                      PQgetvalue(result, row, COLUMN_KIND)[0],
-                      PQgetvalue(result, row, COLUMN_CATEGORY)[0]);
-    c->nullable = PQgetvalue(result, row, COLUMN_NOT_NULL)[0] != 't';
-    c->key_position = (int)strtol(PQgetvalue(result, row, COLUMN_KEY_POSITION), NULL, 10);
-    c->indexed = PQgetvalue(result, row, COLUMN_INDEXED)[0] == 't';
-    c->bits = (uint32_t)strtoul(PQgetvalue(result, row, COLUMN_BITS), NULL, 10);
-    c->charset = RENKEI_CHARSET_ASCII;
-    if (c->type == RENKEI_TYPE_BINARY)
-        c->charset = RENKEI_CHARSET_BINARY;
-    if (holds_text(c->type)) {
-        c->charset = support_charset(s->encoding);
-        c->charset_name = support_pool_text(&t->pool, s->encoding, strlen(s->encoding));
-    }
-    return true;
-}
-
-static void add_table(struct support_sql *sql, const char *schema, const char *table) {
-    if (schema != NULL && schema[0] != '\0') {
-        support_sql_name(sql, '"', schema);
-        support_sql_add(sql, ".");
-    }
-    support_sql_name(sql, '"', table);
-}
-
-static enum renkei_status describe(struct renkei_session *s, const char *schema,
-                                   const char *table, struct support_table **ret_table,
-                                   struct renkei_fault *fault) {
-    struct support_sql name = {0};
-    PGresult *result = NULL;
-    add_table(&name, schema, table);
-    enum renkei_status status = support_sql_check(&name, fault);
-    if (status == RENKEI_OK)
-        status = catalog(s, columns_query, name.text, table, &result, fault);
-    support_sql_done(&name);
-    if (status != RENKEI_OK)
-        return status;
-    struct support_table *t = support_table_new(schema, table);
-    bool fits = t != NULL;
-    int count = PQntuples(result);
-    for (int i = 0; fits && i < count; i++)
-        fits = describe_column(s, t, result, i);
-    PQclear(result);
-    if (fits && count > 0) {
-        support_table_keep(&s->tables, t);
-        *ret_table = t;
-        return RENKEI_OK;
-    }
-    support_table_free(t);
-    if (!fits)
-        return support_fault(fault, RENKEI_LIMIT, 0, NULL,
-                             "%s: more than %d columns, or no memory for them", table,
-                             RENKEI_COLUMNS_MAX);
-    return support_fault(fault, RENKEI_NO_TABLE, 0, NULL, "no table %s in the database", table);
-}
-
-static enum renkei_status postgresql_columns(struct renkei_session *s, const char *schema,
-                                             const char *table,
-                                             const struct renkei_column **ret_columns,
-                                             uint32_t *ret_count, struct renkei_fault *fault) {
-    struct support_table *t = NULL;
-    enum renkei_status status = describe(s, schema, table, &t, fault);
-    if (status != RENKEI_OK)
-        return status;
-    *ret_columns = t->columns;
-    *ret_count = t->column_count;
-    return RENKEI_OK;
-}
-
-static enum renkei_status postgresql_rights(struct renkei_session *s,
-                                            renkei_right_visitor *visitor, void *context,
-                                            struct renkei_fault *fault) {
-    PGresult *result = NULL;
-    enum renkei_status status = catalog(
-        s,
-        "SELECT 'role attribute ' || a.name, 1 FROM pg_roles r, LATERAL (VALUES"
-        " ('SUPERUSER', r.rolsuper), ('CREATEDB', r.rolcreatedb), ('CREATEROLE', r.rolcreaterole),"
-        " ('REPLICATION', r.rolreplication), ('BYPASSRLS', r.rolbypassrls)) a(name, has)"
-        " WHERE r.rolname = current_user AND a.has UNION ALL "
-        "SELECT 'CREATE on database ' || current_database(), 1"
-        " WHERE has_database_privilege(current_database(), 'CREATE') UNION ALL "
-        "SELECT 'CREATE on schema ' || n.nspname, 1 FROM pg_namespace n"
-        " WHERE has_schema_privilege(n.oid, 'CREATE') AND n.nspname NOT LIKE 'pg\\_%' UNION ALL "
-        "SELECT p.name || ' on table ' || n.nspname || '.' || c.relname,"
-        " CASE WHEN p.name = 'SELECT' THEN 0 ELSE 1 END"
-        " FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, unnest(ARRAY['SELECT',"
-        " 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) p(name)"
-        " WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname <> 'information_schema'"
-        " AND n.nspname NOT LIKE 'pg\\_%' AND (has_table_privilege(c.oid, p.name) OR"
-        " (p.name IN ('SELECT', 'INSERT', 'UPDATE', 'REFERENCES')"
-        "  AND has_any_column_privilege(c.oid, p.name)))",
-        NULL, "rights of the account", &result, fault);
-    if (status != RENKEI_OK)
-        return status;
-    for (int i = 0; i < PQntuples(result); i++)
-        visitor(context, PQgetvalue(result, i, 0), PQgetvalue(result, i, 1)[0] == '1');
-    PQclear(result);
-    return RENKEI_OK;
-}
-
 /* --- the snapshot --- */
 
 static enum renkei_status postgresql_begin(struct renkei_session *s, const char **ret_label,
@@ -594,7 +357,7 @@ static enum renkei_status postgresql_begin(struct renkei_session *s, const char 
         command(s, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", "snapshot", fault);
     /* The snapshot is taken by the first query, which is this one. */
     if (status == RENKEI_OK)
-        status = catalog(s,
+        status = postgresql_catalog(s,
                          "SELECT to_char(now(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\" \"snapshot \"')"
                          " || txid_current_snapshot()",
                          NULL, "snapshot", &result, fault);
@@ -614,16 +377,11 @@ static enum renkei_status postgresql_end(struct renkei_session *s, struct renkei
 
 /* --- queries --- */
 
-struct literal_context {
-    const struct renkei_session *session;
-    const struct support_table *table;
-};
-
 /* Bytes in the server's own encoding, made into a text by the server and cast to the column's
  * type, so that an index serves and char(n) compares as char(n). */
 static void literal(void *context, struct support_sql *sql, const char *column,
                     const struct renkei_value *value) {
-    const struct literal_context *l = context;
+    const struct postgresql_select *l = context;
     const struct renkei_column *c = support_table_find_column(l->table, column);
     if (value->data == NULL) {
         support_sql_add(sql, "NULL");
@@ -678,16 +436,21 @@ static enum renkei_status start_cursor(struct renkei_session *s, struct support_
     c->fetch_rows = FETCH_ROWS_FIRST;
     c->pipelined = PQenterPipelineMode(s->connection) == 1;
     if (!c->pipelined || !ask_for_more(c) || !ask_for_more(c))
-        return query_fault(s, NULL, c->table, fault);
+        return postgresql_query_fault(s, NULL, c->table, fault);
     return RENKEI_OK;
 }
 
 static enum renkei_status start_whole(struct renkei_session *s, const char *sql,
                                       struct renkei_fault *fault) {
     struct renkei_cursor *c = &s->cursor;
+    if (c->guarded) {
+        if (!PQsendQueryParams(s->connection, sql, 0, NULL, NULL, NULL, NULL, 0))
+            return postgresql_query_fault(s, NULL, c->table, fault);
+        return RENKEI_OK;
+    }
     PGresult *result = PQexecParams(s->connection, sql, 0, NULL, NULL, NULL, NULL, 0);
     if (PQresultStatus(result) != PGRES_TUPLES_OK)
-        return query_fault(s, result, c->table, fault);
+        return postgresql_query_fault(s, result, c->table, fault);
     c->result = result;
     c->ended = true;
     return RENKEI_OK;
@@ -705,16 +468,26 @@ static enum renkei_status postgresql_query(struct renkei_session *s,
     struct support_table *t = support_table_find(s->tables, query->schema, query->table);
     enum renkei_status status = RENKEI_OK;
     if (t == NULL)
-        status = describe(s, query->schema, query->table, &t, fault);
+        status = postgresql_describe(s, query->schema, query->table, &t, fault);
     if (status != RENKEI_OK)
         return status;
-    struct literal_context context = {s, t};
-    struct support_dialect dialect = {'"', true, literal, NULL, NULL, &context};
+    struct postgresql_select x = {.session = s, .table = t};
     struct support_sql sql = {0};
     bool whole = !s->switches && (query->key_row_count > 0 ||
                                   (query->rows_max > 0 && query->rows_max <= RENKEI_BATCH_ROWS_MAX));
     *c = (struct renkei_cursor){.session = s, .table = t->table};
-    status = support_select(&dialect, query, &sql, fault);
+    status = postgresql_guard(s, &x, query, fault);
+    c->guarded = x.guard.on;
+    struct support_dialect dialect = {.quote = '"',
+                                      .row_values = true,
+                                      .literal = literal,
+                                      .column = postgresql_select_column,
+                                      .more = x.guard.more.text,
+                                      .join = x.guard.join.text,
+                                      .context = &x};
+    if (status == RENKEI_OK)
+        status = support_select(&dialect, query, &sql, fault);
+    support_guard_done(&x.guard);
     if (status == RENKEI_OK)
         status = support_batch_init(&c->batch, query->column_count, fault);
     if (status == RENKEI_OK) {
@@ -751,17 +524,58 @@ static bool write_bytes(uint8_t *at, const char *text, size_t len, uint32_t *ret
     return true;
 }
 
+static enum renkei_status not_hex(const PGresult *r, int column, struct renkei_fault *fault) {
+    return support_fault(fault, RENKEI_QUERY, 0, NULL,
+                         "column %s: bytea in a form that is not hex", PQfname(r, column));
+}
+
+/* Of a row with a cell that is too long, all but that cell. */
+static enum renkei_status add_long_row(struct renkei_cursor *c, struct renkei_fault *fault) {
+    const PGresult *r = c->result;
+    uint32_t columns = c->batch.column_count;
+    if (c->row_lengths == NULL)
+        c->row_lengths = calloc(columns, sizeof *c->row_lengths);
+    if (c->row_lengths == NULL)
+        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "%s: no memory", c->table);
+    for (uint32_t i = 0; i < columns; i++) {
+        uint32_t len = (uint32_t)PQgetlength(r, c->row, (int)i);
+        bool binary = PQftype(r, (int)i) == OID_BYTEA;
+        c->row_lengths[i] = PQgetisnull(r, c->row, (int)i) ? RENKEI_NULL : binary ? len / 2 : len;
+    }
+    if (c->guarded)
+        support_guard_read(PQgetvalue(r, c->row, (int)columns), c->row_lengths, columns);
+    enum renkei_status status =
+        support_batch_reserve(&c->batch, support_row_fit(c->row_lengths, columns), fault);
+    for (uint32_t i = 0; status == RENKEI_OK && i < columns; i++) {
+        uint32_t len = c->row_lengths[i];
+        const char *text = PQgetvalue(r, c->row, (int)i);
+        if (len == RENKEI_TOO_LONG) {
+            support_batch_too_long(&c->batch, i);
+        } else if (len == RENKEI_NULL) {
+            support_batch_null(&c->batch, i);
+        } else {
+            if (PQftype(r, (int)i) != OID_BYTEA)
+                memcpy(support_batch_at(&c->batch), text, len);
+            else if (!write_bytes(support_batch_at(&c->batch), text,
+                                  (size_t)PQgetlength(r, c->row, (int)i), &len))
+                return not_hex(r, (int)i, fault);
+            support_batch_cell(&c->batch, i, len);
+        }
+    }
+    if (status == RENKEI_OK)
+        support_batch_row_end(&c->batch);
+    return status;
+}
+
 static enum renkei_status add_row(struct renkei_cursor *c, struct renkei_fault *fault) {
     const PGresult *r = c->result;
     uint32_t columns = c->batch.column_count;
     size_t total = 0;
-    for (uint32_t i = 0; i < columns; i++) {
-        size_t len = (size_t)PQgetlength(r, c->row, (int)i);
-        size_t cell = PQftype(r, (int)i) == OID_BYTEA ? len / 2 : len;
-        if (cell > RENKEI_CELL_BYTES_MAX)
-            return support_cell_too_long(PQfname(r, (int)i), cell, fault);
-        total += len;
-    }
+    for (uint32_t i = 0; i < columns; i++)
+        total += (size_t)PQgetlength(r, c->row, (int)i);
+    if (total > RENKEI_CELL_BYTES_MAX ||
+        (c->guarded && PQgetlength(r, c->row, (int)columns) > 0))
+        return add_long_row(c, fault);
     enum renkei_status status = support_batch_reserve(&c->batch, total, fault);
     if (status != RENKEI_OK)
         return status;
@@ -775,8 +589,7 @@ static enum renkei_status add_row(struct renkei_cursor *c, struct renkei_fault *
         if (PQftype(r, (int)i) != OID_BYTEA)
             memcpy(support_batch_at(&c->batch), text, len);
         else if (!write_bytes(support_batch_at(&c->batch), text, len, &len))
-            return support_fault(fault, RENKEI_QUERY, 0, NULL,
-                                 "column %s: bytea in a form that is not hex", PQfname(r, (int)i));
+            return not_hex(r, (int)i, fault);
         support_batch_cell(&c->batch, i, len);
     }
     support_batch_row_end(&c->batch);
@@ -792,35 +605,87 @@ static void adapt(struct renkei_cursor *c, int rows, size_t bytes) {
     c->fetch_rows = fit < 1 ? 1 : fit > FETCH_ROWS_MAX ? FETCH_ROWS_MAX : (int)fit;
 }
 
-/* The answer to the oldest FETCH in flight, and a new FETCH in its place. */
-static enum renkei_status receive(struct renkei_cursor *c, struct renkei_fault *fault) {
-    struct renkei_session *s = c->session;
-    PGconn *connection = s->connection;
-    PGresult *result = PQgetResult(connection);
-    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-        c->ended = true;
-        return query_fault(s, result, c->table, fault);
-    }
-    PGresult *rest;
+/* What follows a FETCH's rows is read to its end; the oldest FETCH is no more in flight. */
+static bool end_fetch(struct renkei_cursor *c, int *ret_asked) {
+    PGconn *connection = c->session->connection;
     bool synced = false;
     while (!synced && PQstatus(connection) == CONNECTION_OK) {
-        rest = PQgetResult(connection);
+        PGresult *rest = PQgetResult(connection);
         synced = PQresultStatus(rest) == PGRES_PIPELINE_SYNC;
         PQclear(rest);
     }
-    c->result = result;
-    c->row = 0;
-    int asked = c->asked[0];
+    *ret_asked = c->asked[0];
     memmove(&c->asked[0], &c->asked[1], sizeof c->asked - sizeof c->asked[0]);
     c->in_flight--;
-    if (!synced || PQstatus(connection) != CONNECTION_OK) {
+    return synced && PQstatus(connection) == CONNECTION_OK;
+}
+
+/* The answer to the oldest FETCH in flight, and a new FETCH in its place. */
+static enum renkei_status receive(struct renkei_cursor *c, struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    PGresult *result = PQgetResult(s->connection);
+    if (PQresultStatus(result) != PGRES_TUPLES_OK) {
         c->ended = true;
-        return query_fault(s, NULL, c->table, fault);
+        return postgresql_query_fault(s, result, c->table, fault);
+    }
+    int asked;
+    c->result = result;
+    c->row = 0;
+    if (!end_fetch(c, &asked)) {
+        c->ended = true;
+        return postgresql_query_fault(s, NULL, c->table, fault);
     }
     if (PQntuples(result) < asked)
         c->ended = true;
     else if (!ask_for_more(c))
-        return query_fault(s, NULL, c->table, fault);
+        return postgresql_query_fault(s, NULL, c->table, fault);
+    return RENKEI_OK;
+}
+
+/* Where rows come one by one: adds the next one, or sees the end of a FETCH or of all. */
+static enum renkei_status receive_row(struct renkei_cursor *c, struct renkei_fault *fault) {
+    struct renkei_session *s = c->session;
+    int asked;
+    (void)PQsetSingleRowMode(s->connection);
+    PGresult *result = PQgetResult(s->connection);
+    ExecStatusType got = PQresultStatus(result);
+    if (got == PGRES_SINGLE_TUPLE) {
+        c->result = result;
+        c->row = 0;
+        c->rows_got++;
+        enum renkei_status status = add_row(c, fault);
+        c->result = NULL;
+        PQclear(result);
+        return status;
+    }
+    if (got != PGRES_TUPLES_OK) {
+        c->ended = true;
+        return postgresql_query_fault(s, result, c->table, fault);
+    }
+    PQclear(result);
+    if (!c->pipelined) {
+        c->ended = true;
+        return RENKEI_OK;
+    }
+    bool synced = end_fetch(c, &asked);
+    c->ended = !synced || c->rows_got < asked;
+    c->rows_got = 0;
+    if (!synced || (!c->ended && !ask_for_more(c)))
+        return postgresql_query_fault(s, NULL, c->table, fault);
+    return RENKEI_OK;
+}
+
+static enum renkei_status next_rows(struct renkei_cursor *c, struct renkei_batch *ret_batch,
+                                    struct renkei_fault *fault) {
+    while (!c->ended && !support_batch_full(&c->batch)) {
+        enum renkei_status status = receive_row(c, fault);
+        if (status != RENKEI_OK)
+            return status;
+    }
+    if (c->batch.rows == 0)
+        return RENKEI_END;
+    adapt(c, (int)c->batch.rows, c->batch.used);
+    support_batch_view(&c->batch, ret_batch);
     return RENKEI_OK;
 }
 
@@ -831,6 +696,8 @@ static enum renkei_status postgresql_next(struct renkei_cursor *c, struct renkei
     support_batch_clear(&c->batch);
     if (atomic_load(&s->cancelled))
         return support_fault(fault, RENKEI_CANCELLED, 0, NULL, "%s: cancelled", c->table);
+    if (c->guarded)
+        return next_rows(c, ret_batch, fault);
     if (c->result == NULL && c->ended)
         return RENKEI_END;
     if (c->result == NULL)

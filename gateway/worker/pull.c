@@ -16,6 +16,7 @@ enum {
     RANGE_ROWS = 1024,      /* rows of one short range of a table without snapshots */
     PAUSE_STEP_MS = 50,
     SLOT_BYTES_MAX = 256 << 20,
+    SLOT_BYTES = 4 << 20, /* after which a batch is handed over, however few its rows are */
     TABLE_BYTES = RENKEI_NAME_BYTES_MAX + 1,
     KEY_COMPONENTS_MAX = RENKEI_KEY_COLUMNS_MAX,
     WATERMARK_BYTES = 256,
@@ -265,7 +266,7 @@ static void note_watermark(struct pulling *p, const struct renkei_batch *batch, 
         return;
     const struct renkei_batch_column *c = &batch->columns[p->watermark_column];
     uint32_t len = c->length[row];
-    if (len == RENKEI_NULL || len >= sizeof p->totals.watermark)
+    if (len >= sizeof p->totals.watermark) /* NULL too */
         return;
     const uint8_t *value = c->data + c->offset[row];
     struct bytes most = bytes_text(p->totals.watermark);
@@ -288,7 +289,7 @@ static void note_last_key(struct pulling *p, const struct renkei_batch *batch) {
     buffer_clear(&p->after_data);
     for (size_t i = 0; i < count; i++) {
         const struct renkei_batch_column *c = &batch->columns[i];
-        uint32_t len = c->length[row] == RENKEI_NULL ? 0 : c->length[row];
+        uint32_t len = c->length[row] >= RENKEI_TOO_LONG ? 0 : c->length[row];
         buffer_append(&p->after_data, c->data + c->offset[row], len);
         p->after[i].len = len;
     }
@@ -308,14 +309,14 @@ static enum error_code take_batch(struct pulling *p, const struct renkei_batch *
         TRY(normalizer_row(p->table->normalizer, batch, i, &row, err));
         TRY(keep_row(p, slot, &row, err));
         note_watermark(p, batch, i);
-        if (slot->count == WORKER_BATCH_ROWS_MAX)
+        if (slot->count == WORKER_BATCH_ROWS_MAX || slot->data.len >= SLOT_BYTES)
             TRY(hand_over(p, err));
         if (p->stopped)
             return ERROR_NONE;
     }
     for (uint32_t i = 0; i < batch->column_count; i++)
         for (uint32_t row = 0; row < batch->row_count; row++)
-            if (batch->columns[i].length[row] != RENKEI_NULL)
+            if (batch->columns[i].length[row] < RENKEI_TOO_LONG)
                 p->totals.raw_bytes += batch->columns[i].length[row];
     p->range_rows += batch->row_count;
     note_last_key(p, batch);

@@ -154,7 +154,7 @@ static void write_cells(struct buffer *out, const struct renkei_batch *batch, ui
     wire_u32(out, batch->column_count);
     for (uint32_t i = 0; i < batch->column_count; i++) {
         const struct renkei_batch_column *c = &batch->columns[i];
-        bool null = c->length[row] == RENKEI_NULL;
+        bool null = c->length[row] >= RENKEI_TOO_LONG;
         wire_u8(out, null);
         if (!null)
             wire_bytes(out, bytes_of(c->data + c->offset[row], c->length[row]));

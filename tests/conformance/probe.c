@@ -142,6 +142,10 @@ static void print_batch(const struct renkei_batch *batch) {
                 printf("null");
                 continue;
             }
+            if (c->length[row] == RENKEI_TOO_LONG) {
+                printf("\"too long\"");
+                continue;
+            }
             printf("\"");
             print_hex(c->data + c->offset[row], c->length[row]);
             printf("\"");

@@ -24,6 +24,10 @@ CANCELLED, TIMEOUT, LIMIT, OPTION, NO_MEMORY, INTERNAL, UNSUPPORTED = range(8, 1
  T_GEOMETRY) = range(20)
 
 
+# What stands for RENKEI_TOO_LONG.
+TOO_LONG = "too long"
+
+
 class Fault(Exception):
     """What a connector returned instead of rows."""
 
@@ -146,8 +150,8 @@ class Probe:
 
     def read(self):
         found, self.summary = self.until("rows")
-        return [[None if cell is None else bytes.fromhex(cell) for cell in answer["row"]]
-                for answer in found if "row" in answer]
+        return [[cell if cell in (None, TOO_LONG) else bytes.fromhex(cell)
+                 for cell in answer["row"]] for answer in found if "row" in answer]
 
     def rows(self, *args, **kwargs):
         self.ask(*args, **kwargs)
