@@ -84,5 +84,8 @@ ERROR(BUSY, "busy", 54, 503, "too many requests at once", "要求が多すぎま
       "try again in a few seconds")
 ERROR(RATE, "too-many-requests", 55, 429, "too many requests from this client",
       "このクライアントからの要求が多すぎます", "wait a minute")
+ERROR(VANISHED, "rows-vanished", 32, 409, "too many rows have vanished from a table",
+      "表から多数の行が消えています",
+      "look at the database first; 'renkei sync SOURCE --accept-deletions TABLE' if they are gone")
 ERROR(GATEWAY_UNREACHABLE, "gateway-unreachable", 45, 502, "the gateway cannot be reached",
       "ゲートウェイに接続できません", "check that renkei-gateway runs (`renkei start`), and its address")

@@ -37,9 +37,11 @@ static enum error_code open_sync(const struct settings *settings, struct sync **
                                  struct error *err) {
     struct sync_source_options sources[SETTINGS_SOURCES_MAX];
     for (size_t i = 0; i < settings->source_count; i++)
-        sources[i] = (struct sync_source_options){settings->sources[i].mapping,
-                                                  settings->sources[i].interval_s,
-                                                  settings->sources[i].rows_per_second};
+        sources[i] = (struct sync_source_options){
+            .mapping = settings->sources[i].mapping,
+            .interval_s = settings->sources[i].interval_s,
+            .rows_per_second_max = settings->sources[i].rows_per_second,
+            .deletions_percent_max = settings->sources[i].deletions_percent_max};
     struct sync_options options = {.hospital = settings->hospital,
                                    .vault = settings->vault,
                                    .node_socket = settings->node_socket,

@@ -36,6 +36,11 @@ static const struct config_key source_keys[] = {
      .default_text = "0",
      .min = 0,
      .max = 100000000},
+    {.name = "deletions_percent_max",
+     .kind = CONFIG_NUMBER,
+     .default_text = "10",
+     .min = 0,
+     .max = 100},
     {0}};
 static const struct config_key root_keys[] = {
     {.name = "hospital", .kind = CONFIG_TEXT, .required = true, .max = SETTINGS_HOSPITAL_BYTES_MAX},
@@ -136,7 +141,8 @@ static enum error_code read_sources(struct loaded *loaded, const struct config_m
         sources[i] = (struct settings_source){
             .mapping = config_text(map, "mapping"),
             .interval_s = (uint32_t)(config_duration_ms(map, "interval") / 1000),
-            .rows_per_second = (uint32_t)config_number(map, "rows_per_second")};
+            .rows_per_second = (uint32_t)config_number(map, "rows_per_second"),
+            .deletions_percent_max = (uint32_t)config_number(map, "deletions_percent_max")};
     }
     loaded->settings.sources = sources;
     loaded->settings.source_count = count;

@@ -32,6 +32,7 @@ struct settings_source {
     const char *mapping;
     uint32_t interval_s;
     uint32_t rows_per_second;
+    uint32_t deletions_percent_max;
 };
 
 struct settings_hospital {

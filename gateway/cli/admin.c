@@ -143,6 +143,12 @@ static enum error_code run_sync(const struct cli_call *call, struct error *err) 
         json_object_set_new(body, "dryRun", json_true());
     if (cli_value(call, "mode") != NULL)
         json_object_set_new(body, "mode", json_string(cli_value(call, "mode")));
+    if (cli_value(call, "table") != NULL)
+        json_object_set_new(body, "table", json_string(cli_value(call, "table")));
+    if (cli_value(call, "accept-deletions") != NULL) {
+        json_object_set_new(body, "table", json_string(cli_value(call, "accept-deletions")));
+        json_object_set_new(body, "acceptDeletions", json_true());
+    }
     bool wait = !cli_flag(call, "no-wait");
     TRY(cli_pass(call, source, body, wait, &answer, err));
     if (!wait)
@@ -163,6 +169,9 @@ static const struct cli_option sync_options[] = {
     CLI_OPTION_FOLDER,
     {"declared", NULL, "a planned migration: changes are anchored as declared", false, false},
     {"mode", "MODE", "full (default), watermark or keys", false, false},
+    {"table", "TABLE", "only this one", false, false},
+    {"accept-deletions", "TABLE", "its vanished rows are gone, however many: somebody has looked",
+     false, false},
     {"dry-run", NULL, "read and count, anchor nothing", false, false},
     {"no-wait", NULL, "start it and return", false, false},
     CLI_OPTIONS_COMMON};
@@ -193,11 +202,13 @@ static void print_chain(const json_t *status) {
 static json_t *source_row(const json_t *source) {
     json_int_t records = 0;
     json_int_t quarantined = 0;
+    json_int_t changed = 0;
     size_t i;
     json_t *table;
     json_array_foreach(json_object_get(source, "tables"), i, table) {
         records += cli_json_number(table, "records", 0);
         quarantined += cli_json_number(table, "quarantined", 0);
+        changed += cli_json_number(table, "immutableChanged", 0);
     }
     const char *trouble = cli_json_text(json_object_get(source, "error"), "detail");
     json_t *row = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "source",
@@ -210,6 +221,10 @@ static json_t *source_row(const json_t *source) {
         json_object_set_new(row, "lastPass", json_string(cli_json_text(source, "lastPass")));
     if (*trouble != '\0')
         json_object_set_new(row, "trouble", json_string(trouble));
+    else if (changed > 0)
+        json_object_set_new(row, "trouble",
+                            json_sprintf("%lld rows of immutable tables changed or are gone: "
+                                         "renkei quarantine", (long long)changed));
     return row;
 }
 

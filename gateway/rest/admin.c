@@ -61,6 +61,8 @@ static void emit_tables(struct buffer *out, const struct sync_source_status *sou
         emit_u64(out, "deleted", t->deleted);
         emit_u64(out, "quarantined", t->quarantined);
         emit_u64(out, "batches", t->batches);
+        emit_u64(out, "vanished", t->vanished);
+        emit_u64(out, "immutableChanged", t->immutable_changed);
         if (t->last_pass_ms > 0)
             emit_time(out, "lastPass", t->last_pass_ms);
         emit_object_end(out);
@@ -218,7 +220,7 @@ static enum error_code read_sync_request(const json_t *body, struct sync_request
     struct sync_request r = {.mode = SYNC_FULL};
     bool good = is_text_or_absent(body, "source") && is_text_or_absent(body, "table") &&
                 is_text_or_absent(body, "mode") && is_bool_or_absent(body, "declared") &&
-                is_bool_or_absent(body, "dryRun");
+                is_bool_or_absent(body, "dryRun") && is_bool_or_absent(body, "acceptDeletions");
     if (mode != NULL) {
         r.mode = (enum sync_mode)0;
         for (int i = SYNC_FULL; i <= SYNC_REPLAY; i++)
@@ -229,18 +231,20 @@ static enum error_code read_sync_request(const json_t *body, struct sync_request
     if (!good)
         return error_set(err, ERROR_BAD_REQUEST,
                          "the body: source, table and mode (full, watermark, keys or replay) are texts, "
-                         "declared and dryRun are true or false");
+                         "declared, dryRun and acceptDeletions are true or false");
     r.source = json_string_value(json_object_get(body, "source"));
     r.table = json_string_value(json_object_get(body, "table"));
     r.declared = json_is_true(json_object_get(body, "declared"));
     r.dry_run = json_is_true(json_object_get(body, "dryRun"));
+    r.accept_deletions = json_is_true(json_object_get(body, "acceptDeletions"));
     *ret_request = r;
     return ERROR_NONE;
 }
 
 enum error_code admin_sync_start(struct rest *rest, struct rest_request *request,
                                  struct rest_answer *answer, struct error *err) {
-    static const char *const names[] = {"source", "table", "mode", "declared", "dryRun", NULL};
+    static const char *const names[] = {"source", "table", "mode", "declared", "dryRun",
+                                        "acceptDeletions", NULL};
     TRY(rest__query_only(request, no_query, err));
     json_t *body = NULL;
     TRY(read_object(request, names, &body, err));

@@ -109,6 +109,22 @@ static void source_metrics(const struct sync_status *status, struct buffer *out)
                 out, "renkei_quarantined_rows{source=\"%s\",table=\"%s\"} %" PRIu64 "\n",
                 status->sources[i].source, status->sources[i].tables[t].table,
                 status->sources[i].tables[t].quarantined);
+    metric(out, "vanished_rows", "gauge",
+           "Rows that are gone, too many at once to be anchored as deleted unasked.");
+    for (size_t i = 0; i < status->source_count; i++)
+        for (size_t t = 0; t < status->sources[i].table_count; t++)
+            buffer_append_format(
+                out, "renkei_vanished_rows{source=\"%s\",table=\"%s\"} %" PRIu64 "\n",
+                status->sources[i].source, status->sources[i].tables[t].table,
+                status->sources[i].tables[t].vanished);
+    metric(out, "immutable_changed_rows", "gauge",
+           "Rows of immutable tables that changed or are gone.");
+    for (size_t i = 0; i < status->source_count; i++)
+        for (size_t t = 0; t < status->sources[i].table_count; t++)
+            buffer_append_format(
+                out, "renkei_immutable_changed_rows{source=\"%s\",table=\"%s\"} %" PRIu64 "\n",
+                status->sources[i].source, status->sources[i].tables[t].table,
+                status->sources[i].tables[t].immutable_changed);
     metric(out, "vault_bytes", "gauge", "Size of the vault.");
     value(out, "vault_bytes", status->vault_bytes);
     metric(out, "enrolments", "gauge", "Enrolled keys.");

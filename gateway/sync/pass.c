@@ -18,6 +18,7 @@ enum {
     SEEN_BYTES_MIN = 1 << 16,
     SEEN_BYTES_MAX = 1 << 27, /* one bit a record: 10^9 records of a gateway */
     WATERMARK_BYTES_MAX = 256,
+    ALARMS_LOGGED_MAX = 16, /* of one pass, one by one */
     REPLAY_ARENA_BYTES_MAX = 8 << 20, /* WORKER_FETCH_KEYS_MAX entries of the quarantine */
 };
 
@@ -43,6 +44,8 @@ struct pass {
     enum sync_mode mode;
     bool dry_run;
     bool declared;
+    bool accept_deletions;
+    uint64_t immutable_changed;
     struct vault_view *view;
     struct vault_table before;
 
@@ -232,6 +235,24 @@ static void alarm(struct pass *p, struct bytes key, const char *reason) {
               p->source->mapping->source, p->table->table, reason);
     error_hint(&err, "'renkei quarantine list' names the row");
     put_aside(p, key, "", reason, 0);
+    if (++p->immutable_changed <= ALARMS_LOGGED_MAX)
+        sync__event(p->sync, "immutable-table-changed", p->source->mapping->source, &err);
+}
+
+static void keep_alarms(struct pass *p, uint64_t vanished) {
+    struct sync__alarms *alarms = &p->source->alarms[p->index];
+    pthread_mutex_lock(&p->sync->lock);
+    alarms->vanished = vanished;
+    /* Keys do not say what changed. */
+    if (p->mode == SYNC_FULL || p->immutable_changed > alarms->immutable_changed)
+        alarms->immutable_changed = p->immutable_changed;
+    pthread_mutex_unlock(&p->sync->lock);
+    if (p->immutable_changed <= ALARMS_LOGGED_MAX)
+        return;
+    struct error err;
+    error_set(&err, ERROR_VERIFY, "%s/%s is immutable, and %llu rows of it changed or are gone",
+              p->source->mapping->source, p->table->table,
+              (unsigned long long)p->immutable_changed);
     sync__event(p->sync, "immutable-table-changed", p->source->mapping->source, &err);
 }
 
@@ -463,9 +484,38 @@ static enum error_code visit_row(void *context, uint64_t id, struct bytes key,
     return ERROR_NONE;
 }
 
+/* A database restored from an old backup, a wrong one behind the same name, a key column that reads
+ * differently: what looks like a great many deletions seldom is one, and an anchored deletion stays.
+ * So nothing is anchored as deleted until somebody has looked. */
+static enum error_code check_vanished(struct pass *p, uint64_t vanished, struct error *err) {
+    uint64_t live = p->before.live;
+    bool emptied = vanished == live && live > SYNC_EMPTIED_MIN;
+    bool many = vanished > SYNC_DELETIONS_MIN &&
+                vanished > live / 100 * p->source->deletions_percent_max +
+                               live % 100 * p->source->deletions_percent_max / 100;
+    if (p->accept_deletions || p->table->immutable || p->source->deletions_percent_max >= 100 ||
+        !(emptied || many))
+        return ERROR_NONE;
+    keep_alarms(p, vanished);
+    error_set(err, ERROR_VANISHED,
+              "%s/%s: %llu of its %llu records have vanished from the database, at most %u %% are "
+              "anchored as deleted unasked", p->source->mapping->source, p->table->table,
+              (unsigned long long)vanished, (unsigned long long)live,
+              p->source->deletions_percent_max);
+    error_hint(err, "look at the database first; if the rows are gone: renkei sync %s "
+               "--accept-deletions %s", p->source->mapping->source, p->table->table);
+    sync__event(p->sync, "deletions-held-back", p->source->mapping->source, err);
+    return ERROR_VANISHED;
+}
+
 static enum error_code find_deleted(struct pass *p, struct error *err) {
     if (p->seen_live == p->before.live)
         return ERROR_NONE;
+    if (!p->dry_run) {
+        /* What is new is anchored all the same. */
+        TRY(flush(p, err));
+        TRY(check_vanished(p, p->before.live - p->seen_live, err));
+    }
     if (p->dry_run) {
         p->counts.deleted += p->before.live - p->seen_live;
         return ERROR_NONE;
@@ -611,6 +661,8 @@ static enum error_code run(struct pass *p, struct error *err) {
     show_progress(p);
     if (p->dry_run)
         return ERROR_NONE;
+    if (p->mode != SYNC_WATERMARK)
+        keep_alarms(p, 0);
     TRY(wait_for_chain(p, failed_before, err));
     if (p->mode == SYNC_WATERMARK || p->table->watermark != NULL)
         TRY(watermark_moved(p, totals.watermark, err));
@@ -649,6 +701,7 @@ enum error_code sync__pass_table(struct sync__source *source, size_t table, uint
     p->mode = source->mode;
     p->dry_run = source->dry_run;
     p->declared = source->declared;
+    p->accept_deletions = source->accept_deletions;
     p->earlier = source->progress.counts;
     pthread_mutex_unlock(&p->sync->lock);
     enum error_code code = start(p, err);

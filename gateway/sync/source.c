@@ -145,6 +145,7 @@ static void ask_when_due(struct sync__source *source) {
     source->mode = SYNC_FULL;
     source->dry_run = false;
     source->declared = false;
+    source->accept_deletions = false;
     source->only_table = -1;
 }
 

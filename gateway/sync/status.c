@@ -27,6 +27,10 @@ static enum error_code tables_status(struct sync__source *source, struct arena *
                                                .batches = state.batches,
                                                .last_pass_ms = state.last_pass_ms,
                                                .cursor_rows = state.last_pass_rows};
+        pthread_mutex_lock(&source->sync->lock);
+        tables[t].vanished = source->alarms[t].vanished;
+        tables[t].immutable_changed = source->alarms[t].immutable_changed;
+        pthread_mutex_unlock(&source->sync->lock);
         if (tables[t].table == NULL || tables[t].category == NULL)
             return no_memory(err);
         uint64_t pending;

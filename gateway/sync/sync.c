@@ -64,7 +64,8 @@ static enum error_code make_workers(struct sync__source *source, const struct sy
 static enum error_code open_tables(struct sync__source *source, struct error *err) {
     size_t count = source->mapping->table_count;
     source->table_ids = calloc(count + 1, sizeof *source->table_ids);
-    if (source->table_ids == NULL)
+    source->alarms = calloc(count + 1, sizeof *source->alarms);
+    if (source->table_ids == NULL || source->alarms == NULL)
         return error_set(err, ERROR_NO_MEMORY, "sync: no memory");
     for (size_t t = 0; t < count; t++) {
         char name[VAULT_TABLE_BYTES_MAX + 1];
@@ -83,6 +84,7 @@ static enum error_code open_source(struct sync *sync, size_t i, const struct syn
     const struct sync_source_options *so = &o->sources[i];
     source->sync = sync;
     source->interval_s = so->interval_s;
+    source->deletions_percent_max = so->deletions_percent_max;
     source->only_table = -1;
     source->progress.rows_expected = -1;
     source->progress.left_ms = -1;
@@ -174,6 +176,7 @@ void sync_close(struct sync *sync) {
         worker_free(source->fetcher);
         mapping_free(source->mapping);
         free(source->table_ids);
+        free(source->alarms);
     }
     vault_close(sync->vault);
     ledger_close(sync->submit_ledger);
@@ -231,6 +234,7 @@ static void request(struct sync__source *source, const struct sync_request *r) {
     source->mode = r->mode;
     source->dry_run = r->dry_run;
     source->declared = r->declared;
+    source->accept_deletions = r->accept_deletions;
     source->only_table = r->table == NULL ? -1 : table_index(source, r->table);
     memset(&source->progress, 0, sizeof source->progress);
     source->progress.state = SYNC_QUEUED;
@@ -244,6 +248,8 @@ static void request(struct sync__source *source, const struct sync_request *r) {
 enum error_code sync_start(struct sync *sync, const struct sync_request *r, struct error *err) {
     size_t named = 0;
     size_t started = 0;
+    if (r->accept_deletions && r->table == NULL)
+        return error_set(err, ERROR_BAD_REQUEST, "deletions are accepted of one table, not of all");
     for (size_t i = 0; i < sync->source_count; i++)
         if (is_named(&sync->sources[i], r->source))
             TRY(check_request(&sync->sources[i], r, err));

@@ -28,6 +28,9 @@ enum {
     SYNC_INTERVAL_S_MAX = 7 * 24 * 3600,
     SYNC_LIST_MAX = 1000,            /* quarantined rows, enrolments in one answer */
     SYNC_PATIENT_BYTES_MAX = 256,    /* a patient id, in UTF-8 */
+    SYNC_DELETIONS_MIN = 100,        /* vanished rows that no pass stops for, */
+    SYNC_EMPTIED_MIN = 10,           /* but for a table of more records that reads empty */
+    SYNC_DELETIONS_PERCENT_DEFAULT = 10,
 };
 
 /* What a daemon logs. source may be NULL. err is NULL where nothing failed. Never holds a record's
@@ -39,6 +42,8 @@ struct sync_source_options {
     const char *mapping;           /* path of the mapping file, which names the source */
     uint32_t interval_s;           /* between the starts of two full passes; 0: on demand only */
     uint32_t rows_per_second_max;  /* 0: no cap */
+    uint32_t deletions_percent_max; /* of a table's records that one pass may anchor as deleted
+                                       unasked; 100: all. Up to SYNC_DELETIONS_MIN always */
 };
 
 /* Strings are copied. */
@@ -86,6 +91,8 @@ struct sync_request {
     bool dry_run;  /* reads and counts, anchors nothing, stores nothing but the character report */
     bool declared; /* what is found new or changed is anchored as declared, not as observed: a
                       first load or a planned migration that the hospital answers for */
+    bool accept_deletions; /* however many rows have vanished, somebody has looked and says that
+                              they are gone; needs a table */
 };
 
 /* Asks the source's thread for a pass and returns at once. ERROR_NOT_FOUND: no such source or
@@ -151,6 +158,9 @@ struct sync_table_status {
     uint64_t batches;      /* anchored */
     uint64_t last_pass_ms; /* wall clock of the end of the last whole pass; 0: none */
     uint64_t cursor_rows;  /* rows of that pass */
+    /* Alarms of the last full or keys pass since the start of the program: */
+    uint64_t vanished;     /* rows not anchored as deleted, since they are too many at once */
+    uint64_t immutable_changed; /* rows of an immutable table that changed or are gone */
 };
 
 struct sync_source_status {

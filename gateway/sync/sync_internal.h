@@ -31,10 +31,16 @@ struct sync__failure {
     char hint[ERROR_HINT_BYTES_MAX];
 };
 
+struct sync__alarms {
+    uint64_t vanished;
+    uint64_t immutable_changed;
+};
+
 struct sync__source {
     struct sync *sync;
     struct mapping *mapping;
     uint32_t interval_s;
+    uint32_t deletions_percent_max;
     struct worker *puller;  /* of the source's thread */
     struct worker *fetcher; /* of retrieval; calls wait for one another in it */
     uint32_t *table_ids;    /* of the vault, in the mapping's order */
@@ -46,6 +52,8 @@ struct sync__source {
     enum sync_mode mode;
     bool dry_run;
     bool declared;
+    bool accept_deletions;
+    struct sync__alarms *alarms; /* of each table */
     int only_table; /* index; -1: all */
     bool cancelled;
     struct sync_progress progress; /* its strings are not used */

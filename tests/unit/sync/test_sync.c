@@ -44,7 +44,7 @@ static enum error_code try_open(struct fixture *f, struct error *err) {
     path_of(f, "main.yaml", mapping);
     path_of(f, "key.pem", key);
     path_of(f, "vault", vault);
-    struct sync_source_options source = {.mapping = mapping};
+    struct sync_source_options source = {.mapping = mapping, .deletions_percent_max = 10};
     struct sync_options options = {.hospital = "st-luke",
                                    .vault = vault,
                                    .node_socket = "none",
@@ -273,6 +273,71 @@ static void a_row_that_a_reader_missed_is_not_called_deleted(void **state) {
     assert_int_equal(c.read, 4);
     assert_int_equal(c.deleted, 0);
     assert_int_equal(fake_chain.leaf_count, 5);
+}
+
+static void accept_deletions(struct fixture *f, enum sync_state expected) {
+    start(f, &(struct sync_request){.source = "main", .table = "visits", .mode = SYNC_FULL,
+                                    .accept_deletions = true});
+    assert_int_equal(sync_wait(f->sync, "main", WAIT_MS, NULL), ERROR_NONE);
+    assert_int_equal(status_of(f).progress.state, expected);
+}
+
+static void many_vanished_rows_are_held_back_until_somebody_has_looked(void **state) {
+    struct fixture *f = *state;
+    put_many(1000);
+    pass(f, SYNC_DONE);
+    for (size_t i = 0; i < 101; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%zu", i);
+        fake_remove(key);
+    }
+    fake_put("new", "P1", "text");
+    struct sync_counts c = pass(f, SYNC_FAILED);
+    assert_int_equal(c.deleted, 0);
+    assert_int_equal(c.created, 1);
+    assert_int_equal(fake_chain.leaf_count, 1001); /* what is new is anchored all the same */
+    struct sync_source_status s = status_of(f);
+    assert_int_equal(s.code, ERROR_VANISHED);
+    assert_string_equal(s.error, "main/visits: 101 of its 1000 records have vanished from the "
+                                 "database, at most 10 % are anchored as deleted unasked");
+    assert_string_equal(s.hint, "look at the database first; if the rows are gone: renkei sync "
+                                "main --accept-deletions visits");
+    assert_int_equal(s.tables[0].vanished, 101);
+    pass(f, SYNC_FAILED); /* asking again is not looking */
+    struct error err = {0};
+    assert_int_equal(sync_start(f->sync, &(struct sync_request){.mode = SYNC_FULL,
+                                                                .accept_deletions = true}, &err),
+                     ERROR_BAD_REQUEST);
+    assert_string_equal(err.message, "deletions are accepted of one table, not of all");
+    accept_deletions(f, SYNC_DONE);
+    s = status_of(f);
+    assert_int_equal(s.progress.counts.deleted, 101);
+    assert_int_equal(s.tables[0].vanished, 0);
+    assert_int_equal(s.tables[0].records, 900);
+    assert_int_equal(s.code, ERROR_NONE);
+}
+
+static void a_share_of_deletions_is_ordinary_and_an_emptied_table_is_not(void **state) {
+    struct fixture *f = *state;
+    put_many(1000);
+    pass(f, SYNC_DONE);
+    for (size_t i = 0; i < 100; i++) {
+        char key[16];
+        snprintf(key, sizeof key, "%zu", i);
+        fake_remove(key);
+    }
+    assert_int_equal(pass(f, SYNC_DONE).deleted, 100);
+    size_t leaves = fake_chain.leaf_count;
+    fake_database_reset(); /* a new, empty database behind the same name */
+    start(f, &(struct sync_request){.source = "main", .mode = SYNC_KEYS});
+    assert_int_equal(sync_wait(f->sync, "main", WAIT_MS, NULL), ERROR_NONE);
+    assert_int_equal(status_of(f).progress.state, SYNC_FAILED);
+    pass(f, SYNC_FAILED);
+    assert_int_equal(status_of(f).tables[0].vanished, 900);
+    assert_int_equal(fake_chain.leaf_count, leaves);
+    put_many(1000); /* the right one is back */
+    assert_int_equal(pass(f, SYNC_DONE).unchanged, 900);
+    assert_int_equal(status_of(f).tables[0].vanished, 0);
 }
 
 static void an_unreadable_row_is_kept_aside_and_is_not_deleted(void **state) {
@@ -680,6 +745,8 @@ int main(void) {
         CASE(a_dry_run_counts_and_leaves_nothing),
         CASE(a_pass_that_was_not_whole_deletes_nothing),
         CASE(a_row_that_a_reader_missed_is_not_called_deleted),
+        CASE(many_vanished_rows_are_held_back_until_somebody_has_looked),
+        CASE(a_share_of_deletions_is_ordinary_and_an_emptied_table_is_not),
         CASE(an_unreadable_row_is_kept_aside_and_is_not_deleted),
         CASE(a_replay_reads_only_the_rows_in_quarantine_and_takes_up_what_is_well),
         CASE(the_character_report_outlives_a_restart),
