@@ -12,19 +12,21 @@ static void remember(struct blob **place, struct bytes message) {
 }
 
 void liar_heard(struct world *w, struct bytes message) {
-    bool any = false;
-    for (uint32_t i = 0; i < w->config.n; i++)
-        any = any || w->config.lies[i] != 0;
-    if (!any || message.len < 12)
+    if (!w->any_lies || message.len < 20)
         return;
     remember(&w->replay[w->replay_next++ % SIM_REPLAY_MAX], message);
     uint32_t signer = (uint32_t)message.data[2] << 8 | message.data[3];
-    if (message.data[1] == PBFT_VIEW_CHANGE && signer < w->config.n)
+    if (message.data[1] == PBFT_VIEW_CHANGE && signer < SIM_NODES_MAX)
         remember(&w->changes[signer], message);
 }
 
+/* Identities, not places in a list, are what messages go to. */
+static uint32_t anybody(struct world *w) {
+    return world_below(w, w->identities);
+}
+
 static void post_signed(struct world *w, struct sim_instance *in, uint32_t to, struct message *m) {
-    struct pbft_domain domain = {{{0}}, 0};
+    struct pbft_domain domain = {{{0}}, m->epoch};
     struct buffer out;
     buffer_init(&out, PBFT_MESSAGE_BYTES_MAX);
     pbft__message_encode(m, &out);
@@ -36,7 +38,7 @@ static void post_signed(struct world *w, struct sim_instance *in, uint32_t to, s
             struct pbft_ballot ballot = {m->type, m->view, m->height, m->digest};
             statement = pbft_ballot_statement(&domain, &ballot);
         }
-        world_sign(w, in->identity, &statement, m->signature);
+        world_epoch_sign(w, m->epoch, m->signer, &statement, m->signature);
         buffer_append(&out, m->signature, PBFT_SIGNATURE_BYTES);
     }
     check_sent(w, in, buffer_bytes(&out));
@@ -46,12 +48,20 @@ static void post_signed(struct world *w, struct sim_instance *in, uint32_t to, s
     buffer_done(&out);
 }
 
-/* A second proposal for the same place: a block with another salt. */
+/* At some places, and then to everybody, so that there may be a quorum for it. */
+static bool lies_about_epoch(const struct world *w, const struct message *m) {
+    return (w->config.seed + 3 * m->view + m->height) % 16 == 0;
+}
+
+/* A second proposal for the same place: a block with another salt, or of another epoch. */
 static void equivocate(struct world *w, struct sim_instance *in, uint32_t to,
                        const struct message *m) {
     uint8_t bytes[SIM_HEADER_BYTES];
     memcpy(bytes, m->header.data, SIM_HEADER_BYTES);
-    bytes[79] = (uint8_t)(1 + world_below(w, 2));
+    if (lies_about_epoch(w, m))
+        bytes[15] ^= 1; /* the epoch's last byte */
+    else
+        bytes[64] = (uint8_t)(1 + world_below(w, 2));
     struct message other = *m;
     other.header = bytes_of(bytes, sizeof bytes);
     struct registered *block = world_register(w, other.header, in->identity);
@@ -63,10 +73,11 @@ static void equivocate(struct world *w, struct sim_instance *in, uint32_t to,
 /* A certificate for a block of our own that Q validators never saw. */
 static void invent_certificate(struct world *w, struct sim_instance *in, struct message *m,
                                uint8_t *header_bytes, struct buffer *certificate) {
-    struct pbft_certificate c = {.epoch = 0, .seal_count = pbft_quorum(w->config.n)};
-    struct bytes header = world_header(w, header_bytes, in->committed + 1,
-                                       &in->chain[in->committed], 1000000 + w->now_ms, 0,
-                                       UINT64_C(0xf00) + in->identity);
+    struct pbft_certificate c = {.epoch = m->epoch,
+                                 .seal_count = pbft_quorum(world_epoch(w, m->epoch)->n)};
+    struct bytes header = world_header(header_bytes, in->committed + 1, m->epoch,
+                                       &in->chain[in->committed], SIM_WALL_MS + w->now_ms, 0,
+                                       UINT64_C(0xf00) + in->identity, false);
     struct registered *block = world_register(w, header, in->identity);
     block->holders = UINT32_MAX;
     c.ballot = (struct pbft_ballot){PBFT_PREPARE, m->view - 1, in->committed + 1, block->digest};
@@ -96,12 +107,21 @@ static void forge_view_change(struct world *w, struct sim_instance *in, uint32_t
         other.prepared[0].certificate = bytes_of(forged, certificate.len);
     } else if (other.certificate.len > 0) {
         /* An older commit: true, but not the latest. */
-        uint64_t h = world_below(w, (uint32_t)in->committed);
+        uint64_t base = world_epoch(w, m->epoch)->base;
+        uint64_t h = in->committed > base ? base + world_below(w, (uint32_t)(in->committed - base))
+                                          : base;
         other.header = h == 0 ? bytes_of(w->genesis, SIM_HEADER_BYTES) : blob_bytes(in->headers[h]);
-        other.certificate = h == 0 ? (struct bytes){NULL, 0} : blob_bytes(in->certificates[h]);
+        other.certificate = h == base ? (struct bytes){NULL, 0} : blob_bytes(in->certificates[h]);
         other.prepared_count = 0;
     }
     post_signed(w, in, to, &other);
+}
+
+static struct bytes base_header(const struct world *w, const struct sim_instance *in,
+                                uint64_t epoch) {
+    uint64_t base = world_epoch(w, epoch)->base;
+    return base == 0 || in->committed < base ? bytes_of(w->genesis, SIM_HEADER_BYTES)
+                                             : blob_bytes(in->headers[base]);
 }
 
 /* A NEW-VIEW made of another subset of the VIEW-CHANGEs, our own one stripped. */
@@ -109,24 +129,25 @@ static void forge_new_view(struct world *w, struct sim_instance *in, uint32_t to
                            const struct message *m) {
     struct message other = *m;
     struct message own = {.type = PBFT_VIEW_CHANGE,
-                          .signer = (uint16_t)in->identity,
+                          .signer = m->signer,
+                          .epoch = m->epoch,
                           .view = m->view,
-                          .header = bytes_of(w->genesis, SIM_HEADER_BYTES)};
-    struct pbft_domain domain = {{{0}}, 0};
+                          .header = base_header(w, in, m->epoch)};
+    struct pbft_domain domain = {{{0}}, m->epoch};
     struct buffer stripped;
     buffer_init(&stripped, PBFT_MESSAGE_BYTES_MAX);
     pbft__message_encode(&own, &stripped);
     struct hash statement = pbft_statement(&domain, PBFT_VIEW_CHANGE, buffer_bytes(&stripped));
-    world_sign(w, in->identity, &statement, own.signature);
+    world_epoch_sign(w, own.epoch, own.signer, &statement, own.signature);
     buffer_append(&stripped, own.signature, PBFT_SIGNATURE_BYTES);
-    uint32_t quorum = pbft_quorum(w->config.n), skip = world_below(w, w->config.n);
+    uint32_t n = world_epoch(w, m->epoch)->n, quorum = pbft_quorum(n), skip = world_below(w, n);
     if (world_chance(w, 100))
         quorum--; /* one too few: must be refused */
     other.view_change_count = 0;
-    for (uint32_t i = 0; i < w->config.n && other.view_change_count < quorum; i++) {
-        struct bytes change =
-            i == in->identity ? buffer_bytes(&stripped) : blob_bytes(w->changes[i]);
-        if ((i == skip && i != in->identity) || change.len < 20 ||
+    for (uint32_t i = 0; i < n && other.view_change_count < quorum; i++) {
+        struct bytes change = i == m->signer ? buffer_bytes(&stripped) : blob_bytes(w->changes[i]);
+        if ((i == skip && i != m->signer) || change.len < 20 ||
+            wire_load_u64(change.data + 4) != m->epoch ||
             wire_load_u64(change.data + 12) != m->view)
             continue;
         other.view_changes[other.view_change_count++] = change;
@@ -136,8 +157,11 @@ static void forge_new_view(struct world *w, struct sim_instance *in, uint32_t to
 }
 
 static void vote_for(struct world *w, struct sim_instance *in, const struct message *m) {
-    for (uint32_t to = 0; to < w->config.n; to++) {
-        struct message vote = {.signer = (uint16_t)in->identity,
+    /* In an epoch that is over too, with a key of then. */
+    uint32_t signer = world_index(w, m->epoch, in->identity);
+    for (uint32_t to = 0; to < w->identities && signer != PBFT_OBSERVER; to++) {
+        struct message vote = {.signer = (uint16_t)signer,
+                               .epoch = m->epoch,
                                .view = m->view,
                                .height = m->height,
                                .digest = m->digest};
@@ -157,7 +181,8 @@ static bool bend(struct world *w, struct sim_instance *in, uint32_t to, const st
         return true;
     if ((lies & LIE_WITHHOLD) != 0 && world_chance(w, 350))
         return true;
-    if ((lies & LIE_EQUIVOCATE) != 0 && m->type == PBFT_PROPOSE && world_chance(w, 500)) {
+    if ((lies & LIE_EQUIVOCATE) != 0 && m->type == PBFT_PROPOSE &&
+        (lies_about_epoch(w, m) || world_chance(w, 500))) {
         equivocate(w, in, to, m);
         return true;
     }
@@ -172,16 +197,16 @@ static bool bend(struct world *w, struct sim_instance *in, uint32_t to, const st
     return false;
 }
 
-void liar_send(struct world *w, struct sim_instance *in, const struct pbft_effect *effect) {
+void liar_send(struct world *w, struct sim_instance *in, struct bytes message, uint32_t to_mask) {
     struct message m;
     uint32_t lies = w->config.lies[in->identity];
-    bool readable = pbft__message_decode(effect->send.message, &m) == NULL;
-    for (uint32_t to = 0; to < w->config.n; to++) {
-        if (to == in->identity || (effect->send.to != PBFT_EVERYBODY && effect->send.to != to))
+    bool readable = pbft__message_decode(message, &m) == NULL;
+    for (uint32_t to = 0; to < w->identities; to++) {
+        if ((to_mask >> to & 1) == 0)
             continue;
         if (readable && bend(w, in, to, &m))
             continue;
-        struct blob *blob = blob_new(effect->send.message);
+        struct blob *blob = blob_new(message);
         if ((lies & LIE_GARBAGE) != 0 && world_chance(w, 150))
             blob->data[world_below(w, blob->len)] ^= (uint8_t)(1 << world_below(w, 8));
         world_post(w, in->number, to, blob);
@@ -217,7 +242,7 @@ static void replay_one(struct world *w, struct sim_instance *in) {
     default:
         break;
     }
-    world_post(w, in->number, world_below(w, w->config.n), blob);
+    world_post(w, in->number, anybody(w), blob);
     blob_unref(blob);
 }
 
@@ -228,10 +253,12 @@ static void forge_votes(struct world *w, struct sim_instance *in) {
     if (blob == NULL || blob->data[1] != PBFT_PROPOSE ||
         pbft__message_decode(blob_bytes(blob), &m) != NULL)
         return;
-    uint32_t to = world_below(w, w->config.n);
-    for (uint32_t name = 0; name < w->config.n; name++) {
+    uint32_t to = anybody(w);
+    const struct sim_epoch *list = world_epoch(w, m.epoch);
+    for (uint32_t name = 0; list != NULL && name < list->n; name++) {
         struct message vote = {.type = world_chance(w, 500) ? PBFT_PREPARE : PBFT_COMMIT,
                                .signer = (uint16_t)name,
+                               .epoch = m.epoch,
                                .view = m.view,
                                .height = m.height,
                                .digest = m.digest};
@@ -240,35 +267,60 @@ static void forge_votes(struct world *w, struct sim_instance *in) {
         pbft__message_encode(&vote, &out);
         buffer_append(&out, vote.signature, PBFT_SIGNATURE_BYTES);
         struct blob *forged = blob_new(buffer_bytes(&out));
-        if (name != in->identity)
+        if (list->member[name] != in->identity)
             world_post(w, in->number, to, forged);
         blob_unref(forged);
         buffer_done(&out);
     }
 }
 
+/* A block above the last one of an epoch that is over, by its leader of some view. */
+static void propose_beyond(struct world *w, struct sim_instance *in, uint32_t to) {
+    uint64_t epoch = in->epoch == 0 ? 0 : in->epoch - 1;
+    uint32_t signer = world_index(w, epoch, in->identity);
+    uint64_t height = world_epoch(w, in->epoch)->base + 1;
+    if (in->epoch == 0 || signer == PBFT_OBSERVER || in->committed < height - 1)
+        return;
+    uint8_t header[SIM_HEADER_BYTES];
+    struct message m = {.type = PBFT_PROPOSE, .signer = (uint16_t)signer, .epoch = epoch};
+    m.height = height;
+    m.header = world_header(header, height, epoch, &in->chain[height - 1], SIM_WALL_MS + w->now_ms,
+                            0, UINT64_C(0xbe70) + in->identity, false);
+    m.view = world_below(w, 8);
+    struct registered *block = world_register(w, m.header, in->identity);
+    block->holders = UINT32_MAX;
+    m.digest = block->digest;
+    post_signed(w, in, to, &m);
+}
+
 void liar_tick(struct world *w, struct sim_instance *in) {
     uint32_t lies = w->config.lies[in->identity];
     if ((lies & LIE_SILENT) != 0)
         return;
-    uint32_t to = world_below(w, w->config.n);
+    uint32_t to = anybody(w);
     if (to == in->identity)
         return;
     if ((lies & LIE_REPLAY) != 0 && world_chance(w, 500))
         replay_one(w, in);
+    if ((lies & LIE_FORGE) != 0 && world_chance(w, 200))
+        propose_beyond(w, in, to);
+    if (in->self == PBFT_OBSERVER)
+        return;
     if ((lies & LIE_VIEW_SPAM) != 0 && world_chance(w, 300)) {
         struct message m = {.type = PBFT_VIEW_CHANGE,
-                            .signer = (uint16_t)in->identity,
+                            .signer = (uint16_t)in->self,
+                            .epoch = in->epoch,
                             .view = world_chance(w, 500) ? PBFT_VIEW_MAX - world_below(w, 3)
                                                          : in->last_view + world_below(w, 6),
-                            .header = bytes_of(w->genesis, SIM_HEADER_BYTES)};
+                            .header = base_header(w, in, in->epoch)};
         post_signed(w, in, to, &m);
     }
     if ((lies & LIE_FORGE) != 0 && world_chance(w, 300))
         forge_votes(w, in);
     if ((lies & LIE_STATUS) != 0 && world_chance(w, 300)) {
         struct message m = {.type = PBFT_STATUS,
-                            .signer = (uint16_t)in->identity,
+                            .signer = (uint16_t)in->self,
+                            .epoch = in->epoch + world_below(w, 2),
                             .view = world_below(w, 9),
                             .height = in->committed + 1 + world_below(w, 1000)};
         post_signed(w, in, to, &m);

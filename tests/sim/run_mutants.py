@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Seeded protocol bugs, one at a time: each patch of tests/sim/mutants is applied to a copy of
 ledger/pbft, built with the simulator, and must be caught by random schedules, by the
-scenarios, or by the unit test of NEW-VIEW.
+scenarios, or by the unit tests of votes and of NEW-VIEW.
 
 usage: run_mutants.py [--seconds T] [--jobs N] [--only NAME] [--cc CC] ROOT
 """
@@ -16,10 +16,11 @@ import sys
 import tempfile
 import time
 
-WORLD = ("check.c", "hash_fast.c", "liar.c", "schedule.c", "world.c")
+WORLD = ("check.c", "hash_fast.c", "host.c", "liar.c", "members.c", "schedule.c", "world.c")
 PROGRAMS = ("sim", "scenario")
-UNIT_TEST = pathlib.Path("tests/unit/pbft/test_new_view.c")
+UNIT_TESTS = [pathlib.Path("tests/unit/pbft") / name for name in ("test_new_view.c", "test_vote.c")]
 BASE = ("arena.c", "bytes.c", "clock.c", "error.c", "text.c", "wire.c")
+SCHEDULES_MAX = 40000
 FLAGS = ["-std=c17", "-O2", "-D_GNU_SOURCE", "-w"]
 
 
@@ -31,9 +32,10 @@ def build(options, root, copy, work, objects):
         subprocess.run([options.cc, *FLAGS, f"-I{copy}", f"-I{root}", "-c", str(source), "-o",
                         core[-1]], check=True, capture_output=True)
     base = [str(objects / (name + ".o")) for name in BASE]
-    subprocess.run([options.cc, *core, *base, str(objects / "hash_fast.c.o"),
-                    str(objects / (UNIT_TEST.name + ".o")), "-lcmocka", "-o",
-                    str(work / "unit")], check=True, capture_output=True)
+    for test in UNIT_TESTS:
+        subprocess.run([options.cc, *core, *base, str(objects / "hash.c.o"),
+                        str(objects / (test.name + ".o")), "-lcmocka", "-lcrypto", "-o",
+                        str(work / test.stem)], check=True, capture_output=True)
     for program in PROGRAMS:
         world = [str(objects / (name + ".o")) for name in (*WORLD, program + ".c")]
         subprocess.run([options.cc, *core, *world, *base, "-o", str(work / program)], check=True,
@@ -67,8 +69,10 @@ def try_mutant(patch, options, root, objects):
             return patch.stem, None, 0, "it does not build: " + error.stderr.decode()[:200]
         scenarios = sorted(map(str, (root / "tests/scenarios").glob("*.scn")))
         start = time.monotonic()
-        for command in ([str(work / "sim"), "--seconds", str(options.seconds)],
-                        [str(work / "scenario"), *scenarios], [str(work / "unit")]):
+        for command in ([str(work / "sim"), "--seconds", str(options.seconds), "--schedules",
+                         str(SCHEDULES_MAX)],
+                        [str(work / "scenario"), *scenarios],
+                        *([str(work / test.stem)] for test in UNIT_TESTS)):
             run = subprocess.run(command, capture_output=True, text=True)
             if run.returncode != 0:
                 return patch.stem, True, time.monotonic() - start, verdict(run)
@@ -77,7 +81,7 @@ def try_mutant(patch, options, root, objects):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--seconds", type=int, default=15)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only")
     parser.add_argument("--cc", default="cc")
@@ -93,7 +97,8 @@ def main():
         sources = [root / "base" / name for name in BASE]
         sources += [root / "tests/sim" / name for name in WORLD]
         sources += [root / "tests/sim" / (program + ".c") for program in PROGRAMS]
-        sources.append(root / UNIT_TEST)
+        sources += [root / test for test in UNIT_TESTS]
+        sources.append(root / "base/hash.c")
         for source in sources:
             subprocess.run([options.cc, *FLAGS, f"-I{root}", "-c", str(source), "-o",
                             str(objects / (source.name + ".o"))], check=True)

@@ -68,6 +68,12 @@ static void do_nodes(struct scenario *s) {
             s->config.rotation = value;
         else if (is(s, i, "timeout"))
             s->config.timeout_ms = value;
+        else if (is(s, i, "status"))
+            s->config.status_ms = value;
+        else if (is(s, i, "spare"))
+            s->config.spare = value;
+        else if (is(s, i, "drift"))
+            s->config.drift_ms_max = value;
         else if (is(s, i, "cap"))
             s->config.timeout_ms_max = value;
         else if (is(s, i, "delay"))
@@ -125,6 +131,10 @@ static void act_forget(struct scenario *s, uint32_t who) {
     world_restart(s->w, who, true);
 }
 
+static void act_lose(struct scenario *s, uint32_t who) {
+    world_lose(s->w, who);
+}
+
 static void act_compact(struct scenario *s, uint32_t who) {
     world_compact(s->w, who);
 }
@@ -132,6 +142,27 @@ static void act_compact(struct scenario *s, uint32_t who) {
 static void act_suspect(struct scenario *s, uint32_t who) {
     struct pbft_event event = {.kind = PBFT_EVENT_SUSPECT, .suspect = {PBFT_CAUSE_CENSORSHIP}};
     world_step(s->w, &s->w->instances[who], &event);
+}
+
+/* members [add I...] [remove I...] [rekey I...]: one request that changes the list. */
+static void do_members(struct scenario *s) {
+    struct sim_change change = {0};
+    uint32_t *mask = NULL;
+    for (unsigned i = 1; i < s->word_count; i++) {
+        if (is(s, i, "add"))
+            mask = &change.add;
+        else if (is(s, i, "remove"))
+            mask = &change.remove;
+        else if (is(s, i, "rekey"))
+            mask = &change.rekey;
+        else if (mask == NULL)
+            fail(s, "found %s, expected add, remove or rekey", s->words[i]);
+        else
+            *mask |= 1u << number(s, i) % SIM_NODES_MAX;
+    }
+    uint64_t request = s->w->request_count + 1;
+    s->w->changes_asked[request] = change;
+    world_request(s->w, request, 0);
 }
 
 static void do_part(struct scenario *s) {
@@ -190,7 +221,7 @@ static void do_inject(struct scenario *s) {
         pbft__message_encode(&m, &out);
         struct pbft_domain domain = {{{0}}, 0};
         struct hash statement = pbft_statement(&domain, m.type, buffer_bytes(&out));
-        world_sign(s->w, from, &statement, m.signature);
+        world_epoch_sign(s->w, 0, from, &statement, m.signature);
         buffer_append(&out, m.signature, PBFT_SIGNATURE_BYTES);
         hand_in(s, from, to, buffer_bytes(&out));
     } else if (is(s, 3, "length-bomb")) {
@@ -270,6 +301,24 @@ static void expect_height(struct scenario *s, uint32_t who) {
              s->words[2]);
 }
 
+static void expect_epoch(struct scenario *s, uint32_t who) {
+    struct pbft_status status = status_of(s, who);
+    if (status.epoch != number(s, 2))
+        fail(s, "node %u: found epoch %" PRIu64 ", expected %s", who, status.epoch, s->words[2]);
+}
+
+static void expect_validator(struct scenario *s, uint32_t who) {
+    status_of(s, who);
+    if (s->w->instances[who].self == PBFT_OBSERVER)
+        fail(s, "node %u: found an observer, expected a validator", who);
+}
+
+static void expect_observer(struct scenario *s, uint32_t who) {
+    status_of(s, who);
+    if (s->w->instances[who].self != PBFT_OBSERVER)
+        fail(s, "node %u: found a validator, expected an observer", who);
+}
+
 static void expect_cause(struct scenario *s, uint32_t who) {
     struct pbft_status status = status_of(s, who);
     if (!is(s, 2, pbft_cause_name(status.cause)))
@@ -296,6 +345,9 @@ static void do_expect(struct scenario *s) {
     } table[] = {{"view", 4, expect_view},
                  {"changing", 4, expect_changing},
                  {"height", 4, expect_height},
+                 {"epoch", 4, expect_epoch},
+                 {"validator", 3, expect_validator},
+                 {"observer", 3, expect_observer},
                  {"cause", 4, expect_cause},
                  {"request", 5, expect_request}};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
@@ -312,6 +364,9 @@ static void do_expect(struct scenario *s) {
     } else if (is(s, 1, "no-evidence")) {
         if (s->w->evidence_against != 0)
             fail(s, "found evidence against %x, expected none", s->w->evidence_against);
+    } else if (is(s, 1, "nobody-blamed")) {
+        if (s->w->faults_named != 0)
+            fail(s, "found blame for %x, expected none", s->w->faults_named);
     } else if (is(s, 1, "blamed")) {
         if ((s->w->faults_named >> node(s, 2) & 1) == 0)
             fail(s, "nobody blames %s", s->words[2]);
@@ -354,6 +409,10 @@ static void do_line(struct scenario *s) {
         for_nodes(s, 1, act_restart);
     else if (is(s, 0, "forget"))
         for_nodes(s, 1, act_forget);
+    else if (is(s, 0, "lose"))
+        for_nodes(s, 1, act_lose);
+    else if (is(s, 0, "members"))
+        do_members(s);
     else if (is(s, 0, "compact"))
         for_nodes(s, 1, act_compact);
     else if (is(s, 0, "suspect"))

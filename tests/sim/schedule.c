@@ -11,6 +11,7 @@ enum {
     PLAN_SUSPECT,
     PLAN_DROP,
     PLAN_UNDROP,
+    PLAN_LOSE,
     /* After healing, what any schedule may take at most: some leaders' timeouts with backoff. */
     LIVENESS_MS_MAX = 60000,
 };
@@ -43,8 +44,13 @@ static void draw_liars(struct world *dice, struct sim_config *c, bool above_f) {
         count = f + 1;
     while (count > 0) {
         uint32_t who = world_below(dice, c->n);
-        if (c->lies[who] != 0)
+        if (c->lies[who] != 0 || (c->mute >> who & 1) != 0)
             continue;
+        if (!above_f && world_chance(dice, 120)) {
+            c->mute |= 1u << who;
+            count--;
+            continue;
+        }
         uint32_t lies = (uint32_t)world_random(dice) & 0x7ff;
         lies &= (uint32_t)world_random(dice) & 0x7ff; /* a quarter of them at a time */
         if (above_f)
@@ -57,13 +63,13 @@ static void draw_liars(struct world *dice, struct sim_config *c, bool above_f) {
 }
 
 static void draw_config(struct world *dice, struct sim_config *c, bool above_f) {
-    c->n = PICK(dice, {60, 4}, {2, 1}, {3, 2}, {5, 3}, {8, 5}, {7, 6}, {10, 7}, {3, 10});
+    c->n = PICK(dice, {76, 4}, {2, 1}, {3, 2}, {5, 3}, {5, 5}, {3, 6}, {5, 7}, {1, 10});
     if (above_f)
         c->n = 4;
     c->window = PICK(dice, {40, 1}, {20, 2}, {35, 4}, {5, 8});
     c->rotation = PICK(dice, {50, 0}, {10, 1}, {20, 2}, {20, 3});
     c->delay_ms_min = 1;
-    c->delay_ms_max = PICK(dice, {40, 8}, {30, 40}, {20, 120}, {10, 1});
+    c->delay_ms_max = PICK(dice, {40, 8}, {35, 40}, {15, 120}, {10, 1});
     if (world_chance(dice, 20)) { /* slower than the timer at first allows: it must back off */
         c->delay_ms_min = 150;
         c->delay_ms_max = 300;
@@ -74,15 +80,46 @@ static void draw_config(struct world *dice, struct sim_config *c, bool above_f) 
     c->sync_ms_max = PICK(dice, {60, 0}, {20, 5}, {20, 60});
     c->execute_ms_max = PICK(dice, {60, 0}, {20, 10}, {20, 60});
     c->skew_ms_max = PICK(dice, {50, 0}, {50, 5000});
+    c->unsynced_may_stay = world_chance(dice, 500);
+    c->above_f = above_f;
+    c->spare = PICK(dice, {60, 0}, {25, 1}, {15, 3});
+    /* Where messages are quick and clocks agree, the drift can be short, and who lost its votes is a
+     * validator again within the run. */
+    if (c->delay_ms_max <= 8 && c->skew_ms_max == 0 && world_chance(dice, 500))
+        c->drift_ms_max = 150;
     draw_liars(dice, c, above_f);
 }
 
-static void plan_faults(struct world *w, uint32_t fault_ms) {
-    uint32_t crashes = PICK(w, {30, 0}, {25, 1}, {20, 2}, {15, 4}, {10, 8});
+static uint32_t some_of(struct world *w, uint32_t first, uint32_t count, uint32_t most) {
+    uint32_t mask = 0;
+    for (uint32_t i = 1 + world_below(w, most); i > 0 && count > 0; i--)
+        mask |= 1u << (first + world_below(w, count));
+    return mask;
+}
+
+/* Some of the requests change the list of validators. */
+static void draw_members(struct world *w, uint32_t requests) {
+    if (!world_chance(w, 400))
+        return;
+    for (uint32_t i = 1 + world_below(w, 3); i > 0; i--) {
+        struct sim_change *c = &w->changes_asked[1 + world_below(w, requests)];
+        uint32_t kind = world_below(w, 5);
+        if (kind <= 1)
+            c->add |= some_of(w, w->config.n, w->config.spare, 2);
+        if (kind == 1 || kind == 2)
+            c->remove |= some_of(w, 0, w->identities, 3);
+        if (kind >= 3)
+            c->rekey |= some_of(w, 0, w->identities, w->config.n);
+    }
+}
+
+static void plan_faults(struct world *w, uint32_t fault_ms, bool brief) {
+    uint32_t crashes = brief ? PICK(w, {60, 0}, {25, 1}, {15, 2})
+                             : PICK(w, {30, 0}, {25, 1}, {20, 2}, {15, 4}, {10, 8});
     for (uint32_t i = 0; i < crashes; i++) {
         uint64_t who = world_below(w, w->instance_count), at_ms = world_below(w, fault_ms);
         world_plan(w, at_ms, PLAN_CRASH << 8 | who);
-        world_plan(w, at_ms + 1 + world_below(w, 400), PLAN_RESTART << 8 | who);
+        world_plan(w, at_ms + 1 + world_below(w, brief ? 150 : 400), PLAN_RESTART << 8 | who);
     }
     if (world_chance(w, 40)) /* all at once, as a power cut does it */
         for (uint64_t who = 0; who < w->instance_count; who++) {
@@ -111,6 +148,9 @@ static void plan_faults(struct world *w, uint32_t fault_ms) {
         world_plan(w, world_below(w, fault_ms), PLAN_DROP << 8);
     for (uint32_t i = 0; i < drops / 3; i++)
         world_plan(w, world_below(w, fault_ms), PLAN_UNDROP << 8);
+    for (uint64_t who = 0; who < w->config.n; who++)
+        if ((w->config.mute >> who & 1) != 0)
+            world_plan(w, world_below(w, fault_ms), PLAN_LOSE << 8 | who);
     uint32_t suspects = PICK(w, {50, 0}, {20, 1}, {15, 3}, {15, 8});
     for (uint32_t i = 0; i < suspects; i++)
         world_plan(w, world_below(w, fault_ms), PLAN_SUSPECT << 8 | world_below(w, w->config.n));
@@ -152,6 +192,9 @@ static void on_plan(struct world *w, const struct happening *h) {
         rule->to = world_chance(w, 300) ? UINT32_MAX : world_below(w, w->config.n);
         return;
     }
+    case PLAN_LOSE:
+        world_lose(w, who);
+        return;
     case PLAN_UNDROP:
         memset(w->drops, 0, sizeof w->drops);
         return;
@@ -180,7 +223,16 @@ void schedule_run(uint64_t seed, const struct schedule_options *options,
     struct world dice = {.random = {seed * UINT64_C(0xd6e8feb86659fd93) + 7, seed ^ 0x5bd1e995}};
     for (int i = 0; i < 8; i++)
         world_random(&dice);
+    /* Most schedules are short, so that there are many; some are long enough to pile up faults. */
+    bool brief = !options->above_f && world_chance(&dice, 900);
     draw_config(&dice, &config, options->above_f);
+    if (brief) {
+        config.tick_ms = 70;
+        config.status_ms = 600;
+        config.timeout_ms = 120;
+        config.timeout_ms_max = 1000;
+        config.spare = config.spare > 1 ? 1 : config.spare;
+    }
     struct world *w = world_new(&config);
     w->on_plan = on_plan;
     w->dump = options->dump;
@@ -188,10 +240,11 @@ void schedule_run(uint64_t seed, const struct schedule_options *options,
     char description[256];
     schedule_describe(&config, description, sizeof description);
     world_trace(w, "seed %llu: %s", (unsigned long long)seed, description);
-    uint32_t fault_ms = 150 + world_below(w, 900);
-    plan_faults(w, fault_ms);
+    uint32_t fault_ms = brief ? 20 + world_below(w, 130) : 150 + world_below(w, 900);
+    plan_faults(w, fault_ms, brief);
     world_start(w);
-    uint32_t requests = 2 + world_below(w, 5);
+    uint32_t requests = brief ? 1 + world_below(w, 2) : 2 + world_below(w, 5);
+    draw_members(w, requests);
     bool burst = world_chance(w, 500); /* fills the window */
     for (uint64_t r = 1; r <= requests; r++)
         world_request(w, r, burst ? 20 : fault_ms);
@@ -200,7 +253,7 @@ void schedule_run(uint64_t seed, const struct schedule_options *options,
         world_heal(w);
     while (w->broken == BROKEN_NOTHING && !world_done(w) &&
            w->now_ms < fault_ms + LIVENESS_MS_MAX)
-        world_run(w, w->now_ms + 50);
+        world_run(w, w->now_ms + 10);
     if (w->broken == BROKEN_NOTHING && !options->above_f && !world_done(w))
         world_broken(w, BROKEN_LIVENESS, "%d ms after healing not every request is committed",
                      LIVENESS_MS_MAX);
@@ -214,6 +267,7 @@ void schedule_run(uint64_t seed, const struct schedule_options *options,
         .fingerprint = w->fingerprint,
         .ended_ms = w->now_ms,
         .n = config.n,
+        .epochs = w->last_epoch,
     };
     memcpy(ret_result->text, w->broken_text, sizeof ret_result->text);
     world_free(w);

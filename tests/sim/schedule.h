@@ -13,8 +13,8 @@ struct schedule_options {
 struct schedule_result {
     enum broken broken;
     char text[256];
-    uint64_t steps, commits, view_changes, messages, bytes, fingerprint, ended_ms;
-    uint32_t n, liars, crashes;
+    uint64_t steps, commits, view_changes, messages, bytes, fingerprint, ended_ms, epochs;
+    uint32_t n;
 };
 
 void schedule_run(uint64_t seed, const struct schedule_options *options,

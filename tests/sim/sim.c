@@ -2,6 +2,7 @@
  * sim: random schedules of the protocol core, one after another.
  *
  *   sim [--from SEED] [--schedules N] [--seconds T]   many; ends at the first that is broken
+ *   sim ... --all                                     ... and time that does not suffice for N fails
  *   sim --seed SEED [--trace] [--dump FILE]           one again, bit for bit; what validator 1
  *                                                     hears and persists becomes seeds for
  *                                                     tests/fuzz, FILE and FILE.records
@@ -21,7 +22,7 @@ enum { REPLAY_EVERY = 500 };
 
 struct options {
     uint64_t from, schedules, seconds;
-    bool one, cost;
+    bool one, cost, all;
     struct schedule_options schedule;
 };
 
@@ -45,6 +46,8 @@ static bool read_options(int argc, char **argv, struct options *o) {
             o->schedule.trace = true;
         else if (strcmp(argv[i], "--above-f") == 0)
             o->schedule.above_f = true;
+        else if (strcmp(argv[i], "--all") == 0)
+            o->all = true;
         else if (strcmp(argv[i], "--cost") == 0)
             o->cost = true;
         else if (strcmp(argv[i], "--dump") == 0 && i + 1 < argc) {
@@ -110,7 +113,7 @@ static int print_cost(void) {
 }
 
 struct totals {
-    uint64_t schedules, steps, commits, changed, messages;
+    uint64_t schedules, steps, commits, changed, messages, membership;
     uint64_t broken[BROKEN_COUNT];
     uint64_t first_fork;
 };
@@ -129,19 +132,22 @@ static bool is_fork(enum broken broken) {
            broken == BROKEN_CERTIFICATE_CHAIN || broken == BROKEN_TWICE;
 }
 
-static void print_totals(const struct totals *t, double seconds) {
-    printf("%" PRIu64 " schedules in %.1f s (%.0f/s), %.0f events each, %.0f %% with a view "
-           "change, %" PRIu64 " commits\n",
-           t->schedules, seconds, (double)t->schedules / seconds,
-           (double)t->steps / (double)t->schedules,
-           100.0 * (double)t->changed / (double)t->schedules, t->commits);
+static void print_totals(const struct totals *t, uint64_t from, double seconds) {
+    double count = (double)t->schedules;
+    printf("%" PRIu64 " schedules (seeds %" PRIu64 " to %" PRIu64 ") in %.1f s (%.0f/s), %.0f events "
+           "each, %.0f %% with a view change, %.0f %% with a change of members, %" PRIu64
+           " commits\n",
+           t->schedules, from, from + t->schedules - 1, seconds, count / seconds,
+           (double)t->steps / count, 100.0 * (double)t->changed / count,
+           100.0 * (double)t->membership / count, t->commits);
 }
 
 int main(int argc, char **argv) {
     struct options o;
     if (!read_options(argc, argv, &o)) {
         fprintf(stderr, "usage: sim --cost\n"
-                        "       sim [--from SEED] [--schedules N] [--seconds T] [--above-f]\n"
+                        "       sim [--from SEED] [--schedules N] [--seconds T] [--all] "
+                        "[--above-f]\n"
                         "       sim --seed SEED [--trace] [--dump FILE] [--above-f]\n");
         return 2;
     }
@@ -161,6 +167,7 @@ int main(int argc, char **argv) {
         t.commits += r.commits;
         t.messages += r.messages;
         t.changed += r.view_changes > 0;
+        t.membership += r.epochs > 0;
         t.broken[r.broken]++;
         if (o.one)
             printf("seed %" PRIu64 ": %s; %" PRIu64 " events, %" PRIu64 " commits, %" PRIu64
@@ -170,7 +177,7 @@ int main(int argc, char **argv) {
         if (r.broken != BROKEN_NOTHING && !o.schedule.above_f) {
             printf("BROKEN %s: %s\nreplay: sim --seed %" PRIu64 " --trace\n", broken_name(r.broken),
                    r.text, seed);
-            print_totals(&t, (double)(clock_monotonic_ms() - start_ms + 1) / 1000);
+            print_totals(&t, o.from, (double)(clock_monotonic_ms() - start_ms + 1) / 1000);
             return 1;
         }
         if (is_fork(r.broken) && t.first_fork == 0)
@@ -178,7 +185,11 @@ int main(int argc, char **argv) {
         if ((clock_monotonic_ms() - start_ms) / 1000 >= o.seconds)
             break;
     }
-    print_totals(&t, (double)(clock_monotonic_ms() - start_ms + 1) / 1000);
+    print_totals(&t, o.from, (double)(clock_monotonic_ms() - start_ms + 1) / 1000);
+    if (o.all && t.schedules < o.schedules) {
+        printf("%" PRIu64 " s did not suffice for %" PRIu64 " schedules\n", o.seconds, o.schedules);
+        return 1;
+    }
     if (o.schedule.dump != NULL &&
         (fclose(o.schedule.dump) != 0 || fclose(o.schedule.dump_records) != 0))
         return 1;
