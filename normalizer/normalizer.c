@@ -11,6 +11,7 @@
 
 enum {
     RAW_VERSION = 1,
+    RAW_ADDRESS_AT = 1 + 4,
     RAW_BYTES_MAX = NORMALIZER_DOCUMENT_BYTES_MAX,
     PATIENT_BYTES_MAX = 4096,
     ENCODED_BYTES_MAX = 4096,
@@ -29,11 +30,12 @@ struct normalizer {
     size_t reason_count;
     size_t reasons_beyond;
     struct buffer key;
-    struct buffer address;
     struct buffer patient;
     struct buffer date;
-    struct buffer document;
-    struct buffer raw;
+    struct buffer *out; /* the preimage, which begins with the address, then the document */
+    struct buffer own;
+    size_t raw_at;
+    size_t document_at;
     enum value_type *types;
 
     /* of normalizer_key_values and normalizer_patient_value */
@@ -142,11 +144,10 @@ enum error_code normalizer_new(const struct mapping *mapping, const struct mappi
     n->notes = (struct value_notes){.note = on_note, .visitor = on_character, .context = n};
     buffer_init(&n->notes.scratch, NORMALIZER_DOCUMENT_BYTES_MAX);
     buffer_init(&n->key, NORMALIZER_KEY_BYTES_MAX);
-    buffer_init(&n->address, NORMALIZER_ADDRESS_BYTES_MAX);
     buffer_init(&n->patient, PATIENT_BYTES_MAX);
     buffer_init(&n->date, PATIENT_BYTES_MAX);
-    buffer_init(&n->document, NORMALIZER_DOCUMENT_BYTES_MAX);
-    buffer_init(&n->raw, RAW_BYTES_MAX);
+    buffer_init(&n->own, RAW_BYTES_MAX + NORMALIZER_DOCUMENT_BYTES_MAX);
+    n->out = &n->own;
     buffer_init(&n->encoded, ENCODED_BYTES_MAX);
     enum error_code code = plan_make(&n->plan, columns, column_count, server_settings, err);
     if (code == ERROR_NONE) {
@@ -171,13 +172,15 @@ void normalizer_free(struct normalizer *n) {
     free(n->types);
     buffer_done(&n->notes.scratch);
     buffer_done(&n->key);
-    buffer_done(&n->address);
     buffer_done(&n->patient);
     buffer_done(&n->date);
-    buffer_done(&n->document);
-    buffer_done(&n->raw);
+    buffer_done(&n->own);
     buffer_done(&n->encoded);
     free(n);
+}
+
+void normalizer_append_to(struct normalizer *n, struct buffer *out) {
+    n->out = out != NULL ? out : &n->own;
 }
 
 const char *const *normalizer_columns(const struct normalizer *n, uint32_t *ret_count) {
@@ -236,8 +239,9 @@ static void write_key(struct normalizer *n, const struct renkei_batch *batch, ui
 
 static enum error_code write_raw(struct normalizer *n, const struct renkei_batch *batch,
                                  uint32_t row, struct error *err) {
-    enum { HEAD_BYTES = 1 + 4 + 4, CELL_HEAD_BYTES = 1 + 4 };
-    size_t bytes = HEAD_BYTES + n->address.len;
+    enum { CELL_HEAD_BYTES = 1 + 4 };
+    struct bytes prefix = n->plan.address, key = buffer_bytes(&n->key);
+    size_t bytes = RAW_ADDRESS_AT + prefix.len + key.len + 4;
     for (uint32_t i = 0; i < n->plan.column_count; i++) {
         bytes += CELL_HEAD_BYTES + cell_at(batch, i, row).raw.len;
         if (batch->columns[i].length[row] == RENKEI_TOO_LONG) {
@@ -245,13 +249,18 @@ static enum error_code write_raw(struct normalizer *n, const struct renkei_batch
             note_reason(n, REASON_LIMIT, 0);
         }
     }
-    uint8_t *o = buffer_reserve(&n->raw, bytes);
+    n->raw_at = n->out->len;
+    uint8_t *o = bytes <= RAW_BYTES_MAX ? buffer_reserve(n->out, bytes) : NULL;
     if (o == NULL)
-        return buffer_check(&n->raw, "a raw preimage", err);
+        return error_set(err, ERROR_LIMIT, "a raw preimage: more than %d bytes", RAW_BYTES_MAX);
     o[0] = RAW_VERSION;
-    wire_store_u32(o + 1, (uint32_t)n->address.len);
-    memcpy(o + 5, n->address.data, n->address.len);
-    o += 5 + n->address.len;
+    wire_store_u32(o + 1, (uint32_t)(prefix.len + key.len));
+    o += RAW_ADDRESS_AT;
+    memcpy(o, prefix.data, prefix.len);
+    o += prefix.len;
+    if (key.len > 0)
+        memcpy(o, key.data, key.len);
+    o += key.len;
     wire_store_u32(o, n->plan.column_count);
     o += 4;
     for (uint32_t i = 0; i < n->plan.column_count; i++) {
@@ -262,7 +271,7 @@ static enum error_code write_raw(struct normalizer *n, const struct renkei_batch
             memcpy(o + CELL_HEAD_BYTES, cell.raw.data, cell.raw.len);
         o += CELL_HEAD_BYTES + cell.raw.len;
     }
-    n->raw.len += bytes;
+    n->out->len += bytes;
     return ERROR_NONE;
 }
 
@@ -292,8 +301,8 @@ static void write_date(struct normalizer *n, const struct renkei_batch *batch, u
     if (n->plan.date == PLAN_NONE)
         return;
     if (n->plan.date_field != PLAN_NONE) {
-        if (n->types[n->plan.date_field] == VALUE_DATE && !n->document.failed)
-            buffer_append(&n->date, n->document.data + field_at + 1, DATE_BYTES);
+        if (n->types[n->plan.date_field] == VALUE_DATE && !n->out->failed)
+            buffer_append(&n->date, n->out->data + field_at + 1, DATE_BYTES);
         return;
     }
     struct cell cell = cell_at(batch, (uint32_t)n->plan.date, row);
@@ -313,8 +322,9 @@ static void write_date(struct normalizer *n, const struct renkei_batch *batch, u
 
 static void write_document(struct normalizer *n, const struct renkei_batch *batch, uint32_t row) {
     const struct plan *plan = &n->plan;
-    struct buffer *out = &n->document;
+    struct buffer *out = n->out;
     size_t date_at = 0;
+    n->document_at = out->len;
     buffer_append(out, plan->opening.data, plan->opening.len);
     buffer_append(out, n->key.data, n->key.len);
     buffer_append(out, plan->middle.data, plan->middle.len);
@@ -336,7 +346,8 @@ static void write_document(struct normalizer *n, const struct renkei_batch *batc
         }
     }
     buffer_append(out, "}}", 2);
-    if (out->failed || n->notes.scratch.failed)
+    bool too_long = out->len - n->document_at > NORMALIZER_DOCUMENT_BYTES_MAX;
+    if (out->failed || too_long || n->notes.scratch.failed)
         note_reason(n, REASON_LIMIT, 0);
     write_date(n, batch, row, date_at);
 }
@@ -346,11 +357,10 @@ static void begin_row(struct normalizer *n) {
     n->reason_count = 0;
     n->reasons_beyond = 0;
     buffer_clear(&n->key);
-    buffer_clear(&n->address);
     buffer_clear(&n->patient);
     buffer_clear(&n->date);
-    buffer_clear(&n->document);
-    buffer_clear(&n->raw);
+    if (n->out == &n->own)
+        buffer_clear(&n->own);
     buffer_clear(&n->notes.scratch);
 }
 
@@ -363,20 +373,22 @@ enum error_code normalizer_row(struct normalizer *n, const struct renkei_batch *
                          batch->column_count, batch->row_count, n->plan.column_count, row);
     begin_row(n);
     write_key(n, batch, row);
-    buffer_append(&n->address, n->plan.address.data, n->plan.address.len);
-    buffer_append(&n->address, n->key.data, n->key.len);
     TRY(write_raw(n, batch, row, err));
     write_patient(n, batch, row);
     write_document(n, batch, row);
-    if (n->quarantined)
-        buffer_clear(&n->document);
+    if (n->quarantined) {
+        n->out->len = n->document_at;
+        n->out->failed = false;
+    }
+    const uint8_t *raw = n->out->data + n->raw_at;
+    const uint8_t *document = n->out->data + n->document_at;
     *ret_row = (struct normalized_row){
         .key = buffer_bytes(&n->key),
-        .address = buffer_bytes(&n->address),
+        .address = bytes_of(raw + RAW_ADDRESS_AT, n->plan.address.len + n->key.len),
         .patient = buffer_bytes(&n->patient),
         .date = buffer_bytes(&n->date),
-        .document = buffer_bytes(&n->document),
-        .raw = buffer_bytes(&n->raw),
+        .document = bytes_of(document, n->out->len - n->document_at),
+        .raw = bytes_of(raw, n->document_at - n->raw_at),
         .quarantined = n->quarantined,
         .reasons = n->reasons,
         .reason_count = n->reason_count,

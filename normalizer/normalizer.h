@@ -21,6 +21,7 @@
 
 enum {
     NORMALIZER_DOCUMENT_BYTES_MAX = 64 << 20,
+    NORMALIZER_ROW_BYTES_MAX = 2 * NORMALIZER_DOCUMENT_BYTES_MAX, /* preimage and document */
     NORMALIZER_KEY_BYTES_MAX = 400, /* the canonical key: with its table it fits an LMDB key */
     NORMALIZER_ADDRESS_BYTES_MAX = 4096,
     NORMALIZER_REASONS_MAX = 64, /* reasons kept a row; more are counted */
@@ -123,6 +124,12 @@ struct bytes normalizer_mapping_description(const struct normalizer *n);
 MUST_CHECK enum error_code normalizer_row(struct normalizer *n, const struct renkei_batch *batch,
                                           uint32_t row, struct normalized_row *ret_row,
                                           struct error *err);
+
+/* From now on rows stand in out, one behind the other: their preimages, which hold the address and
+ * with it the key, and their documents. They last as long as out does; a row's pointers are valid
+ * until out grows. out must hold NORMALIZER_ROW_BYTES_MAX more than it has before each row. NULL: a
+ * row is valid until the next one. */
+void normalizer_append_to(struct normalizer *n, struct buffer *out);
 
 /* The characters met so far, by column, kind and code; ret_beyond: how many characters were of
  * codes that did not fit. Valid until the next row. */

@@ -17,15 +17,22 @@ enum {
     PAUSE_STEP_MS = 50,
     SLOT_BYTES_MAX = 256 << 20,
     SLOT_BYTES = 4 << 20, /* after which a batch is handed over, however few its rows are */
+    GROUP_ROWS = 32,      /* whose digests are made together */
     TABLE_BYTES = RENKEI_NAME_BYTES_MAX + 1,
     KEY_COMPONENTS_MAX = RENKEI_KEY_COLUMNS_MAX,
     WATERMARK_BYTES = 256,
 };
 
+struct span {
+    uint32_t at;
+    uint32_t len;
+};
+
 /* One row, its bytes standing in the slot's buffer: offsets, since the buffer moves. */
 struct kept_row {
-    size_t at;
-    uint32_t key, address, patient, date, document, raw; /* lengths, in this order */
+    struct span address; /* within raw */
+    struct span raw, document, patient, date;
+    uint32_t key_bytes; /* the address's last */
     bool quarantined;
     uint32_t reasons_at;
     uint32_t reason_count;
@@ -37,6 +44,22 @@ struct slot {
     struct buffer data;
     struct normalized_reason *reasons; /* NORMALIZER_REASONS_MAX a row */
     uint32_t reason_count;
+};
+
+struct decided {
+    enum worker_change change;
+    uint8_t differs; /* 1: content, 2: raw */
+    struct hash hashes[2]; /* content, raw */
+};
+
+/* Rows whose digests are made together. */
+struct group {
+    uint32_t count;
+    struct worker_salt salts[GROUP_ROWS];
+    struct decided decided[GROUP_ROWS];
+    struct digest_heads heads[GROUP_ROWS];
+    struct sha256_message messages[2 * GROUP_ROWS];
+    struct hash hashes[2 * GROUP_ROWS];
 };
 
 struct pulling {
@@ -53,6 +76,7 @@ struct pulling {
     int watermark_column; /* index, -1: none */
     struct worker_totals totals;
     struct slot slots[2];
+    struct group group;
     unsigned filling;
     bool due;     /* the other slot's keys are sent, its salts not yet received */
     bool stopped; /* the gateway wants no more */
@@ -72,35 +96,46 @@ static uint64_t lap_us(uint64_t *since_ns) {
 
 /* --- one batch: keys out, salts in, rows out --- */
 
-static uint32_t keep(struct buffer *data, struct bytes bytes) {
+static struct span keep(struct buffer *data, struct bytes bytes) {
+    struct span span = {(uint32_t)data->len, (uint32_t)bytes.len};
     buffer_append(data, bytes.data, bytes.len);
-    return (uint32_t)bytes.len;
+    return span;
+}
+
+/* What the normalizer wrote into the slot's buffer itself. */
+static struct span within(const struct buffer *data, struct bytes bytes) {
+    return (struct span){(uint32_t)(bytes.data - data->data), (uint32_t)bytes.len};
 }
 
 static enum error_code keep_row(struct pulling *p, struct slot *slot,
                                 const struct normalized_row *row, struct error *err) {
     struct kept_row *k = &slot->rows[slot->count];
-    k->at = slot->data.len;
-    k->key = keep(&slot->data, row->key);
-    k->address = keep(&slot->data, row->address);
-    k->patient = keep(&slot->data, row->patient);
-    k->date = keep(&slot->data, row->date);
-    bool digests = !row->quarantined && p->mode != WORKER_KEYS;
-    k->document = digests ? keep(&slot->data, row->document) : 0;
-    k->raw = digests ? keep(&slot->data, row->raw) : 0;
-    k->quarantined = row->quarantined;
-    k->reasons_at = slot->reason_count;
-    k->reason_count = (uint32_t)row->reason_count;
+    struct buffer *data = &slot->data;
+    *k = (struct kept_row){.address = within(data, row->address),
+                           .raw = within(data, row->raw),
+                           .document = within(data, row->document),
+                           .key_bytes = (uint32_t)row->key.len,
+                           .quarantined = row->quarantined,
+                           .reasons_at = slot->reason_count,
+                           .reason_count = (uint32_t)row->reason_count};
+    if (row->quarantined || p->mode == WORKER_KEYS)
+        data->len = k->address.at + k->address.len; /* the rest is not needed */
+    k->patient = keep(data, row->patient);
+    k->date = keep(data, row->date);
     if (row->reason_count > 0)
         memcpy(slot->reasons + slot->reason_count, row->reasons,
                row->reason_count * sizeof *row->reasons);
     slot->reason_count += k->reason_count;
     slot->count++;
-    return buffer_check(&slot->data, "a batch of a pull", err);
+    return buffer_check(data, "a batch of a pull", err);
 }
 
-static struct bytes part(const struct slot *slot, size_t at, uint32_t len) {
-    return bytes_of(slot->data.data + at, len);
+static struct bytes part(const struct slot *slot, struct span span) {
+    return bytes_of(slot->data.data + span.at, span.len);
+}
+
+static struct bytes key_of(const struct slot *slot, const struct kept_row *k) {
+    return bytes_of(slot->data.data + k->address.at + k->address.len - k->key_bytes, k->key_bytes);
 }
 
 static enum error_code send_keys(struct pulling *p, const struct slot *slot, struct error *err) {
@@ -108,30 +143,46 @@ static enum error_code send_keys(struct pulling *p, const struct slot *slot, str
     frame_begin(out, FRAME_KEYS);
     wire_u32(out, slot->count);
     for (uint32_t i = 0; i < slot->count; i++)
-        wire_bytes(out, part(slot, slot->rows[i].at, slot->rows[i].key));
+        wire_bytes(out, key_of(slot, &slot->rows[i]));
     return host_send(p->host, err);
 }
 
-struct decided {
-    enum worker_change change;
-    uint8_t differs; /* 1: content, 2: raw */
-    struct hash content;
-    struct hash raw;
-};
-
 /* Change is found by the stored r; what changed gets digests under the fresh one. */
-static struct decided decide(const struct worker_salt *salt, struct bytes document,
-                             struct bytes raw) {
-    struct decided d = {.change = WORKER_NEW};
-    if (salt->known) {
-        digest_both(salt->stored, document, raw, &d.content, &d.raw);
-        d.differs = (uint8_t)((hash_equal(&d.content, &salt->content) ? 0 : 1) |
-                              (hash_equal(&d.raw, &salt->raw) ? 0 : 2));
-        d.change = d.differs == 0 ? WORKER_SAME : WORKER_CHANGED;
+static void decide_known(struct decided *d, const struct worker_salt *salt, struct bytes document,
+                         struct bytes raw) {
+    d->differs = (uint8_t)((hash_equal(&d->hashes[0], &salt->content) ? 0 : 1) |
+                           (hash_equal(&d->hashes[1], &salt->raw) ? 0 : 2));
+    d->change = d->differs == 0 ? WORKER_SAME : WORKER_CHANGED;
+    if (d->change == WORKER_CHANGED)
+        digest_both(salt->fresh, document, raw, &d->hashes[0], &d->hashes[1]);
+}
+
+/* Decides on the rows from `first` on; their salts are in the group. */
+static void decide(struct group *g, const struct slot *slot, uint32_t first) {
+    size_t messages = 0;
+    for (uint32_t i = 0; i < g->count; i++) {
+        const struct kept_row *k = &slot->rows[first + i];
+        const struct worker_salt *salt = &g->salts[i];
+        g->decided[i] = (struct decided){.change = WORKER_QUARANTINED};
+        if (k->quarantined)
+            continue;
+        digest_messages(salt->known ? salt->stored : salt->fresh, part(slot, k->document),
+                        part(slot, k->raw), &g->heads[i], g->messages + messages);
+        messages += 2;
     }
-    if (d.change != WORKER_SAME)
-        digest_both(salt->fresh, document, raw, &d.content, &d.raw);
-    return d;
+    sha256_many(g->messages, messages, g->hashes);
+    const struct hash *hashes = g->hashes;
+    for (uint32_t i = 0; i < g->count; i++) {
+        const struct kept_row *k = &slot->rows[first + i];
+        struct decided *d = &g->decided[i];
+        if (k->quarantined)
+            continue;
+        memcpy(d->hashes, hashes, sizeof d->hashes);
+        hashes += 2;
+        d->change = WORKER_NEW;
+        if (g->salts[i].known)
+            decide_known(d, &g->salts[i], part(slot, k->document), part(slot, k->raw));
+    }
 }
 
 static void count_row(struct worker_totals *t, enum worker_change change) {
@@ -142,31 +193,31 @@ static void count_row(struct worker_totals *t, enum worker_change change) {
     t->rows_quarantined += change == WORKER_QUARANTINED;
 }
 
-static void write_row(struct pulling *p, const struct slot *slot, uint32_t i,
-                      const struct worker_salt *salt) {
-    const struct kept_row *k = &slot->rows[i];
-    size_t at = k->at;
-    struct bytes key = part(slot, at, k->key);
-    struct bytes address = part(slot, at += k->key, k->address);
-    struct bytes patient = part(slot, at += k->address, k->patient);
-    struct bytes date = part(slot, at += k->patient, k->date);
-    struct bytes document = part(slot, at += k->date, k->document);
-    struct bytes raw = part(slot, at + k->document, k->raw);
-    struct decided d = {.change = WORKER_KEY};
-    if (p->mode != WORKER_KEYS && k->quarantined)
-        d.change = WORKER_QUARANTINED;
-    else if (p->mode != WORKER_KEYS)
-        d = decide(salt, document, raw);
-    count_row(&p->totals, d.change);
+static uint8_t *put(uint8_t *o, struct bytes bytes) {
+    wire_store_u32(o, (uint32_t)bytes.len);
+    if (bytes.len > 0)
+        memcpy(o + 4, bytes.data, bytes.len);
+    return o + 4 + bytes.len;
+}
+
+/* As answer_pull_row reads it. */
+static void write_row(struct pulling *p, const struct slot *slot, const struct kept_row *k,
+                      const struct decided *d) {
     struct buffer *out = &p->host->out;
-    wire_u8(out, (uint8_t)d.change);
-    wire_u8(out, d.differs);
-    wire_bytes(out, key);
-    wire_bytes(out, address);
-    wire_bytes(out, patient);
-    wire_bytes(out, date);
-    wire_fixed(out, d.content.byte, HASH_BYTES);
-    wire_fixed(out, d.raw.byte, HASH_BYTES);
+    size_t bytes = 2 + 4 * 4 + k->key_bytes + k->address.len + k->patient.len + k->date.len +
+                   sizeof d->hashes;
+    uint8_t *o = buffer_reserve(out, bytes);
+    count_row(&p->totals, d->change);
+    if (o == NULL)
+        return;
+    *o++ = (uint8_t)d->change;
+    *o++ = d->differs;
+    o = put(o, key_of(slot, k));
+    o = put(o, part(slot, k->address));
+    o = put(o, part(slot, k->patient));
+    o = put(o, part(slot, k->date));
+    memcpy(o, d->hashes, sizeof d->hashes);
+    out->len += bytes;
     frame_reasons(out, slot->reasons + k->reasons_at, k->reason_count);
 }
 
@@ -181,15 +232,22 @@ static void read_salt(struct wire_reader *r, struct worker_salt *ret_salt) {
     wire_read_fixed(r, ret_salt->raw.byte, HASH_BYTES);
 }
 
+/* salts: NULL where only keys are asked for. */
 static enum error_code send_rows(struct pulling *p, const struct slot *slot,
                                  struct wire_reader *salts, struct error *err) {
-    struct worker_salt salt;
+    static const struct decided key_only = {.change = WORKER_KEY};
+    struct group *g = &p->group;
     frame_begin(&p->host->out, FRAME_ROWS);
     wire_u32(&p->host->out, slot->count);
-    for (uint32_t i = 0; i < slot->count; i++) {
+    for (uint32_t first = 0; first < slot->count; first += g->count) {
+        uint32_t left = slot->count - first;
+        g->count = left < GROUP_ROWS ? left : GROUP_ROWS;
+        for (uint32_t i = 0; salts != NULL && i < g->count; i++)
+            read_salt(salts, &g->salts[i]);
         if (salts != NULL)
-            read_salt(salts, &salt);
-        write_row(p, slot, i, &salt);
+            decide(g, slot, first);
+        for (uint32_t i = 0; i < g->count; i++)
+            write_row(p, slot, &slot->rows[first + i], salts != NULL ? &g->decided[i] : &key_only);
     }
     if (salts != NULL && !wire_read_end(salts))
         return host_bad_request(err);
@@ -301,19 +359,29 @@ static void note_last_key(struct pulling *p, const struct renkei_batch *batch) {
     p->has_after = true;
 }
 
-static enum error_code take_batch(struct pulling *p, const struct renkei_batch *batch,
-                                  struct error *err) {
-    for (uint32_t i = 0; i < batch->row_count; i++) {
+/* The normalizer writes right into the slot. */
+static enum error_code take_rows(struct pulling *p, const struct renkei_batch *batch,
+                                 struct error *err) {
+    struct normalizer *normalizer = p->table->normalizer;
+    for (uint32_t i = 0; i < batch->row_count && !p->stopped; i++) {
         struct normalized_row row;
         struct slot *slot = &p->slots[p->filling];
-        TRY(normalizer_row(p->table->normalizer, batch, i, &row, err));
+        normalizer_append_to(normalizer, &slot->data);
+        TRY(normalizer_row(normalizer, batch, i, &row, err));
         TRY(keep_row(p, slot, &row, err));
         note_watermark(p, batch, i);
         if (slot->count == WORKER_BATCH_ROWS_MAX || slot->data.len >= SLOT_BYTES)
             TRY(hand_over(p, err));
-        if (p->stopped)
-            return ERROR_NONE;
     }
+    return ERROR_NONE;
+}
+
+static enum error_code take_batch(struct pulling *p, const struct renkei_batch *batch,
+                                  struct error *err) {
+    enum error_code code = take_rows(p, batch, err);
+    normalizer_append_to(p->table->normalizer, NULL); /* the slots go with the pull */
+    if (code != ERROR_NONE || p->stopped)
+        return code;
     for (uint32_t i = 0; i < batch->column_count; i++)
         for (uint32_t row = 0; row < batch->row_count; row++)
             if (batch->columns[i].length[row] < RENKEI_TOO_LONG)
