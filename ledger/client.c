@@ -20,7 +20,8 @@ enum {
     CALL_MS = 30000,
     CALL_AMONG_MS = 8000,          /* where another node can be asked */
     RECONNECT_MS = 100,
-    SILENCE_MS_MAX = 3000,         /* before another node is asked, where there is one */
+    PROBE_MS = 1000,               /* of silence, before it is asked for a sign of life */
+    SILENCE_MS_MAX = 4000,         /* before another node is asked, where there is one */
     IN_FLIGHT_MAX = 2048,          /* submissions that wait for their receipt */
     IN_FLIGHT_BYTES_MAX = 8 << 20, /* of them, not yet written */
     READ_BYTES = 64 << 10,
@@ -427,26 +428,39 @@ static enum error_code take_answer(struct client *client, struct batch *batch,
     return ERROR_NONE;
 }
 
-/* One connection's worth: until all are done or something fails. Where there is another node to ask,
- * patience_ms without an answer are enough; 0 where there is none. */
+/* Waits for an answer. Where there is another node to ask, a node that says nothing is asked for its
+ * head: one that lives says that at once, however long the chain takes for a block. */
+static enum error_code wait_for_answer(struct client *client, uint64_t deadline_ms, bool alone,
+                                       uint64_t heard_ms, bool *probed, struct error *err) {
+    uint64_t until = heard_ms + (*probed ? SILENCE_MS_MAX : PROBE_MS);
+    if (alone || until > deadline_ms)
+        until = deadline_ms;
+    enum error_code code = exchange(client, until, err);
+    if (code != ERROR_TIMEOUT || *probed || until == deadline_ms)
+        return code;
+    *probed = true;
+    (void)put_request(client, LANE_HEAD, bytes_of(NULL, 0)); /* whatever it answers is dropped */
+    return ERROR_NONE;
+}
+
+/* One connection's worth: until all are done or something fails. */
 static enum error_code run_batch(struct client *client, struct batch *batch, uint64_t deadline_ms,
-                                 uint32_t patience_ms, struct error *err) {
+                                 bool alone, struct error *err) {
     TRY(connect_node(client, err));
     batch->next = batch->first = batch->in_flight = 0;
     uint64_t heard_ms = clock_monotonic_ms();
+    bool probed = false;
     while (batch->done < batch->count) {
         struct frame frame;
         bool some = false;
         TRY(next_frame(client, &frame, &some, err));
         if (!some) {
-            uint64_t until = deadline_ms;
-            if (patience_ms > 0 && heard_ms + patience_ms < until)
-                until = heard_ms + patience_ms;
             send_more(client, batch);
-            TRY(exchange(client, until, err));
+            TRY(wait_for_answer(client, deadline_ms, alone, heard_ms, &probed, err));
             continue;
         }
         heard_ms = clock_monotonic_ms();
+        probed = false;
         enum error_code code = take_answer(client, batch, &frame, err);
         drop_frame(client, &frame);
         if (code != ERROR_NONE)
@@ -462,8 +476,7 @@ static enum error_code run_nodes(struct client *const *nodes, size_t node_count,
     size_t refused = 0; /* nodes that gave an answer which waiting does not change */
     for (size_t tried = 1;; tried++) {
         struct client *node = nodes[*at];
-        enum error_code code =
-            run_batch(node, batch, until, node_count > 1 ? SILENCE_MS_MAX : 0, err);
+        enum error_code code = run_batch(node, batch, until, node_count == 1, err);
         if (code == ERROR_NONE)
             return code;
         disconnect(node); /* late answers are nobody's */

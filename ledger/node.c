@@ -797,6 +797,7 @@ static void close_node(struct node *node) {
     free(node->events);
     buffer_done(&node->outgoing);
     node_inbox_done(node);
+    node_trees_done(node);
     pbft_free(node->pbft);
     votes_close(node->votes);
     pool_free(node->pool);

@@ -34,32 +34,57 @@ static void fill_receipt(const struct chain_block_tree *tree, uint32_t index,
            TRANSACTION_SIGNATURE_BYTES);
 }
 
+void node_trees_done(struct node *node) {
+    for (size_t i = 0; i < NODE_TREES_MAX; i++) {
+        struct stored_tree *stored = &node->trees[i];
+        buffer_done(&stored->block);
+        buffer_done(&stored->certificate);
+        chain_tree_free(stored->tree);
+        *stored = (struct stored_tree){0};
+    }
+}
+
+/* The tree of a stored block. A client that lost its node asks another one for the receipts of all
+ * it had under way, block after block: reading the block for each of them would stop the chain. */
+static enum error_code stored_tree(struct node *node, uint64_t height,
+                                   struct stored_tree **ret_stored, struct error *err) {
+    for (size_t i = 0; i < NODE_TREES_MAX; i++)
+        if (node->trees[i].height == height) {
+            *ret_stored = &node->trees[i];
+            return ERROR_NONE;
+        }
+    struct stored_tree *stored = &node->trees[node->tree_next++ % NODE_TREES_MAX];
+    buffer_done(&stored->block);
+    buffer_done(&stored->certificate);
+    chain_tree_free(stored->tree);
+    *stored = (struct stored_tree){0};
+    buffer_init(&stored->block, BLOCK_BYTES_MAX);
+    buffer_init(&stored->certificate, STORE_CERTIFICATE_BYTES_MAX);
+    TRY(store_read(chain_store(node->chain), height, &stored->block, &stored->certificate, err));
+    TRY(chain_tree_new(node->chain, NULL, buffer_bytes(&stored->block), &stored->tree, err));
+    stored->height = height;
+    *ret_stored = stored;
+    return ERROR_NONE;
+}
+
 /* Appends (where with_bytes is set) the transaction, and its receipt. */
 static enum error_code stored_receipt(struct node *node, const struct state_place *place,
                                       bool with_bytes, struct buffer *out, struct error *err) {
-    SCOPED_BUFFER struct buffer block;
-    SCOPED_BUFFER struct buffer certificate;
-    buffer_init(&block, BLOCK_BYTES_MAX);
-    buffer_init(&certificate, STORE_CERTIFICATE_BYTES_MAX);
-    TRY(store_read(chain_store(node->chain), place->height, &block, &certificate, err));
-    struct chain_block_tree *tree = NULL;
-    TRY(chain_tree_new(node->chain, NULL, buffer_bytes(&block), &tree, err));
-    if (place->index >= chain_tree_count(tree)) {
-        chain_tree_free(tree);
+    struct stored_tree *stored = NULL;
+    TRY(stored_tree(node, place->height, &stored, err));
+    if (place->index >= chain_tree_count(stored->tree))
         return error_set(err, ERROR_CORRUPT, "block %llu: no transaction %u",
                          (unsigned long long)place->height, place->index);
-    }
     struct lane_receipt receipt = {.log_index = place->log_index};
     struct bytes transaction;
-    fill_receipt(tree, place->index, &receipt, &transaction);
-    struct bytes header = bytes_of(block.data, BLOCK_HEADER_BYTES);
-    enum error_code code = block_header_decode(header, &receipt.head.header, err);
-    receipt.head.certificate = buffer_bytes(&certificate);
+    fill_receipt(stored->tree, place->index, &receipt, &transaction);
+    struct bytes header = bytes_of(stored->block.data, BLOCK_HEADER_BYTES);
+    TRY(block_header_decode(header, &receipt.head.header, err));
+    receipt.head.certificate = buffer_bytes(&stored->certificate);
     if (with_bytes)
         wire_bytes(out, transaction);
     lane_write_receipt(out, &receipt);
-    chain_tree_free(tree);
-    return code != ERROR_NONE ? code : buffer_check(out, "receipt", err);
+    return buffer_check(out, "receipt", err);
 }
 
 enum error_code node_answer_block(struct node *node, struct bytes block, struct error *err) {

@@ -38,6 +38,7 @@ enum {
     NODE_FLUSH_MS = 60000,
     NODE_INBOX_SLICE = 64, /* signatures checked before the votes get their turn */
     NODE_INBOX_BYTES_MAX = 64 << 20,
+    NODE_TREES_MAX = 4, /* stored blocks whose receipts are at hand */
 };
 
 /* Messages between nodes: one byte of kind, then what the kind says (docs/formats.md). */
@@ -89,6 +90,14 @@ struct wanted {
     uint64_t asked_ms;
 };
 
+/* A stored block from which receipts are given. */
+struct stored_tree {
+    uint64_t height; /* 0: free */
+    struct buffer block;
+    struct buffer certificate;
+    struct chain_block_tree *tree; /* borrows from the block */
+};
+
 struct node {
     const struct node_settings *settings;
     uv_loop_t *loop;
@@ -102,6 +111,8 @@ struct node {
     struct pbft *pbft;
     struct mesh *mesh; /* NULL where the node is alone */
     struct local *local;
+    struct stored_tree trees[NODE_TREES_MAX];
+    unsigned tree_next;
     int key_lock_fd;
 
     uv_timer_t tick;
@@ -201,6 +212,7 @@ void node_inbox_done(struct node *node);
 void node_resend(struct node *node, uint64_t now_ms);
 
 /* node_clients.c */
+void node_trees_done(struct node *node);
 void node_request(void *context, uint64_t client, unsigned kind, uint32_t request,
                   struct bytes body);
 /* Tells those who wait for the transactions of a block that was just committed. */

@@ -1,15 +1,14 @@
 """A client that knows several nodes: killed, silent, stale and lying ones cost it no call. And a leader
 that censors: its followers replace it."""
 import json
-import os
 import signal
 import subprocess
 import threading
+import time
 
 import pytest
 
-from tests.harness.ledger import (BUILD, Chain, Refused, transaction_id, wait_until,
-                                  write_private)
+from tests.harness.ledger import BUILD, Chain, transaction_id, wait_until, write_private
 from tests.integration.test_ledger_client import PROBE, Liar
 
 LOAD = BUILD / "tests" / "bench" / "ledger_load"
@@ -104,6 +103,19 @@ def test_what_a_liar_changed_is_asked_of_the_next_node(chain):
     assert ask(chain, lying, *what).startswith("error ")
     assert ask(chain, f"{lying},{chain.nodes[1].socket}", *what) == truth
     liar.listener.close()
+
+
+def test_receipts_of_a_whole_block_are_given_again_at_the_price_of_one_reading(chain):
+    """A client that lost its node asks another one for all it had under way."""
+    notes = [chain.signers[0].note(b"%d" % i) for i in range(3000)]
+    began = time.monotonic()
+    first = chain.nodes[0].client().submit_all(notes)
+    took = time.monotonic() - began
+    wait_until(lambda: chain.nodes[1].client().next_sequence(chain.signers[0].public) == 3001, 30,
+               "node 1 has them")
+    began = time.monotonic()
+    assert chain.nodes[1].client().submit_all(notes) == first
+    assert time.monotonic() - began < 3 * took + 3
 
 
 def test_what_no_node_will_take_is_refused_once_and_for_all(chain):
