@@ -33,3 +33,9 @@ void clock_rfc3339(uint64_t wall_ms, char ret_text[CLOCK_RFC3339_BYTES]) {
     size_t used = strftime(ret_text, CLOCK_RFC3339_BYTES, "%Y-%m-%dT%H:%M:%S", &utc);
     snprintf(ret_text + used, CLOCK_RFC3339_BYTES - used, ".%03uZ", (unsigned)(wall_ms % 1000));
 }
+
+int clock_zone_minutes(uint64_t wall_ms) {
+    time_t seconds = (time_t)(wall_ms / 1000);
+    struct tm there;
+    return localtime_r(&seconds, &there) == NULL ? 0 : (int)(there.tm_gmtoff / 60);
+}

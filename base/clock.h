@@ -19,6 +19,9 @@ static inline uint64_t clock_monotonic_ms(void) {
 /* For backoff in programs; libraries wait on descriptors instead. */
 void clock_sleep_ms(uint32_t ms);
 
+/* How far east of Greenwich this machine's own time zone is at that time, in minutes. */
+int clock_zone_minutes(uint64_t wall_ms);
+
 enum { CLOCK_RFC3339_BYTES = 32 };
 /* "2026-11-21T09:30:00.123Z" */
 void clock_rfc3339(uint64_t wall_ms, char ret_text[CLOCK_RFC3339_BYTES]);

@@ -130,7 +130,8 @@ enum renkei_type {
     RENKEI_TYPE_DATE = 6,      /* ASCII: yyyy-mm-dd, also 0000-00-00, "infinity", "... BC" */
     RENKEI_TYPE_TIME = 7,      /* ASCII: [-]hh:mm:ss[.f] with or without zone */
     RENKEI_TYPE_TIMESTAMP = 8, /* ASCII: yyyy-mm-dd hh:mm:ss[.f], no zone */
-    RENKEI_TYPE_TIMESTAMP_ZONE = 9, /* the same with an offset; the session's zone is UTC */
+    RENKEI_TYPE_TIMESTAMP_ZONE = 9, /* an instant: the same with an offset, or in UTC without one;
+                                       the session's zone is UTC */
     RENKEI_TYPE_YEAR = 10,          /* ASCII: yyyy */
     RENKEI_TYPE_BINARY = 11,        /* the bytes themselves */
     RENKEI_TYPE_BIT = 12,           /* ASCII zeros and ones, most significant first */

@@ -142,8 +142,18 @@ static void move_days(struct date *date, int days) {
     }
 }
 
-/* What follows the day: nothing, a time, a zone. */
-static enum date_form take_rest(struct cursor *c, bool zone, int offset_minutes,
+/* The day that an instant is elsewhere: minutes of its own day, and how much later it is there. */
+static int move_zone(int minutes, int later_minutes, struct date *date) {
+    minutes += later_minutes;
+    for (; minutes < 0; minutes += MINUTES_A_DAY)
+        move_days(date, -1);
+    for (; minutes >= MINUTES_A_DAY; minutes -= MINUTES_A_DAY)
+        move_days(date, 1);
+    return minutes;
+}
+
+/* What follows the day: nothing, a time, a zone. instant: where no zone stands there, it is UTC. */
+static enum date_form take_rest(struct cursor *c, bool zone, bool instant, int offset_minutes,
                                 struct date *date) {
     int minutes = 0;
     bool rest = false;
@@ -162,13 +172,8 @@ static enum date_form take_rest(struct cursor *c, bool zone, int offset_minutes,
     skip_spaces(c);
     if (c->at != c->end)
         return DATE_BAD;
-    if (has_zone) {
-        minutes += offset_minutes - zone_minutes;
-        for (; minutes < 0; minutes += MINUTES_A_DAY)
-            move_days(date, -1);
-        for (; minutes >= MINUTES_A_DAY; minutes -= MINUTES_A_DAY)
-            move_days(date, 1);
-    }
+    if (has_zone || instant)
+        minutes = move_zone(minutes, offset_minutes - zone_minutes, date);
     date->time = minutes > 0 || rest;
     return date->year >= 1 && date->year <= 9999 ? DATE_GOOD : DATE_RANGE;
 }
@@ -214,9 +219,10 @@ static bool read_plain(struct bytes text, struct date *ret_date) {
     return true;
 }
 
-enum date_form date_from_source(struct bytes text, int offset_minutes, struct date *ret_date) {
+enum date_form date_from_source(struct bytes text, bool instant, int offset_minutes,
+                                struct date *ret_date) {
     uint32_t points[POINTS_MAX];
-    if (read_plain(text, ret_date))
+    if (!instant && read_plain(text, ret_date))
         return DATE_GOOD;
     if (text.len == 0 || text.len > POINTS_MAX)
         return DATE_BAD;
@@ -234,7 +240,7 @@ enum date_form date_from_source(struct bytes text, int offset_minutes, struct da
         return DATE_BAD;
     enum date_form form = check_day(date.year, date.month, date.day);
     if (form == DATE_GOOD)
-        form = take_rest(&c, true, offset_minutes, &date);
+        form = take_rest(&c, true, instant, offset_minutes, &date);
     if (form == DATE_GOOD)
         *ret_date = date;
     return form;
@@ -426,12 +432,12 @@ enum date_form date_from_text(struct bytes text, enum mapping_era policy, struct
             return DATE_BAD;
         form = check_day(date.year, date.month, date.day);
         if (form == DATE_GOOD)
-            form = take_rest(&c, false, 0, &date);
+            form = take_rest(&c, false, false, 0, &date);
     } else if (policy != MAPPING_ERA_NONE) {
         const struct era *era = take_era(&c);
         form = era != NULL ? take_era_date(&c, era, policy, &date) : DATE_BAD;
         enum date_form rest =
-            form == DATE_GOOD || form == DATE_OVERRUN ? take_rest(&c, false, 0, &date) : form;
+            form == DATE_GOOD || form == DATE_OVERRUN ? take_rest(&c, false, false, 0, &date) : form;
         form = rest == DATE_BAD ? DATE_BAD : form;
     } else {
         return DATE_BAD;

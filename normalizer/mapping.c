@@ -62,7 +62,7 @@ static const struct config_key keys[] = {
      .words = policy_words,
      .default_text = "quarantine"},
     {.name = "gaiji", .kind = CONFIG_PATH},
-    {.name = "time_zone", .kind = CONFIG_TEXT, .default_text = "+00:00"},
+    {.name = "time_zone", .kind = CONFIG_TEXT},
     {.name = "tables",
      .kind = CONFIG_MAPS,
      .keys = table_keys,
@@ -311,7 +311,9 @@ static enum error_code read_root(struct mapping_owner *owner, const char *path, 
     owner->mapping.connector = config_text(root, "connector");
     owner->mapping.charset = charset_at(root);
     owner->mapping.invalid_text = (enum mapping_policy)config_enum(root, "invalid_text");
-    if (!read_offset(config_text(root, "time_zone"), &owner->mapping.offset_minutes))
+    owner->mapping.has_time_zone = config_has(root, "time_zone");
+    if (owner->mapping.has_time_zone &&
+        !read_offset(config_text(root, "time_zone"), &owner->mapping.offset_minutes))
         return config_error(root, "time_zone", err, "'time_zone': expected an offset, \"+09:00\"");
     owner->mapping.gaiji = config_text(root, "gaiji");
     owner->mapping.text = buffer_bytes(&owner->text);

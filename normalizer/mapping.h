@@ -103,6 +103,7 @@ struct mapping {
     size_t option_count;
     enum renkei_charset charset;         /* default; UNKNOWN: none given */
     enum mapping_policy invalid_text;
+    bool has_time_zone;
     int offset_minutes; /* timestamps with a zone are shown as the day they are that far east */
     const char *gaiji; /* the hospital's own gaiji table; NULL: none */
     const struct mapping_table *tables;

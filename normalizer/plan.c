@@ -282,6 +282,30 @@ static enum error_code make_special_rules(struct plan *plan, struct error *err) 
     return ERROR_NONE;
 }
 
+/* Which day an instant is, is a matter of place: a morning in Japan is the day before in Greenwich.
+ * So the mapping must say, and no default is taken for a clinical date. */
+static enum error_code check_zone(const struct plan *plan, const struct value_rule *rule,
+                                  uint32_t column, struct error *err) {
+    if (rule->type != VALUE_DATE || rule->source != RENKEI_TYPE_TIMESTAMP_ZONE ||
+        plan->mapping->has_time_zone)
+        return ERROR_NONE;
+    error_set(err, ERROR_MAPPING,
+              "%s:%u: table '%s': column '%s' holds instants, and the mapping has no 'time_zone' "
+              "to tell which day they are",
+              plan->mapping->path, plan->table->line, plan->table->table,
+              plan->columns[column].text);
+    error_hint(err, "add the hospital's own to the mapping: time_zone: \"+09:00\" is Japan's");
+    return ERROR_MAPPING;
+}
+
+static enum error_code check_zones(const struct plan *plan, struct error *err) {
+    for (size_t i = 0; i < plan->field_count; i++)
+        TRY(check_zone(plan, &plan->fields[i].rule, plan->fields[i].column, err));
+    return plan->date == PLAN_NONE
+               ? ERROR_NONE
+               : check_zone(plan, &plan->date_rule, (uint32_t)plan->date, err);
+}
+
 static enum error_code render(struct plan *plan, struct error *err) {
     SCOPED_BUFFER struct buffer text;
     buffer_init(&text, NORMALIZER_ADDRESS_BYTES_MAX);
@@ -340,6 +364,7 @@ enum error_code plan_make(struct plan *plan, const struct renkei_column *columns
     TRY(add_fields(plan, &source, err));
     TRY(finish_fields(plan, err));
     TRY(make_special_rules(plan, err));
+    TRY(check_zones(plan, err));
     TRY(render(plan, err));
     return plan_describe(plan, server_settings, err);
 }

@@ -290,7 +290,8 @@ static enum value_type write_day(const struct date *date, struct value_notes *no
 static enum date_form read_date(const struct value_rule *rule, struct bytes raw,
                                 struct value_notes *notes, struct date *ret_date, bool *ret_blank) {
     if (value_default_type(rule->source, rule->bits) == VALUE_DATE)
-        return date_from_source(raw, rule->offset_minutes, ret_date);
+        return date_from_source(raw, rule->source == RENKEI_TYPE_TIMESTAMP_ZONE,
+                                rule->offset_minutes, ret_date);
     if (rule->source == RENKEI_TYPE_INTEGER || rule->source == RENKEI_TYPE_DECIMAL) {
         bool zero = raw.len == 1 && raw.data[0] == '0';
         return zero ? DATE_ZERO : date_from_text(raw, MAPPING_ERA_NONE, ret_date);

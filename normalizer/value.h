@@ -51,9 +51,11 @@ struct date {
     bool full_width; /* full-width digits or signs */
 };
 
-/* The source's own form: yyyy-mm-dd, with a time and a zone or without. Timestamps with a zone are
- * shown as the day they are at offset_minutes east of Greenwich. */
-enum date_form date_from_source(struct bytes text, int offset_minutes, struct date *ret_date);
+/* The source's own form: yyyy-mm-dd, with a time and a zone or without. Timestamps with a zone, and
+ * instants, which are in UTC where no zone stands there, are shown as the day they are at
+ * offset_minutes east of Greenwich. */
+enum date_form date_from_source(struct bytes text, bool instant, int offset_minutes,
+                                struct date *ret_date);
 /* What people write: 2011/3/24, 20110324, 2011年3月24日, S64.1.7, 令和元年5月1日, ... */
 enum date_form date_from_text(struct bytes text, enum mapping_era era, struct date *ret_date);
 void date_write(const struct date *date, uint8_t ret_text[DATE_BYTES]);

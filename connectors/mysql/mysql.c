@@ -426,7 +426,7 @@ static enum renkei_type type_of(const char *data_type) {
         {"bigint", RENKEI_TYPE_INTEGER},      {"decimal", RENKEI_TYPE_DECIMAL},
         {"float", RENKEI_TYPE_FLOAT},         {"double", RENKEI_TYPE_FLOAT},
         {"bit", RENKEI_TYPE_BIT},             {"date", RENKEI_TYPE_DATE},
-        {"datetime", RENKEI_TYPE_TIMESTAMP},  {"timestamp", RENKEI_TYPE_TIMESTAMP},
+        {"datetime", RENKEI_TYPE_TIMESTAMP},  {"timestamp", RENKEI_TYPE_TIMESTAMP_ZONE},
         {"time", RENKEI_TYPE_TIME},           {"year", RENKEI_TYPE_YEAR},
         {"char", RENKEI_TYPE_TEXT},           {"varchar", RENKEI_TYPE_TEXT},
         {"tinytext", RENKEI_TYPE_TEXT},       {"text", RENKEI_TYPE_TEXT},

@@ -29,7 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct bytes text = bytes_of(data + 1, size - 1);
     struct date date = {0};
     if (data[0] % 5 == 4) {
-        if (date_from_source(text, (int)data[0] * 7 - 900, &date) == DATE_GOOD)
+        if (date_from_source(text, (data[0] & 8) != 0, (int)data[0] * 7 - 900, &date) == DATE_GOOD)
             check_day(&date);
         return 0;
     }

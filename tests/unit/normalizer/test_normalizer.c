@@ -358,6 +358,7 @@ static void a_mapping_that_does_not_fit_says_where(void **state) {
          .charset = RENKEI_CHARSET_UNKNOWN,
          .charset_name = "SQL_ASCII"},
         {.name = "photo", .type = RENKEI_TYPE_BINARY, PLAIN},
+        {.name = "seen", .type = RENKEI_TYPE_TIMESTAMP_ZONE, PLAIN},
     };
     static const struct {
         const char *table;
@@ -369,15 +370,23 @@ static void a_mapping_that_does_not_fit_says_where(void **state) {
          "did you mean 'visit_no'?"},
         {"key: patient, fields: [{column: visit_no}]",
          "main.yaml:3: table 't': there is no column 'patient' for 'key'",
-         "its columns: visit_no, note, photo"},
+         "its columns: visit_no, note, photo, seen"},
         {"key: visit_no, patient: x, fields: [{column: visit_no}]",
          "main.yaml:3: table 't': there is no column 'x' for 'patient'",
-         "its columns: visit_no, note, photo"},
+         "its columns: visit_no, note, photo, seen"},
         {"key: visit_no, fields: [{column: note}]",
          "main.yaml:3: table 't': column 'note' has no charset: found 'SQL_ASCII'",
          "name it: 'charset: cp932' in the field or at the top of the mapping"},
         {"key: visit_no, fields: [{column: photo, type: date}]",
          "main.yaml:3: table 't': column 'photo' is binary: it cannot become a date", NULL},
+        {"key: visit_no, fields: [{column: seen}]",
+         "main.yaml:3: table 't': column 'seen' holds instants, and the mapping has no 'time_zone' "
+         "to tell which day they are",
+         "add the hospital's own to the mapping: time_zone: \"+09:00\" is Japan's"},
+        {"key: visit_no, date: seen, fields: [{column: visit_no}]",
+         "main.yaml:3: table 't': column 'seen' holds instants, and the mapping has no 'time_zone' "
+         "to tell which day they are",
+         "add the hospital's own to the mapping: time_zone: \"+09:00\" is Japan's"},
         {"key: visit_no, personal: [nobody]",
          "main.yaml:3: table 't': column 'note' has no charset: found 'SQL_ASCII'",
          "name it: 'charset: cp932' in the field or at the top of the mapping"},
@@ -392,7 +401,7 @@ static void a_mapping_that_does_not_fit_says_where(void **state) {
                  rows[i].table);
         assert_int_equal(mapping_parse("main.yaml", bytes_text(text), &mapping, &err), ERROR_NONE);
         assert_int_equal(
-            normalizer_new(mapping, &mapping->tables[0], "h", columns, 3, "", &untouched, &err),
+            normalizer_new(mapping, &mapping->tables[0], "h", columns, 4, "", &untouched, &err),
             ERROR_MAPPING);
         assert_string_equal(err.message, rows[i].message);
         assert_string_equal(error_hint_text(&err),

@@ -123,13 +123,6 @@ static void each_type_of_a_source_has_its_own_value(void **state) {
         {RENKEI_TYPE_TIMESTAMP, "", "2011-03-24 00:00:00.000001", "\"2011/03/24\"", VALUE_DATE,
          REASON_TIME_DROPPED},
         {RENKEI_TYPE_TIMESTAMP, "", "0000-00-00 00:00:00", "null", VALUE_EMPTY, REASON_ZERO_DATE},
-        /* 15:00 in Greenwich is midnight in Japan */
-        {RENKEI_TYPE_TIMESTAMP_ZONE, "", "2011-12-31 15:00:00+00", "\"2012/01/01\"", VALUE_DATE,
-         REASON_NONE},
-        {RENKEI_TYPE_TIMESTAMP_ZONE, "", "2011-12-31 14:59:59+00", "\"2011/12/31\"", VALUE_DATE,
-         REASON_TIME_DROPPED},
-        {RENKEI_TYPE_TIMESTAMP_ZONE, "", "9999-12-31 20:00:00+00", "\"9999-12-31 20:00:00+00\"",
-         VALUE_STRING, REASON_OUT_OF_RANGE_DATE},
         {RENKEI_TYPE_TIME, "", "-838:59:59.000000", "\"-838:59:59.000000\"", VALUE_STRING,
          REASON_NONE},
         {RENKEI_TYPE_YEAR, "", "2011", "2011", VALUE_NUMBER, REASON_NONE},
@@ -166,6 +159,27 @@ static void each_type_of_a_source_has_its_own_value(void **state) {
         long_row.shown = shown;
         check_cell(&long_row, 0);
     }
+}
+
+static void an_instant_is_shown_as_the_day_it_is_in_the_mappings_zone(void **state) {
+    (void)state;
+    static const struct cell_row rows[] = {
+        /* 15:00 in Greenwich is midnight in Japan */
+        {RENKEI_TYPE_TIMESTAMP_ZONE, "", "2011-12-31 15:00:00+00", "\"2012/01/01\"", VALUE_DATE,
+         REASON_NONE},
+        /* MySQL's TIMESTAMP: UTC, as the session is, and no offset. */
+        {RENKEI_TYPE_TIMESTAMP_ZONE, "", "2011-12-31 15:00:00", "\"2012/01/01\"", VALUE_DATE,
+         REASON_NONE},
+        {RENKEI_TYPE_TIMESTAMP_ZONE, "", "2011-12-31 14:59:59.5", "\"2011/12/31\"", VALUE_DATE,
+         REASON_TIME_DROPPED},
+        {RENKEI_TYPE_TIMESTAMP_ZONE, "", "0000-00-00 00:00:00", "null", VALUE_EMPTY,
+         REASON_ZERO_DATE},
+        {RENKEI_TYPE_TIMESTAMP_ZONE, "", "2011-12-31 14:59:59+00", "\"2011/12/31\"", VALUE_DATE,
+         REASON_TIME_DROPPED},
+        {RENKEI_TYPE_TIMESTAMP_ZONE, "", "9999-12-31 20:00:00+00", "\"9999-12-31 20:00:00+00\"",
+         VALUE_STRING, REASON_OUT_OF_RANGE_DATE},
+    };
+    CHECK_ALL(rows);
 }
 
 static void one_bit_is_a_bool_and_tinyint_is_a_number(void **state) {
@@ -361,6 +375,7 @@ static void every_day_of_the_eras_is_itself(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_type_of_a_source_has_its_own_value),
+        cmocka_unit_test(an_instant_is_shown_as_the_day_it_is_in_the_mappings_zone),
         cmocka_unit_test(one_bit_is_a_bool_and_tinyint_is_a_number),
         cmocka_unit_test(the_mapping_may_say_another_type),
         cmocka_unit_test(dates_that_people_wrote_are_read),
