@@ -1,36 +1,34 @@
-/* Looking at a source database before and while it is mapped: discover, check, preview. */
+/* Looking at a source database before it is mapped: discover, preview. */
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
 #include "gateway/cli/cli.h"
 #include "gateway/cli/output.h"
-#include "gateway/worker/worker.h"
+#include "gateway/cli/source.h"
 
 enum { YAML_BYTES_MAX = 1 << 20, PREVIEW_ROWS_DEFAULT = 3, PREVIEW_BYTES_MAX = 256 << 20, SETTING_BYTES_MAX = 4096 };
 
-static void worker_free_scoped(struct worker **worker) {
+void cli_worker_free_scoped(struct worker **worker) {
     worker_free(*worker);
 }
-#define SCOPED_WORKER __attribute__((cleanup(worker_free_scoped)))
 
-static void result_free_scoped(void *result) {
+void cli_result_free_scoped(void *result) {
     worker_result_free(*(const void **)result);
 }
-#define SCOPED_RESULT __attribute__((cleanup(result_free_scoped)))
 
-static void mapping_free_scoped(struct mapping **mapping) {
+void cli_mapping_free_scoped(struct mapping **mapping) {
     mapping_free(*mapping);
 }
-#define SCOPED_MAPPING __attribute__((cleanup(mapping_free_scoped)))
 
 /* The hospital's name stands in addresses only, which are shown here as an example. */
-static enum error_code open_worker(const char *mapping_path, const char *source,
-                                   struct worker **ret_worker, struct error *err) {
+enum error_code cli_source_worker(const char *mapping_path, const char *source,
+                                  struct worker **ret_worker, struct error *err) {
     char program[PATH_MAX];
     char plugins[PATH_MAX];
     TRY(cli_program_path(CLI_WORKER, program, err));
@@ -157,6 +155,21 @@ static void list_columns(json_t *rows, const struct worker_table *table) {
     }
 }
 
+static bool has_instants(const struct worker_table *table) {
+    for (uint32_t c = 0; c < table->column_count; c++)
+        if (table->columns[c].type == RENKEI_TYPE_TIMESTAMP_ZONE)
+            return true;
+    return false;
+}
+
+/* This machine's own zone is a guess too, but one that stands where a person reads it. */
+static void map_time_zone(struct buffer *out) {
+    int minutes = clock_zone_minutes(clock_wall_ms());
+    buffer_append_format(out, "time_zone: \"%c%02d:%02d\"   # instants are shown as the day they "
+                         "are there: is it the hospital's?\n",
+                         minutes < 0 ? '-' : '+', abs(minutes) / 60, abs(minutes) % 60);
+}
+
 static bool wanted(const struct cli_call *call, const char *table) {
     for (size_t i = 0; i < call->argument_count; i++)
         if (strcmp(call->arguments[i], table) == 0)
@@ -170,6 +183,7 @@ static enum error_code look_around(const struct cli_call *call, struct worker *w
     SCOPED_JSON json_t *rows = json_array();
     TRY(worker_describe(worker, &all, err));
     buffer_append_text(mapping, "tables:\n");
+    bool instants = false;
     for (size_t i = 0; i < all->table_count; i++) {
         SCOPED_RESULT const struct worker_table *table = NULL;
         if (!wanted(call, all->tables[i].table.name))
@@ -178,7 +192,10 @@ static enum error_code look_around(const struct cli_call *call, struct worker *w
                            err));
         list_columns(rows, table);
         map_table(table, mapping);
+        instants = instants || has_instants(table);
     }
+    if (instants)
+        map_time_zone(mapping);
     if (json_array_size(rows) == 0)
         return error_set(err, ERROR_SOURCE_TABLE, "the account sees %zu tables, none of the name",
                          all->table_count);
@@ -238,7 +255,7 @@ static enum error_code discover_with(const struct cli_call *call, const char *te
     buffer_append_text(&first, "tables:\n  - table: t\n    category: EMR01\n    key: [k]\n");
     TRY(buffer_check(&first, "mapping", err));
     TRY(file_create(temporary, buffer_bytes(&first), 0600, err));
-    TRY(open_worker(temporary, cli_value_or(call, "source", "main"), &worker, err));
+    TRY(cli_source_worker(temporary, cli_value_or(call, "source", "main"), &worker, err));
     return look_around(call, worker, mapping, err);
 }
 
@@ -282,141 +299,6 @@ const struct cli_command cli_discover = {
     "      --set user=renkei --set password_file=emr.password --set database=emr \\\n"
     "      --mapping main.yaml",
     discover_options, run_discover};
-
-/* --- check -------------------------------------------------------------------------------------- */
-
-static void add_finding(json_t *rows, const char *level, const char *object, const char *finding) {
-    json_array_append_new(
-        rows, json_pack("{s:s, s:s, s:s}", "level", level, "object", object, "finding", finding));
-}
-
-static enum error_code check_source(struct worker *worker, const char *object, json_t *rows,
-                                    struct error *err) {
-    SCOPED_RESULT const struct worker_description *all = NULL;
-    char finding[1024];
-    TRY(worker_describe(worker, &all, err));
-    snprintf(finding, sizeof finding, "%s %s answers", all->server.product, all->server.version);
-    add_finding(rows, "ok", object, finding);
-    for (size_t i = 0; i < all->right_count; i++) {
-        if (all->rights[i].write != 1)
-            continue;
-        snprintf(finding, sizeof finding, "the account may do more than read: %s",
-                 all->rights[i].text);
-        add_finding(rows, "warning", object, finding);
-    }
-    return ERROR_NONE;
-}
-
-static const struct renkei_column *column_named(const struct worker_table *table,
-                                                const char *name) {
-    for (uint32_t c = 0; c < table->column_count; c++)
-        if (strcmp(table->columns[c].name, name) == 0)
-            return &table->columns[c];
-    return NULL;
-}
-
-/* What will work, but slowly or not for long. A connector that does not know of indexes gives 0 for
- * every column; then nothing is said. */
-static void check_indexes(const struct worker_table *table, const struct mapping_table *mapped,
-                          json_t *rows) {
-    bool any = false;
-    bool key_is_primary = true;
-    for (uint32_t c = 0; c < table->column_count; c++)
-        any = any || table->columns[c].indexed != 0 || table->columns[c].key_position > 0;
-    if (!any)
-        return;
-    for (size_t k = 0; k < mapped->key_count; k++) {
-        const struct renkei_column *column = column_named(table, mapped->keys[k]);
-        key_is_primary = key_is_primary && column != NULL && column->key_position > 0;
-    }
-    if (!key_is_primary)
-        add_finding(rows, "warning", mapped->table,
-                    "the key is not the primary key: two rows with one key go to quarantine");
-    const struct {
-        const char *column;
-        const char *finding;
-    } looked_up[] = {
-        {mapped->patient, "the patient column has no index: each document reads the whole table"},
-        {mapped->watermark, "the watermark column has no index: each pass reads the whole table"},
-    };
-    for (size_t i = 0; i < sizeof looked_up / sizeof looked_up[0]; i++) {
-        const struct renkei_column *column =
-            looked_up[i].column != NULL ? column_named(table, looked_up[i].column) : NULL;
-        if (column != NULL && column->indexed == 0 && column->key_position != 1)
-            add_finding(rows, "warning", mapped->table, looked_up[i].finding);
-    }
-}
-
-static enum error_code check_table(struct worker *worker, const struct mapping_table *mapped,
-                                   json_t *rows, struct error *err) {
-    SCOPED_RESULT const struct worker_plan *plan = NULL;
-    SCOPED_RESULT const struct worker_table *table = NULL;
-    TRY(worker_plan(worker, mapped->table, &plan, err));
-    char finding[512];
-    char rows_text[48] = "";
-    if (plan->rows_estimate >= 0)
-        snprintf(rows_text, sizeof rows_text, ", about %lld rows",
-                 (long long)plan->rows_estimate);
-    snprintf(finding, sizeof finding, "%zu fields from %u columns%s", plan->field_count,
-             plan->column_count, rows_text);
-    add_finding(rows, "ok", mapped->table, finding);
-    if (plan->transactional == 0) {
-        snprintf(finding, sizeof finding,
-                 "engine %s has no snapshots: it is read in short key ranges", plan->engine);
-        add_finding(rows, "warning", mapped->table, finding);
-    }
-    TRY(worker_columns(worker, mapped->schema, mapped->table, &table, err));
-    check_indexes(table, mapped, rows);
-    return ERROR_NONE;
-}
-
-/* Every table is looked at, so that one run shows all that is wrong; the first error is the
- * command's. */
-static enum error_code check_mapping(const char *path, json_t *rows, struct error *err) {
-    SCOPED_MAPPING struct mapping *mapping = NULL;
-    SCOPED_WORKER struct worker *worker = NULL;
-    TRY(mapping_load(path, &mapping, err));
-    TRY(open_worker(path, mapping->source, &worker, err));
-    TRY(check_source(worker, path, rows, err));
-    enum error_code code = ERROR_NONE;
-    for (size_t t = 0; t < mapping->table_count; t++) {
-        struct error wrong = {0};
-        if (check_table(worker, &mapping->tables[t], rows, &wrong) == ERROR_NONE)
-            continue;
-        add_finding(rows, "error", mapping->tables[t].table, wrong.message);
-        if (code == ERROR_NONE && err != NULL)
-            *err = wrong;
-        code = code == ERROR_NONE ? wrong.code : code;
-    }
-    return code;
-}
-
-static enum error_code run_check(const struct cli_call *call, struct error *err) {
-    SCOPED_JSON json_t *rows = json_array();
-    enum error_code code = ERROR_NONE;
-    for (size_t i = 0; i < call->argument_count; i++) {
-        struct error wrong = {0};
-        if (check_mapping(call->arguments[i], rows, &wrong) == ERROR_NONE)
-            continue;
-        if (code == ERROR_NONE && err != NULL)
-            *err = wrong;
-        code = code == ERROR_NONE ? wrong.code : code;
-    }
-    static const struct output_column columns[] = {{"level", "level", false},
-                                                   {"object", "object", false},
-                                                   {"finding", "finding", false},
-                                                   {NULL, NULL, false}};
-    if (json_array_size(rows) > 0)
-        output_table(call, columns, rows);
-    return code;
-}
-
-static const struct cli_option check_options[] = {CLI_OPTIONS_COMMON};
-
-const struct cli_command cli_check = {
-    "check", "Connect a database", "MAPPING...", 1, CLI_ARGUMENTS_MAX,
-    "compare a mapping with its database, without reading a row", "renkei check main.yaml",
-    check_options, run_check};
 
 /* --- preview ------------------------------------------------------------------------------------ */
 
@@ -534,7 +416,7 @@ static enum error_code run_preview(const struct cli_call *call, struct error *er
     const char *path = call->arguments[0];
     TRY(cli_number(call, "rows", 1, WORKER_PREVIEW_ROWS_MAX, PREVIEW_ROWS_DEFAULT, &rows, err));
     TRY(mapping_load(path, &mapping, err));
-    TRY(open_worker(path, mapping->source, &worker, err));
+    TRY(cli_source_worker(path, mapping->source, &worker, err));
     for (size_t t = 0; t < mapping->table_count; t++) {
         const char *table = mapping->tables[t].table;
         if (call->argument_count == 1 || strcmp(call->arguments[1], table) == 0)
