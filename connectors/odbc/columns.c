@@ -174,6 +174,8 @@ static bool read_column(struct renkei_session *s, struct support_table *t, SQLHS
     c->type = type_of(sql_type);
     if (s->quirks->literal == ODBC_POSTGRESQL)
         c->type = postgresql_type(type_name, c->type);
+    if (strcmp(type_name, "bit") == 0 && size > 0)
+        c->bits = (uint32_t)size; /* psqlodbc; others have bits read elsewhere */
     c->nullable = nullable == SQL_NO_NULLS ? 0 : nullable == SQL_NULLABLE ? 1 : -1;
     c->charset = RENKEI_CHARSET_ASCII;
     if (c->type == RENKEI_TYPE_BINARY)
@@ -275,6 +277,13 @@ static void read_charsets(struct renkei_session *s, struct support_table *t) {
                 }
                 if (strcmp(type, "year") == 0)
                     c->type = RENKEI_TYPE_YEAR;
+                if (strcmp(type, "uuid") == 0 || support_starts(type, "inet")) {
+                    /* The driver calls them binary, and gives their text. */
+                    c->type = type[0] == 'u' ? RENKEI_TYPE_UUID : RENKEI_TYPE_OTHER;
+                    c->charset = RENKEI_CHARSET_ASCII;
+                }
+                if (strcmp(type, "timestamp") == 0)
+                    c->type = RENKEI_TYPE_TIMESTAMP_ZONE; /* an instant, in the session's UTC */
                 if (strcmp(type, "enum") == 0 || strcmp(type, "set") == 0)
                     c->type = RENKEI_TYPE_ENUM;
             }
