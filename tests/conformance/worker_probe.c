@@ -155,14 +155,16 @@ static bool passed(uint64_t after, size_t count) {
     return after > 0 && probe.rows_seen < after && probe.rows_seen + count >= after;
 }
 
-static void put_row(const struct worker_row *row) {
+static void put_row(const struct worker_row *row, const uint8_t *fresh) {
     static const char *const names[] = {"", "new", "same", "changed", "quarantined", "key"};
-    put(json_pack("{s:s,s:o,s:o,s:o,s:o,s:b,s:b,s:o,s:o,s:o}", "row", names[row->change], "key",
+    put(json_pack("{s:s,s:o,s:o,s:o,s:o,s:b,s:b,s:o,s:o,s:o,s:o}", "row", names[row->change],
+                  "key",
                   text_of(row->key), "address", text_of(row->address), "patient",
                   text_of(row->patient), "date", text_of(row->date), "content_changed",
                   row->content_changed, "raw_changed", row->raw_changed, "content",
                   hex(row->content.byte, HASH_BYTES), "raw", hex(row->raw.byte, HASH_BYTES),
-                  "reasons", reasons_of(row->reasons, row->reason_count)));
+                  "r", hex(fresh, WORKER_SALT_BYTES), "reasons",
+                  reasons_of(row->reasons, row->reason_count)));
 }
 
 static enum error_code on_rows(void *context, const struct worker_row *rows, size_t count,
@@ -171,7 +173,7 @@ static enum error_code on_rows(void *context, const struct worker_row *rows, siz
     for (size_t i = 0; i < count; i++) {
         const struct worker_row *row = &rows[i];
         if (!quiet)
-            put_row(row);
+            put_row(row, probe.fresh[i]);
         if (row->change != WORKER_NEW && row->change != WORKER_CHANGED)
             continue;
         struct vault_row *kept = vault_find(row->key);
