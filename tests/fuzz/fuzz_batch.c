@@ -1,7 +1,7 @@
-/* Batches as a plugin may hand them over: many rows, columns that share bytes or overlap, NULLs, cells
- * of no bytes, another number of columns or rows than there should be. A row's document, address, key
- * and raw preimage do not depend on the rows around it, nor on where its bytes lie; a batch of another
- * shape is refused. */
+/* Batches as a plugin may hand them over: many rows, columns that share bytes or overlap, NULLs,
+ * cells of no bytes, another number of columns or rows than there should be. A row's document,
+ * address, key and raw preimage do not depend on the rows around it, nor on where its bytes lie; a
+ * batch of another shape is refused. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>

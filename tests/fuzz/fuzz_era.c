@@ -1,6 +1,6 @@
-/* Dates of the Japanese eras: an input says which era, year, month and day, in which of the many ways
- * people write them, and what is broken in it. What comes out is compared with the calendar of the C
- * library and with the days on which the eras changed, written down here a second time. */
+/* Dates of the Japanese eras: an input says which era, year, month and day, in which of the many
+ * ways people write them, and what is broken in it. What comes out is compared with the calendar of
+ * the C library and with the days on which the eras changed, written down here a second time. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

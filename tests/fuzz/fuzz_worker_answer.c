@@ -1,6 +1,6 @@
-/* What the gateway takes from a worker, in which a database's driver may have run wild: every answer's
- * decoder on any bytes. What is accepted is whole: its lists are within their limits and all that they
- * point to can be read; what is not leaves the output as it was. */
+/* What the gateway takes from a worker, in which a database's driver may have run wild: every
+ * answer's decoder on any bytes. What is accepted is whole: its lists are within their limits and all
+ * that they point to can be read; what is not leaves the output as it was. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
