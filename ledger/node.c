@@ -746,6 +746,9 @@ static void watch_signal(struct node *node, uv_signal_t *handle, int number) {
 static enum error_code open_node(struct node *node, struct error *err) {
     TRY(load_identity(node, err));
     TRY(chain_open(node->genesis, node->settings->data, &node->chain, err));
+    if (store_made_anew(chain_store(node->chain)))
+        log_event(LOG_LEVEL_WARNING, "state-made-anew", "reason",
+                  "its database was not readable; all blocks were executed again", NULL);
     node->pool = pool_new(node->genesis);
     TRY(open_core(node, err));
     TRY(advance_pool(node, err));

@@ -19,8 +19,9 @@
 
 enum {
     RECORD_MAGIC = 0x52424c4b, /* "RBLK" */
-    RECORD_HEAD_BYTES = 24,
-    RECORD_CRC_AT = 20,
+    RECORD_HEAD_BYTES = 32,
+    RECORD_SYNCED_AT = 20,
+    RECORD_CRC_AT = 28,
     HEIGHT_BYTES = 16,
     RECORD_BYTES_MAX = RECORD_HEAD_BYTES + BLOCK_BYTES_MAX + STORE_CERTIFICATE_BYTES_MAX,
     TAIL_CHUNK_BYTES = 64 << 10,
@@ -35,6 +36,7 @@ struct segments {
     uint64_t offset; /* where the next record goes */
     uint64_t height;
     uint64_t earlier_bytes; /* in closed segments */
+    _Atomic uint64_t synced; /* the height up to which blocks are known to be synced */
     pthread_mutex_t sync_lock; /* guards fd against being replaced while another thread syncs it */
     struct {
         uint32_t segment; /* 0: none */
@@ -47,6 +49,7 @@ struct record {
     uint32_t block_len;
     uint32_t certificate_len;
     uint64_t height;
+    uint64_t synced; /* when it was written: what it says was synced cannot have been torn */
     uint32_t crc;
 };
 
@@ -54,7 +57,8 @@ static bool record_head(const uint8_t raw[RECORD_HEAD_BYTES], struct record *ret
     if (wire_load_u32(raw) != RECORD_MAGIC)
         return false;
     *ret_record = (struct record){wire_load_u32(raw + 4), wire_load_u32(raw + 8),
-                                  wire_load_u64(raw + 12), wire_load_u32(raw + RECORD_CRC_AT)};
+                                  wire_load_u64(raw + 12), wire_load_u64(raw + RECORD_SYNCED_AT),
+                                  wire_load_u32(raw + RECORD_CRC_AT)};
     return ret_record->block_len <= BLOCK_BYTES_MAX &&
            ret_record->certificate_len <= STORE_CERTIFICATE_BYTES_MAX;
 }
@@ -153,9 +157,10 @@ static enum error_code check_record(int fd, uint64_t at, uint8_t *scratch, bool 
     return ERROR_NONE;
 }
 
-/* What stands after the last valid record is a torn write if nothing valid follows it. */
-static enum error_code check_tail(int fd, uint64_t from, uint64_t size, uint8_t *scratch,
-                                  struct error *err) {
+/* Blocks that were not synced may be torn by a loss of power in any part, also before a whole one.
+ * A whole one that says that the torn one was synced makes it damage. height: of the torn one. */
+static enum error_code check_tail(int fd, uint64_t from, uint64_t size, uint64_t height,
+                                  uint8_t *scratch, struct error *err) {
     uint8_t chunk[TAIL_CHUNK_BYTES];
     uint8_t magic[4];
     wire_store_u32(magic, RECORD_MAGIC);
@@ -171,10 +176,12 @@ static enum error_code check_tail(int fd, uint64_t from, uint64_t size, uint8_t 
         struct record record;
         at += (uint64_t)(hit - chunk);
         TRY(check_record(fd, at, scratch, &found, &record, err));
-        if (found)
+        if (found && record.synced >= height)
             return error_set(err, ERROR_CORRUPT,
-                             "blocks: damaged at byte %llu, before block %llu which is whole",
-                             (unsigned long long)from, (unsigned long long)record.height);
+                             "blocks: block %llu is damaged at byte %llu, and block %llu was "
+                             "written after it was synced",
+                             (unsigned long long)height, (unsigned long long)from,
+                             (unsigned long long)record.height);
         at++;
     }
     return ERROR_NONE;
@@ -244,7 +251,7 @@ static enum error_code recover(struct segments *s, uint8_t *scratch, struct erro
         uint64_t size = (uint64_t)stat.st_size;
         uint64_t end = s->offset;
         if (size > end)
-            TRY(check_tail(s->fd, end, size, scratch, err));
+            TRY(check_tail(s->fd, end, size, s->height + 1, scratch, err));
         TRY(open_segment(s, s->segment + 1, false, &there, err));
         if (there && size > end)
             return error_set(err, ERROR_CORRUPT, "blocks: segment %u is damaged at byte %llu",
@@ -282,8 +289,11 @@ enum error_code segments_open(const char *folder, uint64_t first, struct segment
             code = file_error(err, errno, "cannot open", path);
     }
     s->height = first;
+    s->synced = first;
     if (code == ERROR_NONE)
         code = recover(s, scratch, err);
+    if (code == ERROR_NONE && snprintf(path, sizeof path, "%s/blocks", folder) > 0)
+        code = file_sync_folder(path, err);
     free(scratch);
     if (code != ERROR_NONE) {
         segments_close(s);
@@ -317,7 +327,7 @@ uint64_t segments_bytes(const struct segments *segments) {
 
 static enum error_code next_segment(struct segments *s, struct error *err) {
     bool there = false;
-    TRY(segments_sync(s, err));
+    TRY(segments_sync(s, s->height, err));
     s->earlier_bytes += s->offset;
     TRY(open_segment(s, s->segment + 1, true, &there, err));
     char path[PATH_MAX];
@@ -341,6 +351,7 @@ enum error_code segments_append(struct segments *s, uint64_t height, struct byte
     wire_store_u32(head + 4, (uint32_t)block.len);
     wire_store_u32(head + 8, (uint32_t)certificate.len);
     wire_store_u64(head + 12, height);
+    wire_store_u64(head + RECORD_SYNCED_AT, s->synced);
     uint32_t crc = crc32c(0, bytes_of(head, RECORD_CRC_AT));
     crc = crc32c(crc, block);
     wire_store_u32(head + RECORD_CRC_AT, crc32c(crc, certificate));
@@ -363,9 +374,11 @@ enum error_code segments_append(struct segments *s, uint64_t height, struct byte
     return ERROR_NONE;
 }
 
-enum error_code segments_sync(struct segments *s, struct error *err) {
+enum error_code segments_sync(struct segments *s, uint64_t height, struct error *err) {
     pthread_mutex_lock(&s->sync_lock);
     int failed = fdatasync(s->fd) != 0 || fdatasync(s->heights_fd) != 0 ? errno : 0;
+    if (failed == 0 && height > s->synced)
+        s->synced = height;
     pthread_mutex_unlock(&s->sync_lock);
     return failed == 0 ? ERROR_NONE : file_error(err, failed, "cannot sync", "blocks");
 }

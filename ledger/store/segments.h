@@ -1,8 +1,8 @@
 /*
  * The segments of blocks, inside the store: append, read, find the end after a crash.
  *
- * A record: magic (4), block length (4), certificate length (4), height (8), CRC-32C over those and
- * what follows (4), block, certificate.
+ * A record: magic (4), block length (4), certificate length (4), height (8), height up to which all
+ * was synced when this was written (8), CRC-32C over those and what follows (4), block, certificate.
  */
 #ifndef LEDGER_STORE_SEGMENTS_H
 #define LEDGER_STORE_SEGMENTS_H
@@ -20,8 +20,10 @@ uint64_t segments_bytes(const struct segments *segments);
 MUST_CHECK enum error_code segments_append(struct segments *segments, uint64_t height,
                                            struct bytes block, struct bytes certificate,
                                            struct error *err);
-/* May be called on another thread than the others, at any time. */
-MUST_CHECK enum error_code segments_sync(struct segments *segments, struct error *err);
+/* Everything up to this height, which was appended before. May be called on another thread than the
+ * others, at any time. */
+MUST_CHECK enum error_code segments_sync(struct segments *segments, uint64_t height,
+                                         struct error *err);
 MUST_CHECK enum error_code segments_read(struct segments *segments, uint64_t height,
                                          struct buffer *ret_block, struct buffer *ret_certificate,
                                          struct error *err);

@@ -34,6 +34,7 @@ struct store {
     int places_fd;
     int level_fd[MERKLE_LEVELS_MAX]; /* -1: not opened yet */
     MDB_env *env;
+    bool made_anew; /* the database was no database and starts empty */
     MDB_dbi dbi;
     MDB_txn *reader; /* renewed after every flush */
     uint64_t state_height;
@@ -82,8 +83,11 @@ static enum error_code level_fd(struct store *store, unsigned level, int *ret_fd
                                 struct error *err) {
     if (store->level_fd[level] < 0) {
         char name[16];
+        char path[PATH_MAX];
         (void)snprintf(name, sizeof name, "log/%02u", level);
         TRY(open_file(store, name, &store->level_fd[level], err));
+        TRY(path_in(store, "log", path, err));
+        TRY(file_sync_folder(path, err));
     }
     *ret_fd = store->level_fd[level];
     return ERROR_NONE;
@@ -187,7 +191,7 @@ static int entry_order(const void *a, const void *b) {
 }
 
 static enum error_code sync_derived(struct store *store, struct error *err) {
-    TRY(segments_sync(store->segments, err));
+    TRY(segments_sync(store->segments, store->frozen_height, err));
     if (fdatasync(store->places_fd) != 0)
         return file_error(err, errno, "cannot sync", "places");
     for (int level = 0; level < MERKLE_LEVELS_MAX; level++)
@@ -250,21 +254,11 @@ void store_flush_finish(struct store *store) {
         abort(); /* only a reader table that is overrun refuses, and we have one reader */
 }
 
-static enum error_code open_lmdb(struct store *store, struct error *err) {
-    char path[PATH_MAX];
-    TRY(path_in(store, "state", path, err));
-    TRY(file_make_folder(path, 0700, err));
-    int rc = mdb_env_create(&store->env);
-    if (rc == 0)
-        rc = mdb_env_set_mapsize(store->env, map_bytes);
-    if (rc == 0)
-        rc = mdb_env_open(store->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
-    if (rc != 0)
-        return lmdb_error(err, rc, "opening");
+static enum error_code open_table(struct store *store, struct error *err) {
     int stale = 0;
     (void)mdb_reader_check(store->env, &stale);
     MDB_txn *txn = NULL;
-    rc = mdb_txn_begin(store->env, NULL, 0, &txn);
+    int rc = mdb_txn_begin(store->env, NULL, 0, &txn);
     if (rc == 0) {
         rc = mdb_dbi_open(txn, NULL, 0, &store->dbi);
         if (rc == 0)
@@ -284,6 +278,48 @@ static enum error_code open_lmdb(struct store *store, struct error *err) {
     if (rc != 0)
         return lmdb_error(err, rc, "reading");
     return meta_decode(store, bytes_of(value.mv_data, value.mv_size), err);
+}
+
+static int open_env(struct store *store, const char *path) {
+    int rc = mdb_env_create(&store->env);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(store->env, map_bytes);
+    if (rc == 0)
+        rc = mdb_env_open(store->env, path, MDB_NOTLS | MDB_NORDAHEAD, 0600);
+    return rc;
+}
+
+static enum error_code remove_in(const struct store *store, const char *name, struct error *err) {
+    char path[PATH_MAX];
+    TRY(path_in(store, name, path, err));
+    if (unlink(path) != 0 && errno != ENOENT)
+        return file_error(err, errno, "cannot remove", path);
+    return ERROR_NONE;
+}
+
+/* LMDB does not sync its first pages before it needs them: a power cut then leaves a file that is
+ * none. The blocks say all that stood there, so it is made anew. */
+static enum error_code open_again(struct store *store, const char *path, struct error *err) {
+    mdb_env_close(store->env);
+    store->env = NULL;
+    TRY(remove_in(store, "state/data.mdb", err));
+    TRY(remove_in(store, "state/lock.mdb", err));
+    store->made_anew = true;
+    int rc = open_env(store, path);
+    return rc == 0 ? ERROR_NONE : lmdb_error(err, rc, "opening");
+}
+
+static enum error_code open_lmdb(struct store *store, struct error *err) {
+    char path[PATH_MAX];
+    TRY(path_in(store, "state", path, err));
+    TRY(file_make_folder(path, 0700, err));
+    int rc = open_env(store, path);
+    if (rc == MDB_INVALID || rc == MDB_CORRUPTED)
+        TRY(open_again(store, path, err));
+    else if (rc != 0)
+        return lmdb_error(err, rc, "opening");
+    TRY(file_sync_folder(path, err));
+    return open_table(store, err);
 }
 
 static enum error_code open_all(struct store *store, struct error *err) {
@@ -353,6 +389,10 @@ uint64_t store_state_height(const struct store *store) {
     return store->state_height;
 }
 
+bool store_made_anew(const struct store *store) {
+    return store->made_anew;
+}
+
 const struct merkle_frontier *store_frontier(const struct store *store) {
     return &store->frontier;
 }
@@ -398,7 +438,7 @@ enum error_code store_append(struct store *store, uint64_t height, struct bytes 
 }
 
 enum error_code store_sync(struct store *store, struct error *err) {
-    return segments_sync(store->segments, err);
+    return segments_sync(store->segments, segments_height(store->segments), err);
 }
 
 static enum error_code write_places(struct store *store, const struct state_change *change,

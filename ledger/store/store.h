@@ -36,6 +36,8 @@ MUST_CHECK enum error_code store_open(const char *folder, const struct hash *cha
 void store_close(struct store *store);
 
 uint64_t store_height(const struct store *store);       /* of the last block */
+/* True where the state's database was unreadable, so that all blocks are executed again. */
+bool store_made_anew(const struct store *store);
 uint64_t store_state_height(const struct store *store); /* that the state has reached */
 const struct merkle_frontier *store_frontier(const struct store *store); /* ... at that height */
 struct state_base store_base(struct store *store);

@@ -14,8 +14,9 @@
 
 enum {
     VOTE_MAGIC = 0x52564f54, /* "RVOT" */
-    HEAD_BYTES = 16,
-    CRC_AT = 12,
+    HEAD_BYTES = 24,
+    BATCH_AT = 12,
+    CRC_AT = 20,
     ENTRIES_MAX = 1 << 20,
     PENDING_BYTES_MAX = 128 << 20,
 };
@@ -29,11 +30,13 @@ struct votes {
     struct votes_entry *entries;
 };
 
-static void encode(struct buffer *out, enum votes_kind kind, struct bytes bytes) {
+/* batch: where in the file begins what is written and synced together with this. */
+static void encode(struct buffer *out, enum votes_kind kind, struct bytes bytes, uint64_t batch) {
     uint8_t head[HEAD_BYTES];
     wire_store_u32(head, VOTE_MAGIC);
     wire_store_u32(head + 4, (uint32_t)kind);
     wire_store_u32(head + 8, (uint32_t)bytes.len);
+    wire_store_u64(head + BATCH_AT, batch);
     wire_store_u32(head + CRC_AT, crc32c(crc32c(0, bytes_of(head, CRC_AT)), bytes));
     buffer_append(out, head, sizeof head);
     buffer_append(out, bytes.data, bytes.len);
@@ -55,8 +58,9 @@ static bool decode(struct bytes input, struct votes_entry *ret_entry, size_t *re
     return kind >= VOTES_RECORD && kind <= VOTES_COMMITTED;
 }
 
-/* A torn write has nothing valid behind it. Anything else is damage, and a validator that forgets a
- * vote in the middle may contradict it. */
+/* Where the power went before a batch was synced, any part of it may be missing, also one before a
+ * whole record of the same batch. A whole record of a later batch says that what is missing was
+ * synced: that is damage, and a validator that forgets a vote may contradict it. */
 static enum error_code check_tail(const struct votes *votes, size_t from, struct error *err) {
     uint8_t magic[4];
     wire_store_u32(magic, VOTE_MAGIC);
@@ -65,10 +69,12 @@ static enum error_code check_tail(const struct votes *votes, size_t from, struct
     while (at < end && (at = memmem(at, (size_t)(end - at), magic, sizeof magic)) != NULL) {
         struct votes_entry entry;
         size_t len;
-        if (decode(bytes_of(at, (size_t)(end - at)), &entry, &len))
+        if (decode(bytes_of(at, (size_t)(end - at)), &entry, &len) &&
+            wire_load_u64(at + BATCH_AT) > from)
             return error_set(err, ERROR_CORRUPT,
-                             "%s: damaged at byte %zu, with whole records behind it", votes->path,
-                             from);
+                             "%s: damaged at byte %zu, with records behind it that were written "
+                             "later",
+                             votes->path, from);
         at++;
     }
     return ERROR_NONE;
@@ -154,7 +160,7 @@ uint64_t votes_bytes(const struct votes *votes) {
 }
 
 void votes_add(struct votes *votes, enum votes_kind kind, struct bytes bytes) {
-    encode(&votes->pending, kind, bytes);
+    encode(&votes->pending, kind, bytes, votes->size);
 }
 
 bool votes_dirty(const struct votes *votes) {
@@ -194,7 +200,7 @@ enum error_code votes_replace(struct votes *votes, const struct votes_entry *ent
     SCOPED_BUFFER struct buffer fresh;
     buffer_init(&fresh, VOTES_BYTES_MAX);
     for (size_t i = 0; i < count; i++)
-        encode(&fresh, entries[i].kind, entries[i].bytes);
+        encode(&fresh, entries[i].kind, entries[i].bytes, fresh.len);
     TRY(buffer_check(&fresh, votes->path, err));
     TRY(file_replace(votes->path, buffer_bytes(&fresh), 0600, err));
     int fd = open(votes->path, O_RDWR | O_CLOEXEC);

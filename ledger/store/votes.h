@@ -1,8 +1,9 @@
 /*
  * The vote log: what a validator must remember before it says anything. An append-only file of
- * records with CRCs. A torn last record is cut off, a damaged one before it is refused.
+ * records with CRCs. A torn last batch is cut off, a damaged record before it is refused.
  *
- * A record: magic (4), kind (4), length (4), CRC-32C over those and the bytes (4), the bytes.
+ * A record: magic (4), kind (4), length (4), where its batch begins in the file (8), CRC-32C over
+ * those and the bytes (4), the bytes.
  */
 #ifndef LEDGER_STORE_VOTES_H
 #define LEDGER_STORE_VOTES_H

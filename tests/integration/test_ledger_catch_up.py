@@ -36,12 +36,12 @@ def change_block(data, height, at):
         segment, offset = struct.unpack(">IQ", f.read(12))
     with open(data / "blocks" / f"{segment:08}", "r+b") as f:
         f.seek(offset)
-        head = f.read(24)
+        head = f.read(32)
         block, certificate = struct.unpack(">II", head[4:12])
         body = bytearray(f.read(block + certificate))
         body[at if at >= 0 else block + at] ^= 1
-        f.seek(offset + 20)
-        f.write(struct.pack(">I", crc32c(head[:20] + body)) + body)
+        f.seek(offset + 28)
+        f.write(struct.pack(">I", crc32c(head[:28] + body)) + body)
 
 
 def tell_lies(nodes, top):

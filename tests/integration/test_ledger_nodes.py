@@ -277,11 +277,11 @@ def cut_blocks(node, keep):
     data = path.read_bytes()
     at = 0
     while at < len(data):
-        magic, block, certificate, height = struct.unpack_from(">IIIQ", data, at)
+        magic, block, certificate, height, _ = struct.unpack_from(">IIIQQ", data, at)
         assert magic == 0x52424c4b
         if height > keep:
             break
-        at += 24 + block + certificate
+        at += 32 + block + certificate
     assert at < len(data)
     path.write_bytes(data[:at + 10]) # and a torn one
     assert not (node.folder / "data" / "log" / "00").stat().st_size == 0
