@@ -292,6 +292,8 @@ enum error_code segments_open(const char *folder, uint64_t first, struct segment
     s->synced = first;
     if (code == ERROR_NONE)
         code = recover(s, scratch, err);
+    if (code == ERROR_NONE)
+        code = segments_sync(s, s->height, err); /* what follows may then call this much synced */
     if (code == ERROR_NONE && snprintf(path, sizeof path, "%s/blocks", folder) > 0)
         code = file_sync_folder(path, err);
     free(scratch);

@@ -349,6 +349,7 @@ static void change_byte(const char *path, off_t at, off_t cut) {
 
 static void a_torn_block_is_cut_off_and_a_damaged_one_refused(void **state) {
     struct world *w = *state;
+    enum { RECORD = 32 + 5 + 1 };
     char folder[] = "/tmp/renkei-store-XXXXXX";
     char path[128];
     assert_non_null(mkdtemp(folder));
@@ -364,8 +365,15 @@ static void a_torn_block_is_cut_off_and_a_damaged_one_refused(void **state) {
     assert_int_equal(store_height(store), 4);
     assert_int_equal(store_append(store, 5, BYTES_LITERAL("again"), BYTES_LITERAL("c"), NULL),
                      ERROR_NONE);
+    for (uint64_t i = 6; i <= 8; i++)
+        assert_int_equal(store_append(store, i, BYTES_LITERAL("block"), BYTES_LITERAL("c"), NULL),
+                         ERROR_NONE);
     store_close(store);
-    change_byte(path, 30 + 26, 0); /* in the second record */
+    change_byte(path, 6 * RECORD + 34, 0); /* the seventh: torn, though the eighth is whole */
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_NONE);
+    assert_int_equal(store_height(store), 6);
+    store_close(store);
+    change_byte(path, RECORD + 34, 0); /* the second, after which others were synced */
     assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_CORRUPT);
     remove_tree(folder);
 }
