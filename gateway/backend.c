@@ -62,6 +62,13 @@ static enum error_code characters(void *context, const char *source, struct aren
     return sync_characters(backend->sync, source, arena, ret_reports, ret_count, err);
 }
 
+static enum error_code keysets(void *context, const char *source, struct arena *arena,
+                               const struct sync_keyset **ret_keysets, size_t *ret_count,
+                               struct error *err) {
+    struct backend *backend = context;
+    return sync_keysets(backend->sync, source, arena, ret_keysets, ret_count, err);
+}
+
 static enum error_code enrol(void *context, const char *thumbprint, const char *patient,
                              const char *public_jwk, struct error *err) {
     struct backend *backend = context;
@@ -156,6 +163,7 @@ enum error_code backend_new(struct sync *sync, const char *node_socket, const ch
         .quarantine_list = quarantine_list,
         .quarantine_drop = quarantine_drop,
         .characters = characters,
+        .keysets = keysets,
         .enrol = enrol,
         .enrolment_find = enrolment_find,
         .enrolment_remove = enrolment_remove,

@@ -398,6 +398,37 @@ enum error_code normalizer_row(struct normalizer *n, const struct renkei_batch *
     return ERROR_NONE;
 }
 
+uint32_t normalizer_key_columns(const struct normalizer *n) {
+    return n->plan.key_count;
+}
+
+enum error_code normalizer_row_key(struct normalizer *n, const struct renkei_batch *batch,
+                                   uint32_t row, struct normalized_row *ret_row,
+                                   struct error *err) {
+    if (batch->column_count != n->plan.key_count || row >= batch->row_count)
+        return error_set(err, ERROR_PLUGIN,
+                         "the connector gave a batch of %u columns and %u rows: expected the %u key"
+                         " columns and row %u",
+                         batch->column_count, batch->row_count, n->plan.key_count, row);
+    begin_row(n);
+    write_key(n, batch, row);
+    size_t at = n->out->len;
+    buffer_append(n->out, n->plan.address.data, n->plan.address.len);
+    buffer_append(n->out, n->key.data, n->key.len);
+    TRY(buffer_check(n->out, "an address", err));
+    size_t bytes = n->out->len - at;
+    struct bytes nothing = bytes_of(n->out->data + n->out->len, 0);
+    *ret_row = (struct normalized_row){.key = buffer_bytes(&n->key),
+                                       .address = bytes_of(n->out->data + at, bytes),
+                                       .document = nothing,
+                                       .raw = nothing,
+                                       .quarantined = n->quarantined,
+                                       .reasons = n->reasons,
+                                       .reason_count = n->reason_count,
+                                       .reasons_beyond = n->reasons_beyond};
+    return ERROR_NONE;
+}
+
 /* --- back to the source --- */
 
 enum error_code normalizer_key_values(struct normalizer *n, struct bytes key,

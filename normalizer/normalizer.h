@@ -131,6 +131,13 @@ MUST_CHECK enum error_code normalizer_row(struct normalizer *n, const struct ren
  * row is valid until the next one. */
 void normalizer_append_to(struct normalizer *n, struct buffer *out);
 
+/* Key and address alone, of a batch that has the key columns only: the first of
+ * normalizer_columns. */
+MUST_CHECK enum error_code normalizer_row_key(struct normalizer *n,
+                                              const struct renkei_batch *batch, uint32_t row,
+                                              struct normalized_row *ret_row, struct error *err);
+uint32_t normalizer_key_columns(const struct normalizer *n);
+
 /* The characters met so far, by column, kind and code; ret_beyond: how many characters were of
  * codes that did not fit. Valid until the next row. */
 const struct character_count *normalizer_characters(const struct normalizer *n, size_t *ret_count,

@@ -362,6 +362,42 @@ enum error_code admin_characters(struct rest *rest, struct rest_request *request
     return ERROR_NONE;
 }
 
+/* ------------------------------------------------------------------------- key sets ---- */
+
+enum error_code admin_keysets(struct rest *rest, struct rest_request *request,
+                              struct rest_answer *answer, struct error *err) {
+    static const char *const names[] = {"source", NULL};
+    TRY(rest__query_only(request, names, err));
+    const struct sync_keyset *list = NULL;
+    size_t count = 0;
+    TRY(rest->backend.keysets(rest->backend.context, rest__query(request, "source"),
+                              request->arena, &list, &count, err));
+    struct buffer *out = &answer->body;
+    emit_object(out, NULL);
+    emit_list(out, "tables");
+    for (size_t i = 0; i < count; i++) {
+        emit_object(out, NULL);
+        emit_text(out, "source", list[i].source);
+        emit_text(out, "table", list[i].table);
+        emit_hex(out, "secret", bytes_of(list[i].secret, sizeof list[i].secret));
+        emit_u64(out, "pass", list[i].pass);
+        if (list[i].pass > 0) {
+            emit_text(out, "mode", sync_mode_name(list[i].mode));
+            emit_u64(out, "count", list[i].count);
+            emit_hash(out, "root", &list[i].root);
+            emit_text(out, "snapshot", list[i].snapshot);
+            emit_u64(out, "sequence", list[i].sequence);
+        }
+        if (list[i].height > 0)
+            emit_u64(out, "height", list[i].height);
+        emit_object_end(out);
+    }
+    emit_list_end(out);
+    emit_object_end(out);
+    answer->content_type = type_json;
+    return ERROR_NONE;
+}
+
 /* ------------------------------------------------------------------------- patients ---- */
 
 static void emit_enrolment(struct buffer *out, const struct sync_enrolment *enrolment) {

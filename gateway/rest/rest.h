@@ -57,6 +57,9 @@ struct rest_backend {
                                        const struct sync_quarantined **ret_rows, size_t *ret_count,
                                        struct error *err);
     enum error_code (*quarantine_drop)(void *context, uint64_t id, struct error *err);
+    enum error_code (*keysets)(void *context, const char *source, struct arena *arena,
+                               const struct sync_keyset **ret_keysets, size_t *ret_count,
+                               struct error *err);
     enum error_code (*characters)(void *context, const char *source, struct arena *arena,
                                   const struct sync_characters **ret_reports, size_t *ret_count,
                                   struct error *err);

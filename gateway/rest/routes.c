@@ -36,6 +36,7 @@ const struct rest_route rest__routes[] = {
     {"DELETE", "/admin/v1/quarantine/{id}", "adminQuarantineDrop", REST_ADMIN, WHO_ANYBODY,
      admin_quarantine_drop},
     {"GET", "/admin/v1/characters", "adminCharacters", REST_ADMIN, WHO_ANYBODY, admin_characters},
+    {"GET", "/admin/v1/keysets", "adminKeysets", REST_ADMIN, WHO_ANYBODY, admin_keysets},
     {"GET", "/admin/v1/patients", "adminPatients", REST_ADMIN, WHO_ANYBODY, admin_patients},
     {"POST", "/admin/v1/patients", "adminEnrol", REST_ADMIN, WHO_ANYBODY, admin_enrol},
     {"DELETE", "/admin/v1/patients/{key}", "adminRevoke", REST_ADMIN, WHO_ANYBODY, admin_revoke},

@@ -33,6 +33,7 @@ rest_handler admin_sync_cancel;
 rest_handler admin_quarantine;
 rest_handler admin_quarantine_drop;
 rest_handler admin_characters;
+rest_handler admin_keysets;
 rest_handler admin_patients;
 rest_handler admin_enrol;
 rest_handler admin_revoke;

@@ -28,8 +28,7 @@ static void make_leaves(struct sync__batch *batch, struct leaf *leaves) {
     }
 }
 
-/* No plain name goes on the chain. */
-static struct hash source_tag(const struct sync__source *source, const char *table) {
+struct hash sync__source_tag(const struct sync__source *source, const char *table) {
     struct bytes parts[5] = {bytes_text(source->sync->hospital), BYTES_LITERAL("/"),
                              bytes_text(source->mapping->source), BYTES_LITERAL("/"),
                              bytes_text(table)};
@@ -57,7 +56,7 @@ static enum error_code add_anchor(struct sync__source *source, size_t table, con
     TRY(vault_sequence_next(sync->vault, &sequence, err));
     size_t label = strlen(snapshot);
     struct ledger_anchor anchor = {
-        .source = source_tag(source, table_name),
+        .source = sync__source_tag(source, table_name),
         .batch = state.batches + 1,
         .snapshot = bytes_of(snapshot,
                              label < VAULT_SNAPSHOT_BYTES_MAX ? label : VAULT_SNAPSHOT_BYTES_MAX),
@@ -86,6 +85,33 @@ enum error_code sync__anchor(struct sync__source *source, size_t table, const ch
     make_leaves(batch, leaves);
     pthread_mutex_lock(&sync->anchor_lock);
     enum error_code code = add_anchor(source, table, snapshot, batch, leaves, err);
+    pthread_mutex_unlock(&sync->anchor_lock);
+    if (code == ERROR_NONE)
+        announce_added(sync);
+    return code;
+}
+
+static enum error_code add_note(struct sync *sync, struct bytes note, uint64_t *ret_sequence,
+                                struct error *err) {
+    uint64_t sequence;
+    TRY(vault_sequence_next(sync->vault, &sequence, err));
+    SCOPED_BUFFER struct buffer transaction;
+    buffer_init(&transaction, LEDGER_TRANSACTION_BYTES_MAX);
+    TRY(ledger_build_note(sync->signer, &sync->chain, sequence, clock_wall_ms(), note,
+                          &transaction, err));
+    struct vault_pending pending = {.sequence = sequence,
+                                    .transaction = buffer_bytes(&transaction)};
+    TRY(vault_pending_add(sync->vault, &pending, err));
+    *ret_sequence = sequence;
+    return ERROR_NONE;
+}
+
+enum error_code sync__anchor_note(struct sync__source *source, struct bytes note,
+                                  uint64_t *ret_sequence, struct error *err) {
+    struct sync *sync = source->sync;
+    TRY(sync__wait_pending(sync, source, 0, SYNC__PENDING_MAX, err));
+    pthread_mutex_lock(&sync->anchor_lock);
+    enum error_code code = add_note(sync, note, ret_sequence, err);
     pthread_mutex_unlock(&sync->anchor_lock);
     if (code == ERROR_NONE)
         announce_added(sync);

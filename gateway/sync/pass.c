@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/random.h"
 #include "gateway/sync/batch.h"
+#include "gateway/sync/keyset.h"
 #include "gateway/sync/sync_internal.h"
 
 enum {
@@ -62,6 +63,7 @@ struct pass {
     struct vault_quarantined bad[WORKER_BATCH_ROWS_MAX];
     size_t bad_count;
     struct sync__filling *filling;
+    struct sync__keyset *keyset; /* NULL: this pass does not meet every row, or anchors nothing */
 
     uint8_t *seen; /* a bit a record */
     uint64_t seen_bytes;
@@ -284,6 +286,8 @@ static enum error_code take_row(struct pass *p, const struct worker_row *row, si
     const struct lookup *known = &p->lookups[i];
     bool again = false;
     p->counts.read++;
+    if (p->keyset != NULL && row->key.len > 0)
+        TRY(sync__keyset_add(p->keyset, row->key, err));
     if (known->record != 0)
         TRY(mark_seen(p, known->record, &again, err));
     else if (row->change != WORKER_KEY && row->key.len > 0)
@@ -661,8 +665,11 @@ static enum error_code run(struct pass *p, struct error *err) {
     show_progress(p);
     if (p->dry_run)
         return ERROR_NONE;
-    if (p->mode != SYNC_WATERMARK)
+    if (p->mode != SYNC_WATERMARK) {
         keep_alarms(p, 0);
+        TRY(sync__keyset_anchor(p->source, p->index, p->mode, p->number, p->snapshot, p->keyset,
+                                err));
+    }
     TRY(wait_for_chain(p, failed_before, err));
     if (p->mode == SYNC_WATERMARK || p->table->watermark != NULL)
         TRY(watermark_moved(p, totals.watermark, err));
@@ -679,6 +686,8 @@ static enum error_code start(struct pass *p, struct error *err) {
     if (p->names == NULL)
         return error_set(err, ERROR_NO_MEMORY, "a pass: no memory");
     TRY(sync__filling_new(&p->filling, err));
+    if (!p->dry_run && (p->mode == SYNC_FULL || p->mode == SYNC_KEYS))
+        TRY(sync__keyset_of_table(p->sync, p->source->table_ids[p->index], &p->keyset, err));
     /* What an earlier pass left pending is carried out first: then the vault is the chain's, and
      * no row is anchored twice. */
     uint32_t id = p->source->table_ids[p->index];
@@ -711,6 +720,7 @@ enum error_code sync__pass_table(struct sync__source *source, size_t table, uint
         show_progress(p);
     vault_view_close(p->view);
     sync__filling_free(p->filling);
+    sync__keyset_free(p->keyset);
     arena_free(p->names);
     free(p->seen);
     free(p);

@@ -117,8 +117,9 @@ static enum error_code open_all(struct sync *sync, const struct sync_options *o,
     sync->event = o->event;
     sync->event_context = o->event_context;
     sync->hospital = strdup(o->hospital);
+    sync->vault_folder = strdup(o->vault);
     sync->sources = calloc(o->source_count + 1, sizeof *sync->sources);
-    if (sync->hospital == NULL || sync->sources == NULL)
+    if (sync->hospital == NULL || sync->vault_folder == NULL || sync->sources == NULL)
         return error_set(err, ERROR_NO_MEMORY, "sync: no memory");
     TRY(ledger_signer_load(o->signer, &sync->signer, err));
     ledger_signer_public(sync->signer, sync->submitter);
@@ -190,6 +191,7 @@ void sync_close(struct sync *sync) {
     }
     free(sync->sources);
     free(sync->hospital);
+    free(sync->vault_folder);
     free(sync);
 }
 

@@ -251,6 +251,31 @@ MUST_CHECK enum error_code sync_characters(struct sync *sync, const char *source
                                            const struct sync_characters **ret_reports,
                                            size_t *ret_count, struct error *err);
 
+/* ---------------------------------------------------------------------------- key sets ---- */
+
+enum { SYNC_SNAPSHOT_BYTES_MAX = 64 };
+
+/* Which rows a table held, as one root on the chain: who knows the table's secret can recompute it
+ * from the table, and from nothing else. docs/formats.md, "Key set". */
+struct sync_keyset {
+    const char *source;
+    const char *table;
+    uint8_t secret[32];
+    uint64_t pass; /* the last full or keys pass that was whole; 0: none yet */
+    enum sync_mode mode;
+    uint64_t count; /* of different keys */
+    struct hash root;
+    const char *snapshot;
+    uint64_t sequence; /* of the note that carries it */
+    uint64_t height;   /* of the note's block; 0: it is pending */
+};
+/* Of every table, in the order of the configuration. source NULL: of all; ERROR_NOT_FOUND: no such
+ * source. */
+MUST_CHECK enum error_code sync_keysets(struct sync *sync, const char *source,
+                                        struct arena *arena,
+                                        const struct sync_keyset **ret_keysets,
+                                        size_t *ret_count, struct error *err);
+
 /* -------------------------------------------------------------------------- enrolments ---- */
 
 /* Which patient of this hospital a public key belongs to. thumbprint: RFC 7638, base64url. */

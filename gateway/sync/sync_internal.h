@@ -71,6 +71,7 @@ struct sync__source {
 
 struct sync {
     char *hospital;
+    char *vault_folder;
     struct vault *vault;
     struct ledger_signer *signer;
     uint8_t submitter[32];
@@ -122,6 +123,11 @@ struct sync__batch {
 MUST_CHECK enum error_code sync__anchor(struct sync__source *source, size_t table,
                                         const char *snapshot, struct sync__batch *batch,
                                         struct error *err);
+/* What a table is called on the chain, where no plain name goes. */
+struct hash sync__source_tag(const struct sync__source *source, const char *table);
+/* A note, durable when this returns. */
+MUST_CHECK enum error_code sync__anchor_note(struct sync__source *source, struct bytes note,
+                                             uint64_t *ret_sequence, struct error *err);
 /* Once for each mark; a second time is no error. */
 MUST_CHECK enum error_code sync__anchor_incident(struct sync *sync,
                                                  const struct ledger_incident *incident,
@@ -135,6 +141,18 @@ void *sync__anchor_thread(void *sync);
 /* pass.c */
 MUST_CHECK enum error_code sync__pass_table(struct sync__source *source, size_t table,
                                             uint64_t pass, struct error *err);
+
+/* keysets.c */
+struct sync__keyset;
+/* For the keys of a table; its secret is the vault's. */
+MUST_CHECK enum error_code sync__keyset_of_table(struct sync *sync, uint32_t table,
+                                                 struct sync__keyset **ret_keyset,
+                                                 struct error *err);
+/* Anchors the root of a pass that met every row, and remembers it. */
+MUST_CHECK enum error_code sync__keyset_anchor(struct sync__source *source, size_t table,
+                                               enum sync_mode mode, uint64_t pass,
+                                               const char *snapshot, struct sync__keyset *keyset,
+                                               struct error *err);
 
 /* characters.c */
 struct sync__characters {

@@ -44,8 +44,8 @@ enum {
     /* Pages of files that this process may have mapped in before the vault's are let go, and how
      * many look-ups go by between two looks at that: each may map in a few pages and their
      * neighbours. */
-    VAULT__MAPPED_BYTES_MAX = 40 << 20,
-    VAULT__LOOKUPS_MAX = 64,
+    VAULT__MAPPED_BYTES_MAX = 28 << 20,
+    VAULT__LOOKUPS_MAX = 32,
 };
 
 struct vault {

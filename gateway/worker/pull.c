@@ -367,7 +367,8 @@ static enum error_code take_rows(struct pulling *p, const struct renkei_batch *b
         struct normalized_row row;
         struct slot *slot = &p->slots[p->filling];
         normalizer_append_to(normalizer, &slot->data);
-        TRY(normalizer_row(normalizer, batch, i, &row, err));
+        TRY(p->mode == WORKER_KEYS ? normalizer_row_key(normalizer, batch, i, &row, err)
+                                   : normalizer_row(normalizer, batch, i, &row, err));
         TRY(keep_row(p, slot, &row, err));
         note_watermark(p, batch, i);
         if (slot->count == WORKER_BATCH_ROWS_MAX || slot->data.len >= SLOT_BYTES)
@@ -443,6 +444,8 @@ static struct renkei_query query_of(const struct pulling *p) {
         .key_columns = t->mapped->keys,
         .key_column_count = (uint32_t)t->mapped->key_count,
     };
+    if (p->mode == WORKER_KEYS) /* nothing else of the rows is asked of the database */
+        q.column_count = normalizer_key_columns(t->normalizer);
     if (p->mode == WORKER_WATERMARK && p->watermark_from[0] != '\0') {
         q.watermark_column = t->mapped->watermark;
         q.watermark_from = (struct renkei_value){(const uint8_t *)p->watermark_from,
@@ -548,7 +551,9 @@ static enum error_code prepare(struct pulling *p, struct error *err) {
     }
     TRY(code);
     TRY(host_look_up(h, p->table, err));
-    p->watermark_column = find_column(p->table, p->table->mapped->watermark);
+    p->watermark_column = p->mode == WORKER_KEYS
+                              ? -1
+                              : find_column(p->table, p->table->mapped->watermark);
     if (p->mode == WORKER_WATERMARK && p->table->mapped->watermark == NULL)
         return error_set(err, ERROR_MAPPING, "table %s: its mapping names no watermark column",
                          p->name);

@@ -350,6 +350,21 @@ static enum error_code characters(void *context, const char *source, struct aren
     return ERROR_NONE;
 }
 
+static enum error_code keysets(void *context, const char *source, struct arena *arena,
+                               const struct sync_keyset **ret_keysets, size_t *ret_count,
+                               struct error *err) {
+    (void)context;
+    if (source != NULL && strcmp(source, "main") != 0)
+        return error_set(err, ERROR_NOT_FOUND, "there is no source '%s'", source);
+    struct sync_keyset *keyset = arena_alloc(arena, sizeof *keyset);
+    *keyset = (struct sync_keyset){.source = "main", .table = "visits", .secret = {7}, .pass = 4,
+                                   .mode = SYNC_KEYS, .count = 2, .root = {{9}},
+                                   .snapshot = "s", .sequence = 3, .height = 2};
+    *ret_keysets = keyset;
+    *ret_count = 1;
+    return ERROR_NONE;
+}
+
 static struct enrolment *find_locked(const char *thumbprint) {
     for (size_t i = 0; i < canned.count; i++)
         if (strcmp(canned.enrolments[i].thumbprint, thumbprint) == 0)
@@ -496,6 +511,7 @@ int main(int argc, char **argv) {
                                    .quarantine_list = quarantine_list,
                                    .quarantine_drop = quarantine_drop,
                                    .characters = characters,
+                                   .keysets = keysets,
                                    .enrol = enrol,
                                    .enrolment_find = enrolment_find,
                                    .enrolment_remove = enrolment_remove,

@@ -648,6 +648,10 @@ def test_administration(world):
     assert report["characters"] == [{"column": "note", "kind": "wave-dash", "code": "8160",
                                      "count": 3, "sampleKey": "9"}]
     problem(west.admin("GET", "/admin/v1/characters?source=nobody"), 404, "not-found")
+    [keyset] = west.admin("GET", "/admin/v1/keysets?source=main").json()["tables"]
+    assert (keyset["secret"], keyset["root"]) == ("07" + 31 * "00", "09" + 31 * "00")
+    assert (keyset["mode"], keyset["count"], keyset["height"]) == ("keys", 2, 2)
+    problem(west.admin("GET", "/admin/v1/keysets?source=nobody"), 404, "not-found")
     rows = west.admin("GET", "/admin/v1/quarantine").json()["rows"]
     assert rows[0]["reason"] == "invalid-bytes" and rows[0]["code"] == 0x81
     assert west.admin("DELETE", "/admin/v1/quarantine/7").status == 204

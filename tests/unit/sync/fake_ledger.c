@@ -116,6 +116,7 @@ static enum error_code submit_one(struct bytes bytes, struct ledger_receipt *ret
         take_anchor(&tx, &receipt);
     } else {
         fake_chain.incidents += tx.type == TRANSACTION_INCIDENT;
+        fake_chain.notes += tx.type == TRANSACTION_NOTE;
     }
     fake_chain.ids[fake_chain.committed] = tx.id;
     fake_chain.receipts[fake_chain.committed++] = receipt;

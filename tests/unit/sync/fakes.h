@@ -43,6 +43,7 @@ struct fake_chain {
     struct ledger_receipt receipts[FAKE_TRANSACTIONS_MAX];
     uint64_t committed; /* transactions */
     size_t incidents;
+    size_t notes;
     _Atomic bool down;
     bool drop_reply;           /* commits, then says that it cannot be reached */
     uint64_t without_effect;   /* this sequence commits without effect; 0: none */

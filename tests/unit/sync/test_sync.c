@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "gateway/sync/keyset.h"
 #include "gateway/sync/records.h"
 #include "tests/unit/sync/fakes.h"
 
@@ -183,7 +184,7 @@ static void a_first_pass_anchors_every_row_once_and_a_second_nothing(void **stat
     assert_int_equal(c.created, 10000);
     assert_int_equal(c.anchored, 10000);
     assert_int_equal(fake_chain.leaf_count, 10000);
-    assert_int_equal(fake_chain.committed, 3); /* 4096 + 4096 + 1808 */
+    assert_int_equal(fake_chain.committed, 4); /* 4096 + 4096 + 1808, and the key set */
     assert_int_equal(fake_chain.leaves[0].leaf.origin, LEAF_OBSERVED);
     c = pass(f, SYNC_DONE);
     assert_int_equal(c.unchanged, 10000);
@@ -273,6 +274,93 @@ static void a_row_that_a_reader_missed_is_not_called_deleted(void **state) {
     assert_int_equal(c.read, 4);
     assert_int_equal(c.deleted, 0);
     assert_int_equal(fake_chain.leaf_count, 5);
+}
+
+static struct sync_keyset keyset_of(struct fixture *f) {
+    const struct sync_keyset *list;
+    size_t count = 0;
+    assert_int_equal(sync_keysets(f->sync, "main", f->arena, &list, &count, NULL), ERROR_NONE);
+    assert_int_equal(count, 1);
+    return list[0];
+}
+
+static void a_whole_pass_anchors_which_keys_there_were(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    assert_int_equal(keyset_of(f).pass, 0);
+    pass(f, SYNC_DONE);
+    assert_int_equal(sync_wait(f->sync, NULL, WAIT_MS, NULL), ERROR_NONE);
+    struct sync_keyset first = keyset_of(f);
+    assert_int_equal(first.count, 3);
+    assert_int_equal(first.sequence, 2);
+    assert_int_equal(first.height, 2);
+    assert_int_equal(fake_chain.notes, 1);
+    start(f, &(struct sync_request){.source = "main", .mode = SYNC_KEYS});
+    assert_int_equal(sync_wait(f->sync, NULL, WAIT_MS, NULL), ERROR_NONE);
+    struct sync_keyset second = keyset_of(f);
+    assert_memory_equal(&second.root, &first.root, sizeof first.root);
+    assert_int_equal(second.mode, SYNC_KEYS);
+    fake_put("new", "P1", "text");
+    fake_find("new")->unreadable = true; /* it is not anchored, but it is there */
+    pass(f, SYNC_DONE);
+    struct sync_keyset third = keyset_of(f);
+    assert_int_equal(third.count, 4);
+    assert_memory_not_equal(&third.root, &first.root, sizeof first.root);
+    start(f, &(struct sync_request){.mode = SYNC_FULL, .dry_run = true});
+    assert_int_equal(sync_wait(f->sync, NULL, WAIT_MS, NULL), ERROR_NONE);
+    assert_int_equal(keyset_of(f).pass, third.pass);
+    fake_database.lose_after = 2;
+    pass(f, SYNC_FAILED);
+    assert_int_equal(keyset_of(f).pass, third.pass);
+    assert_int_equal(fake_chain.notes, 3);
+}
+
+static int compare_hashes(const void *a, const void *b) {
+    return memcmp(a, b, HASH_BYTES);
+}
+
+/* RFC 6962, 2.1, as it is written there. */
+static struct hash tree_hash(const struct hash *leaves, size_t count) {
+    if (count == 1) {
+        struct bytes leaf[2] = {bytes_of("", 1), hash_bytes(&leaves[0])};
+        return sha256_of_parts(leaf, 2);
+    }
+    size_t left = 1;
+    while (left * 2 < count)
+        left *= 2;
+    struct hash a = tree_hash(leaves, left);
+    struct hash b = tree_hash(leaves + left, count - left);
+    struct bytes node[3] = {BYTES_LITERAL("\1"), hash_bytes(&a), hash_bytes(&b)};
+    return sha256_of_parts(node, 3);
+}
+
+static void a_key_set_that_is_sorted_in_a_file_has_the_same_root(void **state) {
+    static const size_t sizes[] = {1, 2, 7, 5000, 300000};
+    struct fixture *f = *state;
+    uint8_t secret[32] = {1, 2, 3};
+    for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+        size_t size = sizes[s];
+        struct hash *all = malloc(size * sizeof *all);
+        struct sync__keyset *k;
+        assert_int_equal(sync__keyset_new(f->folder, secret, &k, NULL), ERROR_NONE);
+        for (size_t i = 0; i < size; i++) {
+            char key[24];
+            snprintf(key, sizeof key, "%zu", i);
+            all[i] = hmac_sha256(bytes_of(secret, 32), bytes_text(key));
+            assert_int_equal(sync__keyset_add(k, bytes_text(key), NULL), ERROR_NONE);
+            if (i % 1000 == 0) /* a second time */
+                assert_int_equal(sync__keyset_add(k, bytes_text(key), NULL), ERROR_NONE);
+        }
+        qsort(all, size, sizeof *all, compare_hashes);
+        struct hash expected = tree_hash(all, size);
+        struct hash root;
+        uint64_t count;
+        assert_int_equal(sync__keyset_root(k, &root, &count, NULL), ERROR_NONE);
+        assert_int_equal(count, size);
+        assert_memory_equal(&root, &expected, sizeof root);
+        sync__keyset_free(k);
+        free(all);
+    }
 }
 
 static void accept_deletions(struct fixture *f, enum sync_state expected) {
@@ -573,7 +661,7 @@ static void a_vault_older_than_the_chain_anchors_nothing(void **state) {
         usleep(1000);
         assert_int_equal(sync_status(f->sync, f->arena, &status, NULL), ERROR_NONE);
     } while (status.ledger_code == ERROR_NONE);
-    assert_string_equal(status.ledger_error, "the chain has 1 transactions of this gateway's key, "
+    assert_string_equal(status.ledger_error, "the chain has 2 transactions of this gateway's key, "
                                              "the vault knows of 0");
     assert_int_equal(fake_chain.leaf_count, 3);
 }
@@ -745,6 +833,8 @@ int main(void) {
         CASE(a_dry_run_counts_and_leaves_nothing),
         CASE(a_pass_that_was_not_whole_deletes_nothing),
         CASE(a_row_that_a_reader_missed_is_not_called_deleted),
+        CASE(a_whole_pass_anchors_which_keys_there_were),
+        CASE(a_key_set_that_is_sorted_in_a_file_has_the_same_root),
         CASE(many_vanished_rows_are_held_back_until_somebody_has_looked),
         CASE(a_share_of_deletions_is_ordinary_and_an_emptied_table_is_not),
         CASE(an_unreadable_row_is_kept_aside_and_is_not_deleted),

@@ -1,0 +1,273 @@
+/*
+ * The key-set root of a pass (docs/formats.md, "Key set"): an RFC 6962 tree over the sorted
+ * HMAC(table secret, key) of every row that the table held.
+ *
+ * Ten million keys are 320 MB, so they are sorted in runs of a file without a name beside the vault,
+ * and merged. Equal keys count once.
+ */
+#include "gateway/sync/keyset.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+
+enum {
+    FILLING_KEYS_MIN = 2048,
+    FILLING_KEYS_MAX = 1 << 18,  /* of one run: 8 MiB */
+    RUN_KEYS_READ = 128,         /* of a run at a time */
+    RUNS_MAX = 4096,             /* 10^9 keys */
+    TREE_LEVELS_MAX = 64,
+    HMAC_BLOCK_BYTES = 64,
+};
+
+struct run {
+    uint64_t from; /* in keys */
+    uint64_t left;
+    struct hash read[RUN_KEYS_READ];
+    size_t at;
+    size_t count;
+};
+
+struct sync__keyset {
+    char *folder;
+    struct sha256 *sha256;
+    uint8_t inner[HMAC_BLOCK_BYTES];
+    uint8_t outer[HMAC_BLOCK_BYTES];
+    struct hash *filling;
+    size_t filling_count;
+    size_t filling_room;
+    int fd; /* -1: no run is written yet */
+    uint64_t written;
+    uint64_t ends[RUNS_MAX]; /* of each run, in keys */
+    size_t run_count;
+};
+
+enum error_code sync__keyset_new(const char *folder, const uint8_t secret[32],
+                                 struct sync__keyset **ret_keyset, struct error *err) {
+    struct sync__keyset *k = calloc(1, sizeof *k);
+    if (k == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "a key set: no memory");
+    k->fd = -1;
+    k->folder = strdup(folder);
+    k->sha256 = sha256_new();
+    if (k->folder == NULL) {
+        sync__keyset_free(k);
+        return error_set(err, ERROR_NO_MEMORY, "a key set: no memory");
+    }
+    /* RFC 2104, for a key of 32 bytes. */
+    memset(k->inner, 0x36, sizeof k->inner);
+    memset(k->outer, 0x5c, sizeof k->outer);
+    for (size_t i = 0; i < 32; i++) {
+        k->inner[i] ^= secret[i];
+        k->outer[i] ^= secret[i];
+    }
+    *ret_keyset = k;
+    return ERROR_NONE;
+}
+
+void sync__keyset_free(struct sync__keyset *k) {
+    if (k == NULL)
+        return;
+    if (k->fd >= 0)
+        close(k->fd);
+    explicit_bzero(k->inner, sizeof k->inner);
+    explicit_bzero(k->outer, sizeof k->outer);
+    sha256_free(k->sha256);
+    free(k->filling);
+    free(k->folder);
+    free(k);
+}
+
+static struct hash hmac(struct sync__keyset *k, struct bytes key) {
+    sha256_begin(k->sha256);
+    sha256_add(k->sha256, k->inner, sizeof k->inner);
+    sha256_add(k->sha256, key.data, key.len);
+    struct hash inside = sha256_end(k->sha256);
+    sha256_begin(k->sha256);
+    sha256_add(k->sha256, k->outer, sizeof k->outer);
+    sha256_add(k->sha256, inside.byte, HASH_BYTES);
+    return sha256_end(k->sha256);
+}
+
+static int compare(const void *a, const void *b) {
+    return memcmp(a, b, HASH_BYTES);
+}
+
+static enum error_code write_run(struct sync__keyset *k, struct error *err) {
+    if (k->run_count == RUNS_MAX)
+        return error_set(err, ERROR_LIMIT, "a table of more than %llu keys",
+                         (unsigned long long)RUNS_MAX * FILLING_KEYS_MAX);
+    if (k->fd < 0)
+        k->fd = open(k->folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (k->fd < 0)
+        return file_error(err, errno, "making a file to sort keys in", k->folder);
+    qsort(k->filling, k->filling_count, sizeof *k->filling, compare);
+    TRY(file_write_all(k->fd, bytes_of(k->filling, k->filling_count * sizeof *k->filling),
+                       "a file to sort keys in, beside the vault", err));
+    k->written += k->filling_count;
+    k->ends[k->run_count++] = k->written;
+    k->filling_count = 0;
+    return ERROR_NONE;
+}
+
+static enum error_code make_room(struct sync__keyset *k, struct error *err) {
+    if (k->filling_count < k->filling_room)
+        return ERROR_NONE;
+    if (k->filling_room == FILLING_KEYS_MAX)
+        return write_run(k, err);
+    size_t room = k->filling_room == 0 ? FILLING_KEYS_MIN : 2 * k->filling_room;
+    struct hash *grown = realloc(k->filling, room * sizeof *grown);
+    if (grown == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "a key set: no memory");
+    k->filling = grown;
+    k->filling_room = room;
+    return ERROR_NONE;
+}
+
+enum error_code sync__keyset_add(struct sync__keyset *k, struct bytes key, struct error *err) {
+    TRY(make_room(k, err));
+    k->filling[k->filling_count++] = hmac(k, key);
+    return ERROR_NONE;
+}
+
+/* --------------------------------------------------------------------------------- tree ---- */
+
+/* RFC 6962, leaf by leaf: whole subtrees wait at their level until a neighbour comes. */
+struct tree {
+    struct sha256 *sha256;
+    struct hash waiting[TREE_LEVELS_MAX];
+    uint64_t count;
+    struct hash last; /* leaf */
+};
+
+static struct hash node_of(struct tree *t, const struct hash *left, const struct hash *right) {
+    sha256_begin(t->sha256);
+    sha256_add(t->sha256, "\1", 1);
+    sha256_add(t->sha256, left->byte, HASH_BYTES);
+    sha256_add(t->sha256, right->byte, HASH_BYTES);
+    return sha256_end(t->sha256);
+}
+
+static void tree_add(struct tree *t, const struct hash *key) {
+    if (t->count > 0 && hash_equal(&t->last, key))
+        return;
+    t->last = *key;
+    sha256_begin(t->sha256);
+    sha256_add(t->sha256, "", 1);
+    sha256_add(t->sha256, key->byte, HASH_BYTES);
+    struct hash node = sha256_end(t->sha256);
+    unsigned level = 0;
+    for (uint64_t n = t->count; (n & 1) != 0; n >>= 1, level++)
+        node = node_of(t, &t->waiting[level], &node);
+    t->waiting[level] = node;
+    t->count++;
+}
+
+static struct hash tree_root(struct tree *t) {
+    if (t->count == 0)
+        return sha256_of(bytes_of("", 0));
+    struct hash root;
+    bool some = false;
+    for (unsigned level = 0; level < TREE_LEVELS_MAX; level++) {
+        if ((t->count >> level & 1) == 0)
+            continue;
+        root = some ? node_of(t, &t->waiting[level], &root) : t->waiting[level];
+        some = true;
+    }
+    return root;
+}
+
+/* -------------------------------------------------------------------------------- merge ---- */
+
+static enum error_code run_fill(struct sync__keyset *k, struct run *r, struct error *err) {
+    r->at = 0;
+    r->count = r->left < RUN_KEYS_READ ? (size_t)r->left : RUN_KEYS_READ;
+    size_t bytes = r->count * sizeof *r->read;
+    for (size_t done = 0; done < bytes;) {
+        ssize_t got = pread(k->fd, (uint8_t *)r->read + done, bytes - done,
+                            (off_t)(r->from * sizeof *r->read + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got <= 0)
+            return file_error(err, got < 0 ? errno : EIO, "reading sorted keys", k->folder);
+        done += (size_t)got;
+    }
+    r->from += r->count;
+    r->left -= r->count;
+    return ERROR_NONE;
+}
+
+static const struct hash *run_head(const struct run *r) {
+    return &r->read[r->at];
+}
+
+/* Moves the run at `at` down a heap whose top has the least head. */
+static void sift(struct run **heap, size_t count, size_t at) {
+    for (;;) {
+        size_t least = at;
+        for (size_t child = 2 * at + 1; child <= 2 * at + 2 && child < count; child++)
+            if (compare(run_head(heap[child]), run_head(heap[least])) < 0)
+                least = child;
+        if (least == at)
+            return;
+        struct run *moved = heap[at];
+        heap[at] = heap[least];
+        heap[least] = moved;
+        at = least;
+    }
+}
+
+static enum error_code merge(struct sync__keyset *k, struct run *runs, struct run **heap,
+                             struct tree *t, struct error *err) {
+    size_t count = k->run_count;
+    for (size_t i = 0; i < count; i++) {
+        runs[i].from = i == 0 ? 0 : k->ends[i - 1];
+        runs[i].left = k->ends[i] - runs[i].from;
+        TRY(run_fill(k, &runs[i], err));
+        heap[i] = &runs[i];
+    }
+    for (size_t i = count; i-- > 0;)
+        sift(heap, count, i);
+    while (count > 0) {
+        struct run *top = heap[0];
+        tree_add(t, run_head(top));
+        if (++top->at == top->count && top->left > 0)
+            TRY(run_fill(k, top, err));
+        else if (top->at == top->count)
+            heap[0] = heap[--count];
+        sift(heap, count, 0);
+    }
+    return ERROR_NONE;
+}
+
+static enum error_code merge_runs(struct sync__keyset *k, struct tree *t, struct error *err) {
+    if (k->filling_count > 0)
+        TRY(write_run(k, err));
+    struct run *runs = calloc(k->run_count, sizeof *runs);
+    struct run **heap = calloc(k->run_count, sizeof(struct run *));
+    enum error_code code = runs != NULL && heap != NULL
+                               ? merge(k, runs, heap, t, err)
+                               : error_set(err, ERROR_NO_MEMORY, "a key set: no memory");
+    free(runs);
+    free(heap);
+    return code;
+}
+
+enum error_code sync__keyset_root(struct sync__keyset *k, struct hash *ret_root,
+                                  uint64_t *ret_count, struct error *err) {
+    struct tree t = {.sha256 = k->sha256};
+    if (k->run_count > 0) {
+        TRY(merge_runs(k, &t, err));
+    } else if (k->filling_count > 0) {
+        qsort(k->filling, k->filling_count, sizeof *k->filling, compare);
+        for (size_t i = 0; i < k->filling_count; i++)
+            tree_add(&t, &k->filling[i]);
+    }
+    *ret_root = tree_root(&t);
+    *ret_count = t.count;
+    return ERROR_NONE;
+}
