@@ -111,21 +111,44 @@ enum error_code certificate_create(const struct certificate_request *request,
     return code;
 }
 
-enum error_code certificate_pin(const char *certificate_path, struct hash *ret_pin,
-                                struct error *err) {
+static enum error_code read_first(const char *path, X509 **ret_x, struct error *err) {
     SCOPED_BUFFER struct buffer pem;
     buffer_init(&pem, PEM_BYTES_MAX);
-    TRY(file_read(certificate_path, &pem, PEM_BYTES_MAX, err));
+    TRY(file_read(path, &pem, PEM_BYTES_MAX, err));
     BIO *bio = BIO_new_mem_buf(pem.data, (int)pem.len);
     X509 *x = bio != NULL ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    BIO_free(bio);
+    if (x == NULL)
+        return crypto_error(err, "read a PEM certificate", path);
+    *ret_x = x;
+    return ERROR_NONE;
+}
+
+enum error_code certificate_pin(const char *certificate_path, struct hash *ret_pin,
+                                struct error *err) {
+    X509 *x = NULL;
+    TRY(read_first(certificate_path, &x, err));
     unsigned char *spki = NULL;
-    int len = x != NULL ? i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &spki) : -1;
+    int len = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(x), &spki);
     if (len > 0)
         *ret_pin = sha256_of(bytes_of(spki, (size_t)len));
     OPENSSL_free(spki);
     X509_free(x);
-    BIO_free(bio);
     if (len <= 0)
         return crypto_error(err, "read a PEM certificate", certificate_path);
+    return ERROR_NONE;
+}
+
+enum error_code certificate_end(const char *certificate_path, uint64_t *ret_wall_ms,
+                                struct error *err) {
+    X509 *x = NULL;
+    TRY(read_first(certificate_path, &x, err));
+    struct tm end;
+    int good = ASN1_TIME_to_tm(X509_get0_notAfter(x), &end);
+    X509_free(x);
+    time_t seconds = good == 1 ? timegm(&end) : -1;
+    if (seconds < 0)
+        return crypto_error(err, "read the end of a PEM certificate", certificate_path);
+    *ret_wall_ms = (uint64_t)seconds * 1000;
     return ERROR_NONE;
 }

@@ -29,4 +29,8 @@ MUST_CHECK enum error_code certificate_create(const struct certificate_request *
 MUST_CHECK enum error_code certificate_pin(const char *certificate_path, struct hash *ret_pin,
                                            struct error *err);
 
+/* When the first certificate of a PEM file ends. */
+MUST_CHECK enum error_code certificate_end(const char *certificate_path, uint64_t *ret_wall_ms,
+                                           struct error *err);
+
 #endif

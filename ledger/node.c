@@ -106,6 +106,7 @@ static void log_view(struct node *node, const struct pbft_effect *effect) {
         node->count.view_changes++;
     if (effect->view.cause == PBFT_CAUSE_NONE)
         return;
+    node->watch.view_changed_ms = clock_wall_ms();
     log_event(effect->view.changing ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "view",
               "view", log_u64(effect->view.view), "state",
               effect->view.changing ? "changing" : "normal", "cause",
@@ -536,6 +537,7 @@ static void on_tick(uv_timer_t *timer) {
         node->watched_ms = now_ms;
         node_resend(node, now_ms);
         watch_for_censorship(node, now_ms);
+        node_watch(node, now_ms);
     }
     for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
         if (node->wanted[i].active)
@@ -832,6 +834,7 @@ enum error_code node_run(const struct node_settings *settings, struct error *err
     node->settings = settings;
     node->loop = &loop;
     node->key_lock_fd = -1;
+    node->watch.certificate_stage = NODE_CERTIFICATE_STAGES;
     node->fetch.block_from = PBFT_OBSERVER;
     node->events = calloc(NODE_EVENTS_MAX, sizeof *node->events);
     buffer_init(&node->outgoing, MESH_BULK_BYTES_MAX);

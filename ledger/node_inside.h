@@ -38,6 +38,9 @@ enum {
     NODE_FLUSH_MS = 60000,
     NODE_INBOX_SLICE = 64, /* signatures checked before the votes get their turn */
     NODE_INBOX_BYTES_MAX = 64 << 20,
+    NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
+    NODE_CLOCK_OLD_MS = 60000,
+    NODE_CERTIFICATE_STAGES = 4,
     NODE_TREES_MAX = 4, /* stored blocks whose receipts are at hand */
 };
 
@@ -49,6 +52,7 @@ enum node_message {
     NODE_GET_PAYLOAD = 4,  /* u64 height, hash */
     NODE_GET_BLOCKS = 5,   /* u64 first, u32 count */
     NODE_BLOCK = 6,        /* u32 bytes block, u32 bytes certificate */
+    NODE_CLOCK = 7,       /* u64 wall clock in ms: for a warning, and for nothing that is agreed on */
 };
 
 /* An event of our own that waits for its step; header and certificate are owned. */
@@ -88,6 +92,25 @@ struct wanted {
     uint32_t from;
     uint32_t asked; /* validators asked so far */
     uint64_t asked_ms;
+};
+
+/* What a peer's clock showed when it was heard of last. */
+struct node_clock {
+    uint64_t heard_ms; /* 0: never */
+    int64_t ahead_ms;  /* of ours */
+    bool off;          /* said so */
+};
+
+struct node_watch {
+    uint64_t certificate_looked_ms;
+    uint64_t certificate_end_ms;
+    unsigned certificate_stage; /* how many of the last days are still ahead */
+    uint64_t clock_told_ms;
+    int64_t skew_ms; /* our clock's, ahead of the middle one */
+    uint64_t disk_free_bytes;
+    bool disk_low;
+    uint64_t view_changed_ms; /* wall clock; 0: not since the start */
+    struct node_clock clock[GENESIS_VALIDATORS_MAX];
 };
 
 /* A stored block from which receipts are given. */
@@ -164,6 +187,7 @@ struct node {
         uint32_t checked; /* in this slice */
         bool paused;      /* the bulk lanes are not read until it is shorter */
     } inbox;
+    struct node_watch watch;
     uint64_t watched_ms;
     uint64_t flushed_ms;
     uint64_t started_ms;
@@ -218,6 +242,10 @@ void node_request(void *context, uint64_t client, unsigned kind, uint32_t reques
 /* Tells those who wait for the transactions of a block that was just committed. */
 MUST_CHECK enum error_code node_answer_block(struct node *node, struct bytes block,
                                              struct error *err);
+
+/* node_watch.c */
+void node_watch(struct node *node, uint64_t now_ms);
+void node_on_clock(struct node *node, uint32_t peer, struct bytes body);
 
 /* node_status.c */
 MUST_CHECK enum error_code node_status_json(struct node *node, struct buffer *out,

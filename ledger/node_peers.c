@@ -414,6 +414,9 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
     case NODE_BLOCK:
         on_block(node, peer, body);
         break;
+    case NODE_CLOCK:
+        node_on_clock(node, peer, body);
+        break;
     default:
         break; /* a newer version's; the peer's votes still count */
     }
@@ -428,6 +431,7 @@ static void on_peer_up(void *context, uint32_t peer) {
     (void)node_event(node, &event, bytes_of(NULL, 0), bytes_of(NULL, 0));
     if (node->inbox.paused)
         mesh_pause(node->mesh, peer, MESH_BULK, true);
+    node->watch.clock_told_ms = 0; /* it hears of our clock soon */
     struct pool_cursor cursor = {0, 0}; /* it may have missed what our clients wait for */
     for (struct pool_entry *e; (e = pool_each(node->pool, &cursor)) != NULL;)
         e->sent_ms = e->sent_ms == 0 ? 0 : 1;

@@ -2,6 +2,7 @@
 #include "ledger/node_inside.h"
 
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -56,6 +57,45 @@ static json_t *peer_json(const struct node *node, const struct pbft_status *stat
     return peer;
 }
 
+static void warn_json(json_t *warnings, const char *what, const char *text) {
+    json_t *warning = json_object();
+    json_object_set_new(warning, "what", json_string(what));
+    json_object_set_new(warning, "text", json_string(text));
+    json_array_append_new(warnings, warning);
+}
+
+static void warn_clock(json_t *warnings, const char *name, int64_t ahead_ms) {
+    char text[256];
+    (void)snprintf(text, sizeof text, "the clock of %s is %llu ms %s the others'", name,
+                   (unsigned long long)llabs(ahead_ms), ahead_ms < 0 ? "behind" : "ahead of");
+    warn_json(warnings, "clock-skew", text);
+}
+
+/* What lasts of the troubles that node_watch.c logs. */
+static json_t *warnings_json(const struct node *node) {
+    const struct node_watch *watch = &node->watch;
+    json_t *warnings = json_array();
+    char text[256];
+    if (watch->certificate_stage < NODE_CERTIFICATE_STAGES) {
+        char end[CLOCK_RFC3339_BYTES];
+        clock_rfc3339(watch->certificate_end_ms, end);
+        (void)snprintf(text, sizeof text, "the TLS certificate %s at %s",
+                       watch->certificate_stage == 0 ? "ended" : "ends", end);
+        warn_json(warnings, watch->certificate_stage == 0 ? "certificate-ended"
+                                                          : "certificate-ends", text);
+    }
+    for (uint32_t i = 0; i < node->genesis->validator_count; i++)
+        if (watch->clock[i].off)
+            warn_clock(warnings, node->genesis->validators[i].name,
+                       watch->skew_ms + (i == node->self ? 0 : watch->clock[i].ahead_ms));
+    if (watch->disk_low) {
+        (void)snprintf(text, sizeof text, "the disk of the data folder has %llu MiB free",
+                       (unsigned long long)(watch->disk_free_bytes >> 20));
+        warn_json(warnings, "disk-low", text);
+    }
+    return warnings;
+}
+
 static json_t *status_json(struct node *node) {
     struct pbft_status status;
     pbft_status(node->pbft, &status);
@@ -79,6 +119,8 @@ static json_t *status_json(struct node *node) {
     json_object_set_new(root, "view_state",
                         json_string(status.changing ? "changing" : "normal"));
     json_object_set_new(root, "last_view_change", json_string(pbft_cause_name(status.cause)));
+    if (node->watch.view_changed_ms != 0)
+        json_object_set_new(root, "last_view_change_time", time_json(node->watch.view_changed_ms));
     json_object_set_new(root, "leader",
                         json_string(node->genesis->validators[status.leader].name));
     json_object_set_new(root, "validators", json_integer(node->genesis->validator_count));
@@ -87,6 +129,11 @@ static json_t *status_json(struct node *node) {
     json_object_set_new(root, "pool_transactions",
                         json_integer((json_int_t)pool_count(node->pool)));
     json_object_set_new(root, "pool_bytes", json_integer((json_int_t)pool_bytes(node->pool)));
+    json_object_set_new(root, "clock_skew_ms", json_integer((json_int_t)node->watch.skew_ms));
+    json_object_set_new(root, "disk_free_bytes",
+                        json_integer(number(node->watch.disk_free_bytes)));
+    json_object_set_new(root, "certificate_end", time_json(node->watch.certificate_end_ms));
+    json_object_set_new(root, "warnings", warnings_json(node));
     json_t *peers = json_array();
     for (uint32_t i = 0; i < node->genesis->validator_count; i++)
         json_array_append_new(peers, peer_json(node, &status, i));
@@ -158,6 +205,14 @@ void node_metrics(struct node *node, struct buffer *out) {
            node->count.strangers);
     metric(out, "renkei_node_signatures_checked_total", "counter", "Signatures of votes checked.",
            status.signatures_checked);
+    uint64_t end_ms = node->watch.certificate_end_ms;
+    metric(out, "renkei_node_certificate_left_seconds", "gauge",
+           "Until the TLS certificate ends.", end_ms > now ? (end_ms - now) / 1000 : 0);
+    metric(out, "renkei_node_clock_skew_ms", "gauge",
+           "Distance of the clock from the middle one of all validators.",
+           (uint64_t)llabs(node->watch.skew_ms));
+    metric(out, "renkei_node_disk_free_bytes", "gauge", "Free space for the data folder.",
+           node->watch.disk_free_bytes);
     metric(out, "renkei_node_clients", "gauge", "Clients of the local socket.",
            local_clients(node->local));
 }

@@ -223,6 +223,7 @@ enum error_code ledger_status_text(struct ledger *ledger, struct buffer *ret_tex
         {"view", "view"},
         {"view_state", "view's state"},
         {"last_view_change", "last view change"},
+        {"last_view_change_time", "  at"},
         {"leader", "leader"},
         {"quorum", "quorum"},
         {"faults_tolerated", "faults tolerated"},
@@ -236,6 +237,9 @@ enum error_code ledger_status_text(struct ledger *ledger, struct buffer *ret_tex
         return error_set(err, ERROR_PROTOCOL, "status: the node's answer is not JSON");
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
         text_line(ret_text, root, lines[i][0], lines[i][1]);
+    const json_t *warnings = json_object_get(root, "warnings");
+    for (size_t i = 0; i < json_array_size(warnings); i++)
+        text_line(ret_text, json_array_get(warnings, i), "text", "WARNING");
     buffer_append_text(ret_text, "peers\n");
     const json_t *peers = json_object_get(root, "peers");
     for (size_t i = 0; i < json_array_size(peers); i++)

@@ -372,7 +372,7 @@ def write_private(path, key):
     path.chmod(0o600)
 
 
-def make_tls(folder, name):
+def make_tls(folder, name, days=90):
     """A self-signed P-256 certificate; the pin of its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
@@ -380,7 +380,7 @@ def make_tls(folder, name):
     certificate = (x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
                    .public_key(key.public_key()).serial_number(x509.random_serial_number())
                    .not_valid_before(now - datetime.timedelta(hours=1))
-                   .not_valid_after(now + datetime.timedelta(days=30))
+                   .not_valid_after(now + datetime.timedelta(days=days))
                    .sign(key, hashes.SHA256()))
     write_private(folder / "tls.key", key)
     (folder / "tls.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
@@ -445,7 +445,7 @@ class Node:
 class Chain:
     """n nodes in a folder of their own; a context manager that ends what it started."""
 
-    def __init__(self, n, submitters=1, **parameters):
+    def __init__(self, n, submitters=1, certificate_days=90, **parameters):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="renkei-chain-"))
         self.nodes, validators = [], []
         self.signers = [Signer() for _ in range(submitters)]
@@ -456,7 +456,7 @@ class Chain:
             key = Ed25519PrivateKey.generate()
             self.votes.append(key)
             write_private(node.folder / "vote.key", key)
-            pin = make_tls(node.folder, f"node-{i}")
+            pin = make_tls(node.folder, f"node-{i}", certificate_days)
             public = key.public_key().public_bytes(serialization.Encoding.Raw,
                                                    serialization.PublicFormat.Raw)
             validators.append({"name": f"node-{i}", "vote_key": public.hex(),

@@ -59,6 +59,16 @@ static void openssl_agrees_with_certificate_and_pin(void **state) {
     assert_non_null(strstr(text, "URI:renkei://west"));
     assert_non_null(strstr(text, "prime256v1"));
 
+    uint64_t end_ms = 0;
+    assert_int_equal(certificate_end("cert.pem", &end_ms, &err), ERROR_NONE);
+    char wanted[64];
+    output_of("date -u +%s -d \"$(openssl x509 -in cert.pem -noout -enddate | cut -d= -f2)\"",
+              wanted, sizeof wanted);
+    char got[64];
+    snprintf(got, sizeof got, "%llu\n", (unsigned long long)(end_ms / 1000));
+    assert_string_equal(got, wanted);
+    assert_int_equal(certificate_end("key.pem", &end_ms, &err), ERROR_CRYPTO);
+
     struct hash pin;
     assert_int_equal(certificate_pin("cert.pem", &pin, &err), ERROR_NONE);
     char hex[2 * HASH_BYTES + 1];
