@@ -273,7 +273,7 @@ static enum error_code settle(struct pulling *p, struct error *err) {
     if (type != FRAME_SALTS || wire_read_u32(&r) != slot->count ||
         send_rows(p, slot, &r, err) != ERROR_NONE)
         _exit(error_info(ERROR_PROTOCOL)->exit_status);
-    p->totals.normalize_us += lap_us(&since);
+    p->totals.digest_us += lap_us(&since);
     return ERROR_NONE;
 }
 
@@ -406,10 +406,10 @@ static enum error_code read_cursor(struct pulling *p, struct renkei_cursor *curs
             fault->status = status == RENKEI_END ? RENKEI_OK : status;
             return ERROR_NONE;
         }
-        uint64_t waited = p->totals.wait_us, hashed = p->totals.normalize_us;
+        uint64_t waited = p->totals.wait_us, hashed = p->totals.digest_us;
         TRY(take_batch(p, &batch, err));
         /* What settle() counted as waiting and hashing is not counted twice. */
-        uint64_t inside = p->totals.wait_us - waited + p->totals.normalize_us - hashed;
+        uint64_t inside = p->totals.wait_us - waited + p->totals.digest_us - hashed;
         p->totals.normalize_us += lap_us(&since) - inside;
         rows += batch.row_count;
         TRY(pace(p, rows, err));
@@ -525,6 +525,7 @@ static enum error_code finish(struct pulling *p, struct error *err) {
     wire_u64(out, t->raw_bytes);
     wire_u64(out, t->source_us);
     wire_u64(out, t->normalize_us);
+    wire_u64(out, t->digest_us);
     wire_u64(out, t->wait_us);
     wire_u64(out, t->paused_us);
     frame_text(out, t->watermark);

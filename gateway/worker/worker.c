@@ -513,6 +513,7 @@ static bool read_totals(struct wire_reader *r, struct worker_totals *ret_totals)
     t.raw_bytes = wire_read_u64(r);
     t.source_us = wire_read_u64(r);
     t.normalize_us = wire_read_u64(r);
+    t.digest_us = wire_read_u64(r);
     t.wait_us = wire_read_u64(r);
     t.paused_us = wire_read_u64(r);
     struct bytes watermark = wire_read_bytes(r, sizeof t.watermark - 1);

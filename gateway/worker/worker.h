@@ -221,7 +221,8 @@ struct worker_totals {
     uint64_t rows_quarantined;
     uint64_t raw_bytes;   /* of the cells */
     uint64_t source_us;   /* time spent in the connector: the load caused, at most */
-    uint64_t normalize_us; /* in the normalizer and the digests */
+    uint64_t normalize_us; /* in the normalizer: text, values, canonical JSON, preimage */
+    uint64_t digest_us;    /* in the digests, and in handing the rows over */
     uint64_t wait_us;     /* waiting for the gateway */
     uint64_t paused_us;   /* slowed down by rows_per_second_max */
     char watermark[256];  /* the greatest watermark value met, raw bytes as text; "" : none */

@@ -316,7 +316,7 @@ static enum error_code pull(const char *table, const char *mode, const char *fro
                   (json_int_t)t.rows_new, "same", (json_int_t)t.rows_same, "changed",
                   (json_int_t)t.rows_changed, "quarantined", (json_int_t)t.rows_quarantined,
                   "source_us", (json_int_t)t.source_us, "normalize_us",
-                  (json_int_t)t.normalize_us, "wait_us", (json_int_t)t.wait_us, "paused_us",
+                  (json_int_t)(t.normalize_us + t.digest_us), "wait_us", (json_int_t)t.wait_us, "paused_us",
                   (json_int_t)t.paused_us, "watermark", t.watermark));
     return ERROR_NONE;
 }
