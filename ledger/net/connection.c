@@ -405,10 +405,6 @@ static void handshake(struct net_connection *c) {
     }
     assert(c->peer != NULL); /* net__accept_pin has agreed, or the handshake had failed */
     c->state = NET_GREETING;
-    if (!c->dials && c->peer->dialled) {
-        fail_text(c, ERROR_PROTOCOL, "it dials, but the validator of lower index does");
-        return;
-    }
     if (c->dials)
         net__say_hello(c);
     /* The first bytes may have come with the end of the handshake. */

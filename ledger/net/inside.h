@@ -83,6 +83,8 @@ struct net_peer {
     uint32_t id;
     bool observer;
     bool dialled; /* by us */
+    bool wanted;  /* while the list is being changed */
+    bool gone;    /* no peer any more: freed when the name was resolved */
     struct hash pin;
     char host[NET_HOST_BYTES_MAX + 1];
     char port[6];
@@ -109,9 +111,9 @@ struct mesh {
     uv_loop_t *loop;
     struct mesh_config config; /* its pointers are not used after mesh_new */
     struct net_tls *tls;
-    struct net_peer *peers; /* validators, then observers */
+    struct net_peer **peers;
     size_t peer_count;
-    size_t validator_count;
+    struct hash own_pin;
     struct net_connection *connections;
     uint64_t strangers;
     uint64_t last_tick_ms;
@@ -161,6 +163,7 @@ enum error_code net__peer_hello(struct net_connection *c, struct bytes body,
 /* Hangs up on both lanes and plans the next attempt. */
 void net__peer_reset(struct net_peer *peer, const struct error *reason);
 void net__peer_trouble(struct net_peer *peer, const struct error *reason);
+void net__peer_free(struct net_peer *peer);
 struct net_peer *net__peer_by_pin(struct mesh *mesh, const struct hash *pin);
 
 /* listen.c */

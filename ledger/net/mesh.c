@@ -42,14 +42,38 @@ static enum error_code config_check(const struct mesh_config *config, struct err
     return ERROR_NONE;
 }
 
-static enum error_code add_validator(struct mesh *mesh, const struct mesh_peer *from,
-                                     const struct hash *own_pin, struct error *err) {
-    const struct mesh_config *config = &mesh->config;
-    if (from->index >= MESH_VALIDATORS_MAX)
+/* A list of peers that is being made: those that stay, and new ones. */
+struct draft {
+    struct mesh *mesh;
+    uint32_t self;
+    struct net_peer **peers;
+    size_t count;
+};
+
+static enum error_code add_peer(struct draft *draft, const struct net_peer *model,
+                                struct error *err) {
+    struct mesh *mesh = draft->mesh;
+    for (size_t i = 0; i < draft->count; i++)
+        if (hash_equal(&draft->peers[i]->pin, &model->pin))
+            return error_set(err, ERROR_CONFIG, "mesh: %s has the key of another peer",
+                             model->name);
+    struct net_peer *peer = calloc(1, sizeof *peer);
+    if (peer == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "mesh: no memory for a peer");
+    *peer = *model;
+    peer->mesh = mesh;
+    draft->peers[draft->count++] = peer;
+    return ERROR_NONE;
+}
+
+static enum error_code add_validator(struct draft *draft, const struct mesh_peer *from,
+                                     struct error *err) {
+    bool source = from->index >= MESH_SOURCE_FIRST;
+    if (from->index >= MESH_VALIDATORS_MAX && !source)
         return error_set(err, ERROR_CONFIG, "mesh: validator %u, at most %d", from->index,
                          MESH_VALIDATORS_MAX - 1);
-    bool own_key = hash_equal(&from->pin, own_pin);
-    if (from->index == config->self) {
+    bool own_key = hash_equal(&from->pin, &draft->mesh->own_pin);
+    if (from->index == draft->self) {
         if (own_key)
             return ERROR_NONE;
         (void)error_set(err, ERROR_CONFIG, "mesh: our key is not the pinned one of validator %u",
@@ -59,44 +83,110 @@ static enum error_code add_validator(struct mesh *mesh, const struct mesh_peer *
     }
     if (own_key)
         return error_set(err, ERROR_CONFIG, "mesh: validator %u has our own key", from->index);
-    struct net_peer *peer = &mesh->peers[mesh->peer_count];
-    TRY(net__address_split(from->address, peer->host, peer->port, err));
-    for (size_t i = 0; i < mesh->peer_count; i++)
-        if (mesh->peers[i].id == from->index)
+    struct net_peer peer = {.id = from->index, .pin = from->pin};
+    TRY(net__address_split(from->address, peer.host, peer.port, err));
+    for (size_t i = 0; i < draft->count; i++)
+        if (draft->peers[i]->id == from->index)
             return error_set(err, ERROR_CONFIG, "mesh: validator %u stands twice", from->index);
-    peer->id = from->index;
-    peer->pin = from->pin;
-    peer->dialled = config->self == MESH_OBSERVER || config->self < from->index;
-    (void)snprintf(peer->name, sizeof peer->name, "validator %u (%s)", from->index, from->address);
-    mesh->peer_count++;
+    peer.dialled = draft->self == MESH_OBSERVER || from->dial || source ||
+                   memcmp(draft->mesh->own_pin.byte, from->pin.byte, HASH_BYTES) < 0;
+    (void)snprintf(peer.name, sizeof peer.name, source ? "source %u (%s)" : "validator %u (%s)",
+                   source ? from->index - MESH_SOURCE_FIRST : from->index, from->address);
+    return add_peer(draft, &peer, err);
+}
+
+static enum error_code make_draft(struct draft *draft, const struct mesh_peer *peers,
+                                  size_t peer_count, const struct hash *observers,
+                                  size_t observer_count, struct error *err) {
+    for (size_t i = 0; i < peer_count; i++)
+        TRY(add_validator(draft, &peers[i], err));
+    for (size_t i = 0; i < observer_count; i++) {
+        struct net_peer peer = {.id = MESH_OBSERVER_FIRST + (uint32_t)i,
+                                .pin = observers[i],
+                                .observer = true};
+        (void)snprintf(peer.name, sizeof peer.name, "observer %zu", i);
+        if (!hash_equal(&peer.pin, &draft->mesh->own_pin))
+            TRY(add_peer(draft, &peer, err));
+    }
     return ERROR_NONE;
 }
 
-static enum error_code add_peers(struct mesh *mesh, const struct hash *own_pin,
-                                 struct error *err) {
-    const struct mesh_config *config = &mesh->config;
-    size_t most = config->peer_count + config->observer_count;
-    mesh->peers = calloc(most == 0 ? 1 : most, sizeof *mesh->peers);
-    if (mesh->peers == NULL)
+static void remove_peer(struct mesh *mesh, struct net_peer *peer) {
+    struct error reason;
+    (void)error_set(&reason, ERROR_TLS, "%s: it is no peer any more", peer->name);
+    for (struct net_connection *c = mesh->connections; c != NULL; c = c->next)
+        if (c->peer == peer && c->state != NET_CLOSED)
+            net__close(c);
+    if (peer->up && mesh->config.callbacks.on_peer_down != NULL)
+        mesh->config.callbacks.on_peer_down(mesh->config.callbacks.context, peer->id, &reason);
+    peer->gone = true;
+    if (peer->resolving)
+        (void)uv_cancel((uv_req_t *)&peer->resolve);
+    else
+        net__peer_free(peer);
+}
+
+/* The draft's peers take the place of the old ones; of those with a known pin the old object stays,
+ * with its connections, as what the draft says. */
+static void take_draft(struct mesh *mesh, struct draft *draft) {
+    for (size_t i = 0; i < mesh->peer_count; i++)
+        mesh->peers[i]->wanted = false;
+    for (size_t i = 0; i < draft->count; i++) {
+        struct net_peer *fresh = draft->peers[i];
+        struct net_peer *old = net__peer_by_pin(mesh, &fresh->pin);
+        if (old == NULL)
+            continue;
+        old->id = fresh->id;
+        old->observer = fresh->observer;
+        old->dialled = fresh->dialled;
+        memcpy(old->host, fresh->host, sizeof old->host);
+        memcpy(old->port, fresh->port, sizeof old->port);
+        memcpy(old->name, fresh->name, sizeof old->name);
+        old->wanted = true;
+        net__peer_free(fresh);
+        draft->peers[i] = old;
+    }
+    struct net_peer **before = mesh->peers;
+    size_t before_count = mesh->peer_count;
+    mesh->peers = draft->peers;
+    mesh->peer_count = draft->count;
+    mesh->config.self = draft->self;
+    for (size_t i = 0; i < before_count; i++)
+        if (!before[i]->wanted)
+            remove_peer(mesh, before[i]);
+    free(before);
+}
+
+enum error_code mesh_set_peers(struct mesh *mesh, uint32_t self, const struct mesh_peer *peers,
+                               size_t peer_count, const struct hash *observers,
+                               size_t observer_count, struct error *err) {
+    size_t most = peer_count + observer_count;
+    struct draft draft = {.mesh = mesh, .self = self};
+    draft.peers = calloc(most == 0 ? 1 : most, sizeof(struct net_peer *));
+    if (draft.peers == NULL)
         return error_set(err, ERROR_NO_MEMORY, "mesh: no memory for %zu peers", most);
-    for (size_t i = 0; i < config->peer_count; i++)
-        TRY(add_validator(mesh, &config->peers[i], own_pin, err));
-    mesh->validator_count = mesh->peer_count;
-    for (size_t i = 0; i < config->observer_count; i++) {
-        struct net_peer *peer = &mesh->peers[mesh->peer_count];
-        peer->id = MESH_OBSERVER_FIRST + (uint32_t)i;
-        peer->pin = config->observers[i];
-        peer->observer = true;
-        (void)snprintf(peer->name, sizeof peer->name, "observer %zu", i);
-        mesh->peer_count++;
+    enum error_code code =
+        make_draft(&draft, peers, peer_count, observers, observer_count, err);
+    if (code == ERROR_NONE) {
+        take_draft(mesh, &draft);
+        return ERROR_NONE;
     }
-    for (size_t i = 0; i < mesh->peer_count; i++) {
-        struct net_peer *peer = &mesh->peers[i];
-        peer->mesh = mesh;
-        if (net__peer_by_pin(mesh, &peer->pin) != peer)
-            return error_set(err, ERROR_CONFIG, "mesh: %s has the key of another peer",
-                             peer->name);
-    }
+    for (size_t i = 0; i < draft.count; i++)
+        net__peer_free(draft.peers[i]);
+    free(draft.peers);
+    return code;
+}
+
+enum error_code mesh_set_identity(struct mesh *mesh, const char *certificate_path,
+                                  const char *key_path, struct error *err) {
+    struct hash pin;
+    struct net_tls *tls = NULL;
+    TRY(certificate_pin(certificate_path, &pin, err));
+    TRY(net_tls_new(certificate_path, key_path, net__accept_pin, &tls, err));
+    /* A session holds what it needs of its context; the judge of certificates is looked up in the
+     * new one, and is the same function. */
+    net_tls_replace(mesh->tls, tls);
+    mesh->own_pin = pin;
     return ERROR_NONE;
 }
 
@@ -151,7 +241,7 @@ static void on_tick(uv_timer_t *timer) {
         connection_tick(c, now_ms);
     }
     for (size_t i = 0; i < mesh->peer_count && !mesh->closing; i++)
-        net__peer_tick(&mesh->peers[i], now_ms);
+        net__peer_tick(mesh->peers[i], now_ms);
     if (mesh->listen_paused && !mesh->closing)
         net__listen_resume(mesh);
 }
@@ -193,6 +283,8 @@ static void start_handles(struct mesh *mesh) {
 
 static void mesh_free(struct mesh *mesh) {
     net_tls_free(mesh->tls);
+    for (size_t i = 0; i < mesh->peer_count; i++)
+        net__peer_free(mesh->peers[i]);
     free(mesh->peers);
     free(mesh);
 }
@@ -208,10 +300,12 @@ enum error_code mesh_new(uv_loop_t *loop, const struct mesh_config *config, stru
     mesh->loop = loop;
     mesh->config = *config;
     mesh->listen_fd = -1;
+    mesh->own_pin = own_pin;
     enum error_code code = net_tls_new(config->certificate_path, config->key_path, net__accept_pin,
                                        &mesh->tls, err);
     if (code == ERROR_NONE)
-        code = add_peers(mesh, &own_pin, err);
+        code = mesh_set_peers(mesh, config->self, config->peers, config->peer_count,
+                              config->observers, config->observer_count, err);
     if (code == ERROR_NONE && config->listen != NULL)
         code = net__listen(mesh, config->listen, err);
     if (code != ERROR_NONE) {
@@ -248,9 +342,9 @@ void mesh_close(struct mesh *mesh, void (*on_closed)(void *context), void *conte
     for (struct net_connection *c = mesh->connections; c != NULL; c = c->next)
         net__close(c);
     for (size_t i = 0; i < mesh->peer_count; i++) {
-        mesh->peers[i].up = false;
-        if (mesh->peers[i].resolving)
-            (void)uv_cancel((uv_req_t *)&mesh->peers[i].resolve);
+        mesh->peers[i]->up = false;
+        if (mesh->peers[i]->resolving)
+            (void)uv_cancel((uv_req_t *)&mesh->peers[i]->resolve);
     }
     uv_close((uv_handle_t *)&mesh->tick, net__handle_closed);
     uv_close((uv_handle_t *)&mesh->prepare, net__handle_closed);
@@ -268,8 +362,8 @@ uint16_t mesh_port(const struct mesh *mesh) {
 
 static struct net_peer *peer_by_id(const struct mesh *mesh, uint32_t id) {
     for (size_t i = 0; i < mesh->peer_count; i++)
-        if (mesh->peers[i].id == id)
-            return &mesh->peers[i];
+        if (mesh->peers[i]->id == id)
+            return mesh->peers[i];
     return NULL;
 }
 
@@ -311,9 +405,9 @@ size_t mesh_broadcast(struct mesh *mesh, enum mesh_lane lane, struct bytes bytes
     check_message(lane, bytes);
     size_t queued = 0;
     struct net_packet *packet = NULL;
-    for (size_t i = 0; i < mesh->validator_count; i++) {
-        struct net_peer *peer = &mesh->peers[i];
-        if (!peer->up)
+    for (size_t i = 0; i < mesh->peer_count; i++) {
+        struct net_peer *peer = mesh->peers[i];
+        if (!peer->up || peer->id >= MESH_SOURCE_FIRST || (peer->observer && lane == MESH_BULK))
             continue;
         if (packet == NULL)
             packet = net_packet_new(bytes);
@@ -349,6 +443,11 @@ void mesh_drop(struct mesh *mesh, uint32_t peer_id, const struct error *reason) 
     peer->next_ms = peer->banned_until_ms;
 }
 
+bool mesh_is_up(const struct mesh *mesh, uint32_t peer_id) {
+    const struct net_peer *peer = peer_by_id(mesh, peer_id);
+    return peer != NULL && peer->up;
+}
+
 enum error_code mesh_stats(const struct mesh *mesh, uint32_t peer_id, struct mesh_stats *ret_stats,
                            struct error *err) {
     const struct net_peer *peer = peer_by_id(mesh, peer_id);
@@ -377,8 +476,9 @@ enum error_code mesh_stats(const struct mesh *mesh, uint32_t peer_id, struct mes
 void mesh_totals(const struct mesh *mesh, struct mesh_totals *ret_totals) {
     struct mesh_totals totals = {.strangers = mesh->strangers};
     for (size_t i = 0; i < mesh->peer_count; i++) {
-        totals.peers_up += mesh->peers[i].up && !mesh->peers[i].observer;
-        totals.observers_up += mesh->peers[i].up && mesh->peers[i].observer;
+        const struct net_peer *peer = mesh->peers[i];
+        totals.peers_up += peer->up && peer->id < MESH_OBSERVER_FIRST;
+        totals.observers_up += peer->up && peer->observer;
     }
     *ret_totals = totals;
 }

@@ -13,10 +13,11 @@
  *    function of this header.
  * 2. A peer is who its key is: its certificate's SubjectPublicKeyInfo hashes to the pin. Names,
  *    dates and signers of certificates mean nothing. A host name leads to an address only.
- * 3. Between two validators the one of lower index dials, and it dials both lanes; an observer
- *    dials every validator and is never dialled. So there are no two connections for one lane to
- *    choose between. The two connections of one attempt carry the same session number; one of
- *    another session replaces the peer's old ones, which is how a restarted peer gets in at once.
+ * 3. Between two validators the one of lower pin dials, and it dials both lanes; an observer dials
+ *    every validator and is never dialled. Two nodes that know different lists of members may both
+ *    dial: the two connections of one attempt carry the same session number, and one of another
+ *    session replaces the peer's old ones, which is how a restarted peer gets in at once. Two attempts
+ *    that cross may so end each other; chance makes the next ones miss.
  * 4. A peer is up when both lanes are, and down when either is lost; both are closed then.
  * 5. Each lane keeps the order of its messages. There is no order between lanes.
  * 6. Memory has a bound: per peer and lane, one frame being read and the queue's cap.
@@ -41,6 +42,9 @@ enum {
 #define MESH_OBSERVER UINT32_MAX
 /* Peers from here on are observers: MESH_OBSERVER_FIRST + place in config.observers. */
 #define MESH_OBSERVER_FIRST 0x10000u
+/* Indexes from here on are of nodes that the configuration names and the list of members does not:
+ * they are dialled, and nothing is broadcast to them. */
+#define MESH_SOURCE_FIRST 0x20000u
 
 enum mesh_lane { MESH_VOTES = 0, MESH_BULK, MESH_LANES };
 
@@ -48,6 +52,7 @@ struct mesh_peer {
     uint32_t index;      /* of the validator */
     const char *address; /* host:port or [host]:port */
     struct hash pin;     /* SHA-256 of the SubjectPublicKeyInfo: certificate_pin() */
+    bool dial;           /* in any case: it may not know us as what we are */
 };
 
 /* All of them may call back into the mesh. Any may be NULL. */
@@ -106,6 +111,18 @@ MUST_CHECK enum error_code mesh_new(uv_loop_t *loop, const struct mesh_config *c
  * callback comes any more. NULL is fine, and then on_closed is not called. */
 void mesh_close(struct mesh *mesh, void (*on_closed)(void *context), void *context);
 
+/* Other peers from now on. Who stays, by its pin, keeps its connections and may get another index or
+ * address; who is not named any more is hung up on. Not from a callback of the mesh. On an error nothing
+ * has changed. */
+MUST_CHECK enum error_code mesh_set_peers(struct mesh *mesh, uint32_t self,
+                                          const struct mesh_peer *peers, size_t peer_count,
+                                          const struct hash *observers, size_t observer_count,
+                                          struct error *err);
+/* Another certificate and key of ours, for connections from now on; those that are open stay. Not from
+ * a callback of the mesh. On an error nothing has changed. */
+MUST_CHECK enum error_code mesh_set_identity(struct mesh *mesh, const char *certificate_path,
+                                             const char *key_path, struct error *err);
+
 /* The port that is listened on; 0 where none is. */
 uint16_t mesh_port(const struct mesh *mesh);
 
@@ -118,7 +135,8 @@ enum mesh_sent {
 /* Copies the bytes. A message longer than the lane's maximum, or empty, is a programmer's error. */
 MUST_CHECK enum mesh_sent mesh_send(struct mesh *mesh, uint32_t peer, enum mesh_lane lane,
                                     struct bytes bytes);
-/* To every validator that is up, with one copy of the bytes; tells how many it was queued for. */
+/* To every validator that is up, and on the votes' lane to every observer, with one copy of the bytes;
+ * tells how many it was queued for. */
 size_t mesh_broadcast(struct mesh *mesh, enum mesh_lane lane, struct bytes bytes);
 
 /* Stops and resumes reading from one lane of a peer, while its work is not done; TCP then slows
@@ -151,6 +169,8 @@ struct mesh_stats {
 /* ERROR_NOT_FOUND where there is no such peer. */
 MUST_CHECK enum error_code mesh_stats(const struct mesh *mesh, uint32_t peer,
                                       struct mesh_stats *ret_stats, struct error *err);
+
+bool mesh_is_up(const struct mesh *mesh, uint32_t peer);
 
 struct mesh_totals {
     uint32_t peers_up;

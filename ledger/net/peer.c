@@ -1,5 +1,6 @@
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/random.h"
@@ -8,9 +9,13 @@
 struct net_peer *net__peer_by_pin(struct mesh *mesh, const struct hash *pin) {
     struct net_peer *found = NULL;
     for (size_t i = 0; i < mesh->peer_count; i++)
-        if (bytes_equal_secret(hash_bytes(&mesh->peers[i].pin), hash_bytes(pin)))
-            found = &mesh->peers[i];
+        if (bytes_equal_secret(hash_bytes(&mesh->peers[i]->pin), hash_bytes(pin)))
+            found = mesh->peers[i];
     return found;
+}
+
+void net__peer_free(struct net_peer *peer) {
+    free(peer);
 }
 
 static uint64_t random_u64(struct mesh *mesh) {
@@ -99,10 +104,10 @@ static void lane_open(struct net_connection *c) {
         peer_up(peer);
 }
 
-/* What must be equal on both sides before anything else of a hello is looked at. */
+/* What must be equal on both sides before anything else of a hello is looked at. The index is not: who
+ * lags knows an older list of members, in which it and the others may have other numbers. */
 static enum error_code hello_fits(const struct net_connection *c, const struct net_hello *hello,
                                   struct error *err) {
-    uint32_t index = c->peer->observer ? MESH_OBSERVER : c->peer->id;
     if (hello->version != MESH_VERSION) {
         (void)error_set(err, ERROR_PROTOCOL, "it speaks version %u of the mesh, expected %d",
                         hello->version, MESH_VERSION);
@@ -114,9 +119,6 @@ static enum error_code hello_fits(const struct net_connection *c, const struct n
         error_hint(err, "compare the SHA-256 of the genesis files");
         return ERROR_PROTOCOL;
     }
-    if (hello->index != index)
-        return error_set(err, ERROR_PROTOCOL, "it says that it is %u, but its key is that of %u",
-                         hello->index, index);
     return ERROR_NONE;
 }
 
@@ -190,10 +192,17 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
     peer->resolving = false;
     if (mesh->closing) {
         uv_freeaddrinfo(list);
+        if (peer->gone)
+            net__peer_free(peer);
         net__release(mesh);
         return;
     }
     mesh->handles--;
+    if (peer->gone) {
+        uv_freeaddrinfo(list);
+        net__peer_free(peer);
+        return;
+    }
     if (status != 0) {
         attempt_failed(peer, ERROR_NODE_UNREACHABLE, uv_strerror(status));
         uv_freeaddrinfo(list);

@@ -168,6 +168,16 @@ void net_tls_free(struct net_tls *tls) {
     free(tls);
 }
 
+void net_tls_replace(struct net_tls *tls, struct net_tls *fresh) {
+    SSL_CTX *old = tls->context;
+    tls->context = fresh->context;
+    fresh->context = old; /* open sessions keep it alive as long as they need it */
+    SSL_CTX_set_cert_verify_callback(tls->context, judge_certificate, tls);
+    /* A handshake that is under way is judged by the object that stays. */
+    SSL_CTX_set_cert_verify_callback(old, judge_certificate, tls);
+    net_tls_free(fresh);
+}
+
 enum error_code net_tls_session(struct net_tls *tls, int fd, bool dials, void *connection,
                                 SSL **ret_ssl, struct error *err) {
     ERR_clear_error();

@@ -20,6 +20,8 @@ MUST_CHECK enum error_code net_tls_new(const char *certificate_path, const char 
                                        net_pin_fn accept, struct net_tls **ret_tls,
                                        struct error *err);
 void net_tls_free(struct net_tls *tls);
+/* Sessions of tls from now on are made with what fresh holds, which is freed. */
+void net_tls_replace(struct net_tls *tls, struct net_tls *fresh);
 
 /* The descriptor stays the caller's. */
 MUST_CHECK enum error_code net_tls_session(struct net_tls *tls, int fd, bool dials,

@@ -23,6 +23,29 @@ static void path_of(const char *in, uint32_t number, const char *end, char ret_p
     (void)snprintf(ret_path, 128, "%s/%u.%s", in, number, end);
 }
 
+/* So that the lower number has the lower pin, and dials. */
+static int sort_keys(void) {
+    for (uint32_t i = 0; i < FIXTURE_NODES; i++)
+        for (uint32_t j = i + 1; j < FIXTURE_NODES; j++) {
+            if (memcmp(pins[i].byte, pins[j].byte, HASH_BYTES) < 0)
+                continue;
+            struct hash pin = pins[i];
+            pins[i] = pins[j];
+            pins[j] = pin;
+            for (int k = 0; k < 2; k++) {
+                char one[128];
+                char other[128];
+                char third[160];
+                path_of(folder, i, k == 0 ? "key" : "pem", one);
+                path_of(folder, j, k == 0 ? "key" : "pem", other);
+                (void)snprintf(third, sizeof third, "%s.swap", one);
+                if (rename(one, third) != 0 || rename(other, one) != 0 || rename(third, other) != 0)
+                    return -1;
+            }
+        }
+    return 0;
+}
+
 int fixture_keys(void **state) {
     (void)state;
     if (mkdtemp(folder) == NULL)
@@ -41,7 +64,7 @@ int fixture_keys(void **state) {
             return -1;
         }
     }
-    return 0;
+    return sort_keys();
 }
 
 int fixture_remove(void **state) {
@@ -73,7 +96,7 @@ int fixture_begin(void **state) {
     for (uint32_t i = 0; i < FIXTURE_NODES; i++) {
         f->pin[i] = pins[i];
         (void)snprintf(f->address[i], sizeof f->address[i], "127.0.0.1:1");
-        f->peers[i] = (struct mesh_peer){i, f->address[i], pins[i]};
+        f->peers[i] = (struct mesh_peer){i, f->address[i], pins[i], false};
         f->node[i].fixture = f;
         f->node[i].number = i;
     }

@@ -210,7 +210,8 @@ static void observer_reads_along_and_only_when_listed(void **state) {
     fixture_until(f, f->node[0].messages[MESH_BULK] == 1);
     assert_int_equal(send_number(&f->node[0], MESH_OBSERVER_FIRST, MESH_VOTES, 1), MESH_QUEUED);
     fixture_until(f, f->node[4].messages[MESH_VOTES] == 1);
-    assert_int_equal(mesh_broadcast(f->node[0].mesh, MESH_VOTES, bytes_of("x", 1)), 1);
+    assert_int_equal(mesh_broadcast(f->node[0].mesh, MESH_BULK, bytes_of("x", 1)), 1);
+    assert_int_equal(mesh_broadcast(f->node[0].mesh, MESH_VOTES, bytes_of("x", 1)), 2);
     struct mesh_totals totals;
     mesh_totals(f->node[0].mesh, &totals);
     assert_int_equal(totals.peers_up, 1);
@@ -392,7 +393,7 @@ static void wrong_configuration_is_told(void **state) {
     expect_config_error(f, 0, &config, ERROR_CONFIG, "mesh: validator 2 has our own key");
     f->peers[2].pin = f->pin[1];
     expect_config_error(f, 0, &config, ERROR_CONFIG,
-                        "mesh: validator 1 (127.0.0.1:1) has the key of another peer");
+                        "mesh: validator 2 (127.0.0.1:1) has the key of another peer");
     f->peers[2].pin = f->pin[2];
     f->peers[2].index = 1;
     expect_config_error(f, 0, &config, ERROR_CONFIG, "mesh: validator 1 stands twice");
@@ -420,6 +421,52 @@ static void wrong_configuration_is_told(void **state) {
     (void)snprintf(message, sizeof message, "%s: not usable as the key of %s: key values mismatch",
                    other_key, own);
     expect_config_error(f, 0, &config, ERROR_CRYPTO, message);
+}
+
+static void peers_change_while_running(void **state) {
+    struct fixture *f = *state;
+    fixture_start_all(f, 3);
+    fixture_until(f, fixture_all_up(f, 3));
+    /* Node 2 is dropped by the others, and node 1 becomes number 0 for node 0 without a new connection. */
+    struct mesh_peer list[] = {f->peers[1], f->peers[0]};
+    list[0].index = 0;
+    list[1].index = 1;
+    struct error err;
+    assert_int_equal(mesh_set_peers(f->node[0].mesh, 1, list, 2, NULL, 0, &err), ERROR_NONE);
+    assert_int_equal(fixture_stats(f, 0, 0).connections, 1);
+    assert_true(mesh_is_up(f->node[0].mesh, 0));
+    assert_false(mesh_is_up(f->node[0].mesh, 2));
+    fixture_until(f, !mesh_is_up(f->node[2].mesh, 0));
+    uint64_t before = f->node[1].messages[MESH_VOTES];
+    assert_int_equal(mesh_broadcast(f->node[0].mesh, MESH_VOTES, bytes_of("vote", 4)), 1);
+    fixture_until(f, f->node[1].messages[MESH_VOTES] > before);
+    /* A wrong list changes nothing. */
+    list[0].pin = f->pin[0];
+    assert_int_equal(mesh_set_peers(f->node[0].mesh, 1, list, 2, NULL, 0, &err), ERROR_CONFIG);
+    assert_true(mesh_is_up(f->node[0].mesh, 0));
+    /* Node 2 comes back. */
+    assert_int_equal(mesh_set_peers(f->node[0].mesh, 0, f->peers, 3, NULL, 0, &err), ERROR_NONE);
+    fixture_until(f, fixture_all_up(f, 3));
+}
+
+static void key_changes_while_running(void **state) {
+    struct fixture *f = *state;
+    char certificate[128];
+    char key[128];
+    struct error err;
+    fixture_start_all(f, 3);
+    fixture_until(f, fixture_all_up(f, 3));
+    /* Node 2 takes the key of node 4, and the others hear of it. */
+    fixture_path(f, 4, "pem", certificate);
+    fixture_path(f, 4, "key", key);
+    struct mesh_peer list[] = {f->peers[0], f->peers[1], f->peers[2]};
+    list[2].pin = f->pin[4];
+    assert_int_equal(mesh_set_identity(f->node[2].mesh, certificate, key, &err), ERROR_NONE);
+    for (uint32_t i = 0; i < 3; i++)
+        assert_int_equal(mesh_set_peers(f->node[i].mesh, i, list, 3, NULL, 0, &err), ERROR_NONE);
+    fixture_until(f, fixture_all_up(f, 3));
+    assert_int_equal(fixture_stats(f, 0, 2).connections, 1); /* of the peer with the new key */
+    assert_int_equal(fixture_stats(f, 0, 1).connections, 1); /* untouched */
 }
 
 static void taken_port_is_told(void **state) {
@@ -453,6 +500,8 @@ int main(void) {
         EACH(largest_block_goes_through),
         EACH(callback_may_close_the_mesh),
         EACH(wrong_configuration_is_told),
+        EACH(peers_change_while_running),
+        EACH(key_changes_while_running),
         EACH(taken_port_is_told),
     };
     return cmocka_run_group_tests(tests, fixture_keys, fixture_remove);
