@@ -5,6 +5,7 @@
 
 #include "base/wire.h"
 #include "ledger/genesis.h"
+#include "ledger/members.h"
 #include "ledger/merkle/merkle.h"
 
 enum { BLOCK_FORMAT = 1, BLOCK_SHA256 = 1 };
@@ -28,7 +29,7 @@ void block_header_encode(const struct block_header *header, uint8_t ret_bytes[BL
     memcpy(at + 140, header->log_root.byte, HASH_BYTES);
     wire_store_u64(at + 172, header->map_height);
     memcpy(at + 180, header->map_root.byte, HASH_BYTES);
-    memcpy(at + 212, header->validators.byte, HASH_BYTES);
+    memcpy(at + 212, header->members.byte, HASH_BYTES);
 }
 
 enum error_code block_header_decode(struct bytes input, struct block_header *ret_header,
@@ -54,7 +55,7 @@ enum error_code block_header_decode(struct bytes input, struct block_header *ret
     memcpy(h.transaction_root.byte, at + 100, HASH_BYTES);
     memcpy(h.log_root.byte, at + 140, HASH_BYTES);
     memcpy(h.map_root.byte, at + 180, HASH_BYTES);
-    memcpy(h.validators.byte, at + 212, HASH_BYTES);
+    memcpy(h.members.byte, at + 212, HASH_BYTES);
     *ret_header = h;
     return ERROR_NONE;
 }
@@ -74,6 +75,10 @@ const char *transaction_status_text(enum transaction_status status) {
         [TX_OWNER] = "a leaf's locator belongs to another submitter",
         [TX_OPERATION] = "a leaf's operation does not fit the record's state",
         [TX_UNKNOWN] = "the incident names a version that is not on the chain",
+        [TX_EPOCH] = "the members have changed since it was made, or change in this block already",
+        [TX_SIGNATURES] = "too few of the validators signed the change, or one signed wrongly",
+        [TX_CHANGE] = "the change does not fit the list of members",
+        [TX_EVIDENCE] = "the evidence proves nothing against a key that votes",
     };
     return (unsigned)status < TX_STATUS_COUNT ? texts[status] : "unknown status";
 }
@@ -156,7 +161,8 @@ bool block_entries_fit(struct bytes input) {
     return hash_equal(&root, &block.header.transaction_root);
 }
 
-void block_genesis_header(const struct genesis *genesis, struct block_header *ret_header) {
+void block_genesis_header(const struct genesis *genesis, const struct members *members,
+                          struct block_header *ret_header) {
     struct merkle_frontier empty;
     merkle_frontier_init(&empty);
     *ret_header = (struct block_header){
@@ -164,6 +170,6 @@ void block_genesis_header(const struct genesis *genesis, struct block_header *re
         .time_ms = genesis->created_ms,
         .transaction_root = merkle_root(&empty),
         .log_root = merkle_root(&empty),
-        .validators = genesis->validators_hash,
+        .members = members->hash,
     };
 }

@@ -30,7 +30,7 @@ struct block_header {
     struct hash log_root;
     uint64_t map_height; /* the height map_root is of; 0 and zero until there is a map */
     struct hash map_root;
-    struct hash validators;
+    struct hash members; /* of the list that certifies the next block */
 };
 
 void block_header_encode(const struct block_header *header, uint8_t ret_bytes[BLOCK_HEADER_BYTES]);
@@ -47,6 +47,10 @@ enum transaction_status {
     TX_OWNER = 3,     /* a leaf's locator belongs to another submitter */
     TX_OPERATION = 4, /* create over a living record, or modify or delete of one that is gone */
     TX_UNKNOWN = 5,   /* an incident about a version that is not on the chain */
+    TX_EPOCH = 6,      /* a change or evidence for another epoch, or a second one in a block */
+    TX_SIGNATURES = 7, /* a change that not Q of the validators signed */
+    TX_CHANGE = 8,     /* a change that does not fit the list of members */
+    TX_EVIDENCE = 9,   /* evidence that proves nothing against a key that votes */
     TX_STATUS_COUNT
 };
 const char *transaction_status_text(enum transaction_status status);
@@ -83,8 +87,10 @@ struct hash block_transaction_leaf(const struct transaction *tx, enum transactio
  * it, and what is wrong with it is its proposer's doing. */
 bool block_entries_fit(struct bytes block);
 
+struct members;
 struct genesis;
-/* The header that stands before block 1: height 0, of the genesis alone. */
-void block_genesis_header(const struct genesis *genesis, struct block_header *ret_header);
+/* The header that stands before block 1: height 0, of the genesis and its list of members alone. */
+void block_genesis_header(const struct genesis *genesis, const struct members *members,
+                          struct block_header *ret_header);
 
 #endif

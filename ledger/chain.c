@@ -31,6 +31,7 @@ struct chain {
     struct state *state;
     struct block_header head;
     struct hash head_hash;
+    struct block_header epoch_base;
     struct buffer certificate;
     struct tentative *tentative[STATE_LAYERS_MAX];
     struct known_anchor *anchors; /* ANCHOR_CACHE */
@@ -111,13 +112,14 @@ static bool build_one(struct builder *b, const struct pool_entry *entry) {
 
 /* Takes from every submitter in turn, so that none can fill the block alone. */
 static enum error_code build_entries(struct builder *b, struct error *err) {
-    uint32_t submitters = b->chain->genesis->submitter_count;
+    const struct members *members = state_members(b->chain->state);
+    uint32_t submitters = members->submitter_count;
     SCOPED_FREE uint64_t *next = calloc((size_t)submitters + 1, sizeof *next);
     if (next == NULL)
         return error_set(err, ERROR_NO_MEMORY, "block: no memory");
     for (uint32_t i = 0; i < submitters; i++)
-        TRY(state_next_sequence(b->chain->state, b->chain->genesis->submitters[i].key, &next[i],
-                                err));
+        if (!members->submitters[i].removed)
+            TRY(state_next_sequence(b->chain->state, members->submitters[i].key, &next[i], err));
     for (bool some = true; some;) {
         some = false;
         for (uint32_t i = 0; i < submitters; i++) {
@@ -131,12 +133,14 @@ static enum error_code build_entries(struct builder *b, struct error *err) {
             }
         }
     }
+    TRY(state_end(b->chain->state, err));
     return buffer_check(&b->block, "block", err);
 }
 
 static void finish_header(struct chain *chain, struct block_header *header) {
     header->log_size = state_log_size(chain->state);
     header->log_root = state_log_root(chain->state);
+    header->members = state_members_hash(chain->state);
 }
 
 enum error_code chain_build(struct chain *chain, const struct pool *pool, uint64_t time_ms,
@@ -149,10 +153,10 @@ enum error_code chain_build(struct chain *chain, const struct pool *pool, uint64
     uint64_t parent_time = parent->time_ms;
     t->header = (struct block_header){
         .chain = chain->genesis->chain,
+        .epoch = state_members(chain->state)->epoch,
         .height = parent->height + 1,
         .previous = previous,
         .time_ms = time_ms > parent_time ? time_ms : parent_time,
-        .validators = chain->genesis->validators_hash,
     };
     enum error_code code = state_begin(chain->state, err);
     if (code != ERROR_NONE) {
@@ -196,14 +200,13 @@ static enum error_code check_header(const struct chain *chain, const struct bloc
     struct hash previous;
     const struct block_header *parent = parent_of_next(chain, &previous);
     const struct genesis *genesis = chain->genesis;
-    if (!hash_equal(&header->chain, &genesis->chain) || header->epoch != parent->epoch)
+    if (!hash_equal(&header->chain, &genesis->chain) ||
+        header->epoch != state_members(chain->state)->epoch)
         return invalid(err, header, "another chain or epoch");
     if (header->height != parent->height + 1 || !hash_equal(&header->previous, &previous))
         return invalid(err, header, "it does not follow the block before it");
     if (header->time_ms < parent->time_ms)
         return invalid(err, header, "its time is before that of the block before it");
-    if (!hash_equal(&header->validators, &genesis->validators_hash))
-        return invalid(err, header, "it names other validators");
     if (header->map_height != 0 || !hash_is_zero(&header->map_root))
         return invalid(err, header, "it has a map root, and there is no map in this format");
     if (len > genesis->parameters.block_bytes_max ||
@@ -218,10 +221,10 @@ static enum error_code execute_entry(struct chain *chain, const struct pool *poo
                                      uint32_t index, uint32_t at, enum transaction_status stated,
                                      struct hash *ret_leaf, struct error *err) {
     struct pool_entry *entry =
-        pool == NULL ? NULL : pool_find_bytes(pool, chain->genesis, bytes);
+        pool == NULL ? NULL : pool_find_bytes(pool, state_members(chain->state), bytes);
     struct checked_transaction *fresh = NULL;
     if (entry == NULL) {
-        enum error_code code = transaction_check(chain->genesis, bytes, &fresh, err);
+        enum error_code code = transaction_check(state_members(chain->state), bytes, &fresh, err);
         if (code != ERROR_NONE)
             return code == ERROR_NO_MEMORY ? code
                                            : error_wrap(err, ERROR_VERIFY, "block %llu",
@@ -254,6 +257,7 @@ static enum error_code execute_entries(struct chain *chain, const struct pool *p
                           err));
         merkle_append(&tree, &leaf, NULL);
     }
+    TRY(state_end(chain->state, err));
     struct block_header expected = block->header;
     expected.transaction_root = merkle_root(&tree);
     finish_header(chain, &expected);
@@ -262,6 +266,8 @@ static enum error_code execute_entries(struct chain *chain, const struct pool *p
     if (expected.log_size != block->header.log_size ||
         !hash_equal(&expected.log_root, &block->header.log_root))
         return invalid(err, &block->header, "its log root is wrong");
+    if (!hash_equal(&expected.members, &block->header.members))
+        return invalid(err, &block->header, "it names other members than its transactions make");
     return ERROR_NONE;
 }
 
@@ -296,12 +302,14 @@ enum error_code chain_execute(struct chain *chain, const struct pool *pool, stru
 }
 
 /* The lowest layer's changes go to the store; the layer itself goes. */
-static enum error_code settle(struct chain *chain, struct error *err) {
+static enum error_code settle(struct chain *chain, const struct block_header *header,
+                              struct error *err) {
     struct state_change change;
     bool some = state_lowest(chain->state, &change);
     assert(some);
     TRY(store_apply(chain->store, &change, err));
-    state_settle(chain->state);
+    if (state_settle(chain->state))
+        chain->epoch_base = *header;
     return ERROR_NONE;
 }
 
@@ -312,7 +320,7 @@ enum error_code chain_commit(struct chain *chain, struct bytes certificate, stru
     buffer_clear(&chain->certificate);
     buffer_append(&chain->certificate, certificate.data, certificate.len);
     TRY(buffer_check(&chain->certificate, "certificate", err));
-    TRY(settle(chain, err));
+    TRY(settle(chain, &t->header, err));
     chain->head = t->header;
     chain->head_hash = t->hash;
     tentative_free(t);
@@ -347,7 +355,7 @@ static enum error_code replay(struct chain *chain, struct error *err) {
         if (chain_execute(chain, NULL, buffer_bytes(&raw), err) != ERROR_NONE)
             return error_wrap(err, ERROR_CORRUPT, "stored block %llu", (unsigned long long)h);
         struct tentative *t = chain->tentative[0];
-        TRY(settle(chain, err));
+        TRY(settle(chain, &t->header, err));
         chain->head = t->header;
         chain->head_hash = t->hash;
         tentative_free(t);
@@ -359,6 +367,87 @@ static enum error_code replay(struct chain *chain, struct error *err) {
         store_flush_finish(chain->store);
     }
     return ERROR_NONE;
+}
+
+/* Makes the next list from the block that ended the epoch in force. */
+static enum error_code read_epoch(struct chain *chain, struct epochs *epochs, bool *ret_some,
+                                  struct buffer *block, struct buffer *certificate,
+                                  struct error *err) {
+    struct state_base base = store_base(chain->store);
+    uint8_t epoch[sizeof(uint64_t)];
+    wire_store_u64(epoch, epochs->members->epoch + 1);
+    struct state_key key = state_key(STATE_EPOCH, epoch, sizeof epoch);
+    struct state_value value;
+    bool found = false;
+    TRY(base.get(base.self, &key, &value, &found, err));
+    *ret_some = found;
+    if (!found)
+        return ERROR_NONE;
+    struct block decoded;
+    buffer_clear(block);
+    buffer_clear(certificate);
+    TRY(store_read(chain->store, wire_load_u64(value.byte), block, certificate, err));
+    TRY(block_decode(buffer_bytes(block), &decoded, err));
+    return epochs_read(epochs, &decoded, err);
+}
+
+static enum error_code open_epochs(struct chain *chain, struct epochs *epochs, struct error *err) {
+    SCOPED_BUFFER struct buffer block;
+    SCOPED_BUFFER struct buffer certificate;
+    buffer_init(&block, BLOCK_BYTES_MAX);
+    buffer_init(&certificate, STORE_CERTIFICATE_BYTES_MAX);
+    epochs_init(epochs, members_of_genesis(chain->genesis));
+    block_genesis_header(chain->genesis, epochs->members, &chain->epoch_base);
+    chain->head = chain->epoch_base;
+    chain->head_hash = block_hash(&chain->head);
+    for (bool some = true; some;) {
+        TRY(read_epoch(chain, epochs, &some, &block, &certificate, err));
+        if (some)
+            TRY(block_header_decode(bytes_of(block.data, BLOCK_HEADER_BYTES), &chain->epoch_base,
+                                    err));
+    }
+    return ERROR_NONE;
+}
+
+enum error_code chain_epochs(struct chain *chain, uint64_t first, size_t bytes_max,
+                             struct buffer *out, uint32_t *ret_count, struct error *err) {
+    SCOPED_BUFFER struct buffer block;
+    SCOPED_BUFFER struct buffer certificate;
+    SCOPED_BUFFER struct buffer list;
+    buffer_init(&block, BLOCK_BYTES_MAX);
+    buffer_init(&certificate, STORE_CERTIFICATE_BYTES_MAX);
+    buffer_init(&list, MEMBERS_BYTES_MAX);
+    struct epochs epochs;
+    epochs_init(&epochs, members_of_genesis(chain->genesis));
+    size_t start = out->len;
+    uint32_t count = 0;
+    enum error_code code = ERROR_NONE;
+    for (bool some = true; some && code == ERROR_NONE && out->len - start < bytes_max;) {
+        code = read_epoch(chain, &epochs, &some, &block, &certificate, err);
+        if (code != ERROR_NONE || !some || epochs.members->epoch <= first)
+            continue;
+        buffer_clear(&list);
+        members_encode(epochs.members, &list);
+        wire_fixed(out, block.data, BLOCK_HEADER_BYTES);
+        wire_bytes(out, buffer_bytes(&certificate));
+        wire_bytes(out, buffer_bytes(&list));
+        count++;
+    }
+    epochs_done(&epochs);
+    *ret_count = count;
+    return code;
+}
+
+const struct members *chain_members(const struct chain *chain) {
+    return state_members(chain->state);
+}
+
+const struct members *chain_members_of(const struct chain *chain, uint64_t epoch) {
+    return state_members_of(chain->state, epoch);
+}
+
+const struct block_header *chain_epoch_base(const struct chain *chain) {
+    return &chain->epoch_base;
 }
 
 enum error_code chain_open(const struct genesis *genesis, const char *folder,
@@ -377,10 +466,10 @@ enum error_code chain_open(const struct genesis *genesis, const char *folder,
         uint64_t seed;
         random_bytes(&seed, sizeof seed);
         uint64_t height = store_state_height(chain->store);
-        chain->state = state_new(genesis, &base, height, store_frontier(chain->store), seed);
-        block_genesis_header(genesis, &chain->head);
-        chain->head_hash = block_hash(&chain->head);
-        if (height > 0)
+        struct epochs epochs = {0};
+        code = open_epochs(chain, &epochs, err);
+        chain->state = state_new(&epochs, &base, height, store_frontier(chain->store), seed);
+        if (code == ERROR_NONE && height > 0)
             code = read_head(chain, height, err);
     }
     if (code == ERROR_NONE)
@@ -486,9 +575,12 @@ struct bytes chain_tentative_at(const struct chain *chain, uint64_t height) {
 }
 
 bool chain_has_work(struct chain *chain, const struct pool *pool) {
-    for (uint32_t i = 0; i < chain->genesis->submitter_count; i++) {
+    const struct members *members = state_members(chain->state);
+    for (uint32_t i = 0; i < members->submitter_count; i++) {
         uint64_t next = 0;
-        if (state_next_sequence(chain->state, chain->genesis->submitters[i].key, &next, NULL) !=
+        if (members->submitters[i].removed || !pool_waits(pool, i))
+            continue;
+        if (state_next_sequence(chain->state, members->submitters[i].key, &next, NULL) !=
             ERROR_NONE)
             return true; /* building meets the same error and reports it */
         if (pool_find(pool, i, next) != NULL)
@@ -589,10 +681,10 @@ static bool tree_node(void *self, unsigned level, uint64_t index, struct hash *r
 }
 
 /* What a transaction's leaf is made of: from the pool where the same bytes were hashed already. */
-static enum error_code tree_transaction(const struct genesis *genesis, const struct pool *pool,
+static enum error_code tree_transaction(const struct members *members, const struct pool *pool,
                                         struct bytes bytes, struct transaction *ret_tx,
                                         struct error *err) {
-    const struct pool_entry *entry = pool == NULL ? NULL : pool_find_bytes(pool, genesis, bytes);
+    const struct pool_entry *entry = pool == NULL ? NULL : pool_find_bytes(pool, members, bytes);
     if (entry == NULL)
         return transaction_decode(bytes, ret_tx, err);
     *ret_tx = entry->checked->tx;
@@ -618,7 +710,7 @@ enum error_code chain_tree_new(const struct chain *chain, const struct pool *poo
     enum transaction_status status;
     while (code == ERROR_NONE && block_next(&cursor, &bytes, &status)) {
         struct transaction tx;
-        code = tree_transaction(chain->genesis, pool, bytes, &tx, err);
+        code = tree_transaction(chain_members(chain), pool, bytes, &tx, err);
         if (code != ERROR_NONE)
             break;
         tree->entries[cursor.index - 1] = (struct tree_entry){bytes, status, tx.id};

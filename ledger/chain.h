@@ -15,6 +15,17 @@
 #include "ledger/store/store.h"
 
 struct chain;
+/* The members in force; borrowed until the next commit. */
+const struct members *chain_members(const struct chain *chain);
+/* Those of an epoch that evidence may speak of; NULL of others. */
+const struct members *chain_members_of(const struct chain *chain, uint64_t epoch);
+/* The block before the first one of this epoch. */
+const struct block_header *chain_epoch_base(const struct chain *chain);
+/* The epochs from `first` on that have ended: last block's header, u32 bytes certificate, u32 bytes of
+ * the list that it gave way to, each; as many as fit into about bytes_max. */
+MUST_CHECK enum error_code chain_epochs(struct chain *chain, uint64_t first, size_t bytes_max,
+                                        struct buffer *out, uint32_t *ret_count,
+                                        struct error *err);
 /* Opens the store and executes again what the state lacks. ERROR_CORRUPT where a stored block does
  * not give its own roots. */
 MUST_CHECK enum error_code chain_open(const struct genesis *genesis, const char *folder,
@@ -51,7 +62,7 @@ MUST_CHECK enum error_code chain_execute(struct chain *chain, const struct pool 
 /* Drops tentative blocks of this height and above. */
 void chain_undo(struct chain *chain, uint64_t height);
 
-/* Commits the lowest tentative block. */
+/* Commits the lowest tentative block. chain_members() are others after an epoch's last one. */
 MUST_CHECK enum error_code chain_commit(struct chain *chain, struct bytes certificate,
                                         struct error *err);
 

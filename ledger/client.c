@@ -12,9 +12,10 @@
 #include "ledger/client.h"
 #include "ledger/genesis.h"
 #include "ledger/lane.h"
-#include "ledger/pbft/vote.h"
+#include "ledger/members.h"
 #include "ledger/signer.h"
 #include "ledger/transaction.h"
+#include "ledger/trust.h"
 
 enum {
     CALL_MS = 30000,
@@ -30,6 +31,7 @@ enum {
 struct client {
     char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
     struct genesis *genesis;
+    struct trust *trust;
     int fd; /* -1: not connected */
     uint32_t call_ms_max;
     uint32_t request;
@@ -255,6 +257,7 @@ enum error_code client_open(const char *node_socket, const char *genesis, bool a
         return code;
     }
     memcpy(client->path, node_socket, len + 1);
+    client->trust = trust_new(client->genesis);
     *ret_client = client;
     return ERROR_NONE;
 }
@@ -269,6 +272,7 @@ void client_close(struct client *client) {
     disconnect(client);
     buffer_done(&client->out);
     buffer_done(&client->in);
+    trust_free(client->trust);
     genesis_free(client->genesis);
     free(client);
 }
@@ -278,30 +282,48 @@ struct hash client_chain(const struct client *client) {
 }
 
 uint32_t client_validator_count(const struct client *client) {
-    return client->genesis->validator_count;
+    return trust_validator_count(client->trust);
 }
 
-/* Checks: what a node says is believed only so far as Q validators of the genesis signed it. */
+/* Checks: what a node says is believed only so far as Q validators of the genesis signed it, and the
+ * validators of later epochs only so far as those before them did. */
 
-static bool verify_vote(void *context, uint32_t signer, const struct hash *statement,
-                        const uint8_t signature[PBFT_SIGNATURE_BYTES]) {
-    const struct genesis *genesis = context;
-    return signer < genesis->validator_count &&
-           signature_valid(genesis->validators[signer].vote_key, statement, signature);
+static enum error_code prove_some(struct client *client, struct client *side, struct error *err) {
+    uint8_t request[8];
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&body, LANE_ANSWER_BYTES_MAX);
+    uint64_t before = trust_epoch(client->trust);
+    wire_store_u64(request, before);
+    TRY(call(side, LANE_EPOCHS, bytes_of(request, sizeof request), &body, err));
+    struct wire_reader r = wire_reader(buffer_bytes(&body));
+    uint32_t count = wire_read_count(&r, TRUST_EPOCHS_MAX, BLOCK_HEADER_BYTES);
+    for (uint32_t i = 0; i < count; i++) {
+        struct lane_head last;
+        TRY(lane_read_head(&r, &last, err));
+        struct bytes list = wire_read_bytes(&r, MEMBERS_BYTES_MAX);
+        TRY(trust_next(client->trust, &last.header, last.certificate, list, err));
+    }
+    if (!wire_read_end(&r) || trust_epoch(client->trust) == before)
+        return error_set(err, ERROR_VERIFY, "members: the node does not prove those of epoch %llu",
+                         (unsigned long long)before + 1);
+    return ERROR_NONE;
 }
 
-static enum error_code check_certificate(const struct client *client,
-                                         const struct block_header *header,
-                                         const struct hash *hash,
-                                         const struct pbft_certificate *certificate,
-                                         struct error *err) {
-    if (certificate->ballot.type != PBFT_COMMIT || certificate->ballot.height != header->height ||
-        !hash_equal(&certificate->ballot.digest, hash))
-        return error_set(err, ERROR_VERIFY, "block %llu: its certificate is of another block",
-                         (unsigned long long)header->height);
-    struct pbft_domain domain = {client->genesis->chain, header->epoch};
-    return pbft_certificate_verify(certificate, &domain, client->genesis->validator_count,
-                                   verify_vote, client->genesis, err);
+/* Proves one epoch after another until that of a head; any node may be asked, since each step stands
+ * on the one before, and the first on the genesis. By a connection of its own: on the usual one
+ * answers to other requests may be under way. */
+static enum error_code prove_epochs(struct client *client, uint64_t epoch, struct error *err) {
+    struct client side = {.fd = -1, .call_ms_max = client->call_ms_max};
+    memcpy(side.path, client->path, sizeof side.path);
+    buffer_init(&side.out, LANE_REQUEST_BYTES_MAX + LANE_HEAD_BYTES);
+    buffer_init(&side.in, LANE_ANSWER_BYTES_MAX + 4 + READ_BYTES);
+    enum error_code code = ERROR_NONE;
+    while (code == ERROR_NONE && trust_epoch(client->trust) < epoch)
+        code = prove_some(client, &side, err);
+    disconnect(&side);
+    buffer_done(&side.out);
+    buffer_done(&side.in);
+    return code;
 }
 
 static enum error_code check_head(struct client *client, const struct lane_head *head,
@@ -311,18 +333,11 @@ static enum error_code check_head(struct client *client, const struct lane_head 
     if (hash_equal(&hash, &client->checked) &&
         hash_equal(&certificate_hash, &client->checked_certificate))
         return ERROR_NONE;
-    struct block_header genesis;
-    block_genesis_header(client->genesis, &genesis);
-    struct hash genesis_hash = block_hash(&genesis);
-    struct pbft_certificate certificate = {.seal_count = 0};
-    if (!hash_equal(&hash, &genesis_hash)) { /* which needs no signature: it is what we trust */
-        if (!hash_equal(&head->header.chain, &client->genesis->chain) ||
-            !hash_equal(&head->header.validators, &client->genesis->validators_hash))
-            return error_set(err, ERROR_VERIFY, "block %llu: it is of another chain",
-                             (unsigned long long)head->header.height);
-        TRY(pbft_certificate_decode(head->certificate, &certificate, err));
-        TRY(check_certificate(client, &head->header, &hash, &certificate, err));
-    }
+    struct pbft_certificate certificate;
+    TRY(trust_fits(client->trust, &head->header, head->certificate, &certificate, err));
+    if (head->header.epoch > trust_epoch(client->trust))
+        TRY(prove_epochs(client, head->header.epoch, err));
+    TRY(trust_check(client->trust, &head->header, head->certificate, &certificate, err));
     client->checked = hash;
     client->checked_certificate = certificate_hash;
     client->checked_signatures = certificate.seal_count;
@@ -538,8 +553,8 @@ enum error_code client_head(struct client *client, struct ledger_head *ret_head,
         .leaves = head.header.log_size,
         .block = client->checked,
         .log_root = head.header.log_root,
-        .validators = client->genesis->validator_count,
-        .faults_tolerated = pbft_faults(client->genesis->validator_count),
+        .validators = trust_validator_count(client->trust),
+        .faults_tolerated = pbft_faults(trust_validator_count(client->trust)),
         .signatures = client->checked_signatures,
     };
     return ERROR_NONE;

@@ -11,7 +11,6 @@
 enum { GENESIS_FORMAT = 1, ADDRESS_PORT_MAX = 65535 };
 
 static const char genesis_domain[] = "renkei/genesis/1\n";
-static const char validators_domain[] = "renkei/validators/1\n";
 
 struct genesis_parameters genesis_parameters_default(void) {
     return (struct genesis_parameters){
@@ -62,7 +61,7 @@ static enum error_code check_keys(const json_t *object, const char *where,
     return ERROR_NONE;
 }
 
-static bool name_valid(const char *name) {
+bool genesis_name_valid(const char *name) {
     size_t len = strlen(name);
     if (len == 0 || len > GENESIS_NAME_BYTES_MAX || name[0] == '-')
         return false;
@@ -72,7 +71,7 @@ static bool name_valid(const char *name) {
 static enum error_code read_name(const json_t *object, const char *where, char *ret_name,
                                  struct error *err) {
     const char *text = json_string_value(json_object_get(object, "name"));
-    if (text == NULL || !name_valid(text))
+    if (text == NULL || !genesis_name_valid(text))
         return bad(err, where, "name: expected 1 to 63 of a-z, 0-9 and '-'");
     memcpy(ret_name, text, strlen(text) + 1);
     return ERROR_NONE;
@@ -88,14 +87,17 @@ static enum error_code read_hex(const json_t *object, const char *where, const c
     return ERROR_NONE;
 }
 
-/* Port 0 is for a validator that is alone: it has nobody to be reached by. */
+bool genesis_address_valid(const char *text, bool alone) {
+    const char *colon = strrchr(text, ':');
+    uint64_t port = 0;
+    return colon != NULL && colon != text && strlen(text) <= GENESIS_ADDRESS_BYTES_MAX &&
+           text_u64(colon + 1, &port) && (port != 0 || alone) && port <= ADDRESS_PORT_MAX;
+}
+
 static enum error_code read_address(const json_t *object, const char *where, bool alone,
                                     char *ret_address, struct error *err) {
     const char *text = json_string_value(json_object_get(object, "address"));
-    const char *colon = text == NULL ? NULL : strrchr(text, ':');
-    uint64_t port = 0;
-    if (colon == NULL || colon == text || strlen(text) > GENESIS_ADDRESS_BYTES_MAX ||
-        !text_u64(colon + 1, &port) || (port == 0 && !alone) || port > ADDRESS_PORT_MAX)
+    if (text == NULL || !genesis_address_valid(text, alone))
         return bad(err, where, "address: expected host:port");
     memcpy(ret_address, text, strlen(text) + 1);
     return ERROR_NONE;
@@ -183,21 +185,6 @@ static enum error_code read_root(const json_t *root, struct genesis *g, struct e
     return read_submitters(json_object_get(root, "submitters"), g, err);
 }
 
-/* What the header of every block says of its validators: keys in order. */
-static struct hash validators_hash(const struct genesis *g) {
-    struct sha256 *h = sha256_new();
-    uint8_t count[4];
-    wire_store_u32(count, g->validator_count);
-    sha256_begin(h);
-    sha256_add(h, validators_domain, sizeof validators_domain - 1);
-    sha256_add(h, count, sizeof count);
-    for (uint32_t i = 0; i < g->validator_count; i++)
-        sha256_add(h, g->validators[i].vote_key, GENESIS_KEY_BYTES);
-    struct hash result = sha256_end(h);
-    sha256_free(h);
-    return result;
-}
-
 enum error_code genesis_parse(struct bytes file, struct genesis **ret_genesis,
                               struct error *err) {
     json_error_t at;
@@ -218,7 +205,6 @@ enum error_code genesis_parse(struct bytes file, struct genesis **ret_genesis,
     }
     struct bytes parts[] = {bytes_of(genesis_domain, sizeof genesis_domain - 1), file};
     g->chain = sha256_of_parts(parts, 2);
-    g->validators_hash = validators_hash(g);
     *ret_genesis = g;
     return ERROR_NONE;
 }

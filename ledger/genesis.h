@@ -50,7 +50,6 @@ struct genesis {
     uint32_t submitter_count;
     struct genesis_submitter *submitters;
     struct hash chain;      /* SHA-256("renkei/genesis/1\n" || file) */
-    struct hash validators_hash;
 };
 
 struct genesis_parameters genesis_parameters_default(void);
@@ -61,9 +60,13 @@ MUST_CHECK enum error_code genesis_parse(struct bytes file, struct genesis **ret
 MUST_CHECK enum error_code genesis_load(const char *path, struct genesis **ret_genesis,
                                         struct error *err);
 void genesis_free(struct genesis *genesis);
-/* Appends the file's text: of everything but chain and validators_hash. */
+/* Appends the file's text: of everything but chain. */
 MUST_CHECK enum error_code genesis_write(const struct genesis *genesis, struct buffer *out,
                                          struct error *err);
+
+bool genesis_name_valid(const char *name);
+/* host:port; port 0 is for a validator that is alone: it has nobody to be reached by. */
+bool genesis_address_valid(const char *address, bool alone);
 
 /* -1 where there is none. */
 int genesis_validator_by_key(const struct genesis *genesis, const uint8_t *vote_key);

@@ -18,6 +18,7 @@ enum {
     LANE_HISTORY_MAX = 1000,
     LANE_TEXT_BYTES_MAX = 1 << 20,
     LANE_CERTIFICATE_BYTES_MAX = 16 << 10,
+    LANE_EPOCHS_BYTES = 8 << 20, /* no further epoch is put into an answer of this size */
 };
 
 enum lane_kind {
@@ -30,6 +31,7 @@ enum lane_kind {
     LANE_TRANSACTION = 7, /* id (32) -> u32 bytes transaction, receipt */
     LANE_STATUS = 8,      /* nothing -> u32 bytes JSON */
     LANE_METRICS = 9,     /* nothing -> u32 bytes Prometheus text */
+    LANE_EPOCHS = 10,     /* u64 first -> u32 count, epochs that have ended, from the first on */
     LANE_ANSWER = 0x80,   /* added to the request's kind */
     LANE_ERROR = 0xff,    /* u32 bytes name, u32 bytes message, u32 bytes hint */
 };

@@ -91,7 +91,8 @@ MUST_CHECK enum error_code ledger_open(const char *node_sockets, const char *gen
                                        struct ledger **ret_ledger, struct error *err);
 void ledger_close(struct ledger *ledger);
 struct hash ledger_chain(const struct ledger *ledger);
-/* Operators that the genesis names: 1 means that every proof is self-attested. */
+/* Validators of the last epoch that was proven here, from the genesis on: 1 means that every proof is
+ * self-attested. */
 uint32_t ledger_validator_count(const struct ledger *ledger);
 
 enum ledger_result { LEDGER_COMMITTED = 1, LEDGER_FAILED = 2 };

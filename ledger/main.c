@@ -7,6 +7,7 @@
 
 #include "base/config.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "ledger/genesis.h"
 #include "ledger/ledger.h"
 #include "ledger/node.h"
@@ -65,9 +66,23 @@ static bool parse(int argc, char **argv, struct arguments *ret_arguments) {
     return a.config != NULL;
 }
 
-/* The addresses that the configuration has for validators of the genesis. */
+/* A source's pin: "host:port sha256:<64 hexadecimal digits>". The address is cut off it in place. */
+static bool split_pin(char *address, struct node_source *source) {
+    static const char mark[] = " sha256:";
+    char *pin = strstr(address, mark);
+    source->address = address;
+    if (pin == NULL)
+        return true;
+    *pin = '\0';
+    pin += sizeof mark - 1;
+    source->pinned = true;
+    return strlen(pin) == 2 * (size_t)HASH_BYTES && text_unhex(pin, HASH_BYTES, source->pin.byte);
+}
+
+/* The addresses that the configuration has for nodes. One that the genesis does not name needs a pin:
+ * else nobody could tell who answers there. */
 static enum error_code read_peers(const struct config_map *root, const char *genesis_path,
-                                  const char **ret_addresses, struct error *err) {
+                                  struct node_source *ret_sources, struct error *err) {
     struct genesis *genesis = NULL;
     TRY(genesis_load(genesis_path, &genesis, err));
     enum error_code code = ERROR_NONE;
@@ -77,18 +92,26 @@ static enum error_code read_peers(const struct config_map *root, const char *gen
         while (at < genesis->validator_count &&
                strcmp(genesis->validators[at].name, pair->name) != 0)
             at++;
-        if (at == genesis->validator_count)
-            code = config_error(root, "peers", err, "the genesis has no validator '%s'",
+        ret_sources[i].name = pair->name;
+        char *address = strdup(pair->value);
+        if (address == NULL)
+            code = error_set(err, ERROR_NO_MEMORY, "peers: no memory");
+        else if (!split_pin(address, &ret_sources[i]))
+            code = config_error(root, "peers", err,
+                                "'%s': expected host:port, or host:port sha256:<64 digits>",
+                                pair->value);
+        else if (!ret_sources[i].pinned && at == genesis->validator_count)
+            code = config_error(root, "peers", err,
+                                "the genesis has no validator '%s'; of others the pin is needed: "
+                                "host:port sha256:<64 digits>",
                                 pair->name);
-        else
-            ret_addresses[at] = pair->value;
     }
     genesis_free(genesis);
     return code;
 }
 
 static enum error_code run(const struct config_map *root, struct error *err) {
-    const char *addresses[GENESIS_VALIDATORS_MAX] = {NULL};
+    struct node_source sources[GENESIS_VALIDATORS_MAX] = {{.name = NULL}};
     struct node_settings settings = {
         .genesis = config_text(root, "genesis"),
         .data = config_text(root, "data"),
@@ -97,11 +120,17 @@ static enum error_code run(const struct config_map *root, struct error *err) {
         .tls_certificate = config_text(root, "tls_certificate"),
         .socket = config_text(root, "socket"),
         .listen = config_text(root, "listen"),
-        .addresses = addresses,
+        .sources = sources,
+        .source_count = config_count(root, "peers"),
     };
-    TRY(read_peers(root, settings.genesis, addresses, err));
-    log_start("renkei-node", (enum log_level)config_enum(root, "log_level"));
-    return node_run(&settings, err);
+    enum error_code code = read_peers(root, settings.genesis, sources, err);
+    if (code == ERROR_NONE) {
+        log_start("renkei-node", (enum log_level)config_enum(root, "log_level"));
+        code = node_run(&settings, err);
+    }
+    for (size_t i = 0; i < settings.source_count; i++)
+        free((void *)(uintptr_t)sources[i].address);
+    return code;
 }
 
 static enum error_code show(const struct config_map *root, const struct arguments *arguments,

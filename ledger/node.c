@@ -13,7 +13,7 @@
 #include "base/log.h"
 #include "base/text.h"
 
-enum { PATH_BYTES_MAX = 4096, TIMEOUT_GROWTH_MAX = 10, RESEND_MS = 250, STATUS_MS = 250 };
+enum { PATH_BYTES_MAX = 4096 };
 
 uint64_t node_now_ms(void) {
     return clock_monotonic_ms();
@@ -111,7 +111,7 @@ static void log_view(struct node *node, const struct pbft_effect *effect) {
               "view", log_u64(effect->view.view), "state",
               effect->view.changing ? "changing" : "normal", "cause",
               pbft_cause_name(effect->view.cause), "leader",
-              node->genesis->validators[effect->view.leader].name, NULL);
+              node_validator_name(node, effect->view.leader), NULL);
 }
 
 static void log_evidence(struct node *node, const struct pbft_effect *effect) {
@@ -122,8 +122,9 @@ static void log_evidence(struct node *node, const struct pbft_effect *effect) {
         buffer_reserve(&hex, 2 * effect->evidence.evidence.len + 1) != NULL)
         text_hex(effect->evidence.evidence.data, effect->evidence.evidence.len, (char *)hex.data);
     log_event(LOG_LEVEL_ERROR, "equivocation", "validator",
-              node->genesis->validators[effect->evidence.signer].name, "evidence",
+              node_validator_name(node, effect->evidence.signer), "evidence",
               hex.data != NULL ? (const char *)hex.data : "", NULL);
+    node_keep_evidence(node, effect->evidence.evidence);
 }
 
 static void log_fault(struct node *node, const struct pbft_effect *effect) {
@@ -138,11 +139,11 @@ static void log_fault(struct node *node, const struct pbft_effect *effect) {
     uint64_t count = ++node->count.faults;
     if ((count & (count - 1)) == 0)
         log_event(LOG_LEVEL_WARNING, "fault", "peer",
-                  from < node->genesis->validator_count ? node->genesis->validators[from].name : "?",
+                  node_validator_name(node, from),
                   "what", effect->fault.what, "count", log_u64(count), NULL);
     struct error reason;
     error_set(&reason, ERROR_PROTOCOL, "%s", effect->fault.what);
-    if (node->mesh != NULL && from < node->genesis->validator_count)
+    if (node->mesh != NULL && from < node->members->validator_count)
         mesh_drop(node->mesh, from, &reason);
 }
 
@@ -182,6 +183,8 @@ static void take_effect(struct node *node, const struct pbft_effect *effect) {
         held->first = effect->committed.height;
         held->digest = effect->committed.digest;
         held->executed = effect->committed.executed;
+        held->ends = effect->committed.last;
+        node->epoch_over = node->epoch_over || effect->committed.last;
         break;
     case PBFT_EFFECT_FETCH:
         held = hold(node, effect->kind, bytes_of(NULL, 0));
@@ -229,7 +232,7 @@ void node_step(struct node *node, struct pbft_event *event) {
 }
 
 static void step_own(struct node *node) {
-    while (node->event_count > 0 && !node->stopping) {
+    while (node->event_count > 0 && !node->stopping && !node->epoch_over) {
         struct own_event own = node->events[node->event_first];
         node->event_first = (node->event_first + 1) % NODE_EVENTS_MAX;
         node->event_count--;
@@ -304,9 +307,11 @@ static void tell_pending(struct node *node) {
 }
 
 static enum error_code advance_pool(struct node *node, struct error *err) {
-    for (uint32_t i = 0; i < node->genesis->submitter_count; i++) {
+    for (uint32_t i = 0; i < node->members->submitter_count; i++) {
         uint64_t next = 1;
-        TRY(chain_next_sequence(node->chain, node->genesis->submitters[i].key, &next, err));
+        if (node->members->submitters[i].removed)
+            continue;
+        TRY(chain_next_sequence(node->chain, node->members->submitters[i].key, &next, err));
         pool_advance(node->pool, i, next);
     }
     return ERROR_NONE;
@@ -352,8 +357,11 @@ static void committed(struct node *node, const struct held *held) {
     buffer_init(&block, BLOCK_BYTES_MAX);
     buffer_append(&block, tentative.data, tentative.len);
     enum error_code code = chain_commit(node->chain, buffer_bytes(&held->bytes), &err);
+    node->members = chain_members(node->chain); /* others, where the epoch ended */
     if (code == ERROR_NONE)
         code = node_answer_block(node, buffer_bytes(&block), &err);
+    if (code == ERROR_NONE && held->ends)
+        node_next_epoch(node, held->executed);
     if (code == ERROR_NONE)
         code = advance_pool(node, &err);
     if (code != ERROR_NONE) {
@@ -393,9 +401,11 @@ static void sync_and_emit(struct node *node) {
     size_t count = node->held_count;
     node->held = NULL;
     node->held_count = node->held_capacity = 0;
+    bool ended = false; /* what the old core said after its last block means nothing to the new one */
     for (size_t i = 0; i < count; i++) {
-        if (!node->stopping)
+        if (!node->stopping && !ended)
             emit(node, &list[i]);
+        ended = ended || list[i].ends;
         buffer_done(&list[i].bytes);
     }
     free(list);
@@ -436,7 +446,7 @@ void node_settle(struct node *node) {
         tell_pending(node);
         step_own(node);
         run_wanted(node);
-        if (node->event_count > 0)
+        if (node->event_count > 0 && !node->epoch_over)
             continue;
         if (node->held_count > 0 || votes_dirty(node->votes)) {
             sync_and_emit(node);
@@ -461,13 +471,18 @@ static void compact(struct node *node) {
     const struct bytes *records = NULL;
     size_t count = 0;
     pbft_records(node->pbft, &records, &count);
-    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + 1, sizeof *entries);
+    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + NODE_KEYS, sizeof *entries);
     if (entries == NULL)
         abort();
-    uint8_t key[SIGNER_KEY_BYTES];
-    ledger_signer_public(node->signer, key);
+    uint8_t identities[NODE_KEYS][NODE_IDENTITY_BYTES];
     size_t used = 0;
-    entries[used++] = (struct votes_entry){VOTES_IDENTITY, bytes_of(key, sizeof key)};
+    for (int k = 0; k < NODE_KEYS; k++) {
+        if (node->keys[k].signer == NULL)
+            continue;
+        node_identity_entry(&node->keys[k], identities[k]);
+        entries[used++] =
+            (struct votes_entry){VOTES_IDENTITY, bytes_of(identities[k], sizeof identities[k])};
+    }
     for (uint64_t h = chain_height(node->chain) + 1; h <= chain_tentative(node->chain); h++)
         entries[used++] =
             (struct votes_entry){VOTES_PAYLOAD, chain_tentative_at(node->chain, h)};
@@ -514,7 +529,7 @@ static void flush_if_due(struct node *node, uint64_t now_ms) {
 /* The head of a submitter's line that stays out while blocks are committed is being censored. */
 static void watch_for_censorship(struct node *node, uint64_t now_ms) {
     uint64_t height = chain_height(node->chain);
-    for (uint32_t i = 0; i < node->genesis->submitter_count; i++) {
+    for (uint32_t i = 0; i < node->members->submitter_count; i++) {
         struct pool_entry *entry = pool_find(node->pool, i, pool_next(node->pool, i));
         if (entry == NULL || now_ms - entry->added_ms < NODE_CENSORED_MS ||
             height < entry->added_height + NODE_CENSORED_BLOCKS)
@@ -538,6 +553,10 @@ static void on_tick(uv_timer_t *timer) {
         node_resend(node, now_ms);
         watch_for_censorship(node, now_ms);
         node_watch(node, now_ms);
+        node_look_for_next_key(node);
+        node_try_other_tls(node, now_ms);
+        node_submit_evidence(node);
+        node_guess(node, now_ms);
     }
     for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
         if (node->wanted[i].active)
@@ -571,53 +590,7 @@ static void on_signal(uv_signal_t *handle, int number) {
     stop(node);
 }
 
-/* The core's questions. */
-
-static bool header_read(void *context, struct bytes header, struct pbft_header *ret_header) {
-    const struct node *node = context;
-    struct block_header h;
-    if (block_header_decode(header, &h, NULL) != ERROR_NONE ||
-        !hash_equal(&h.chain, &node->genesis->chain))
-        return false;
-    *ret_header = (struct pbft_header){h.height, h.epoch, h.previous, h.time_ms, false};
-    return true;
-}
-
-static void sign(void *context, const struct hash *statement,
-                 uint8_t ret_signature[PBFT_SIGNATURE_BYTES]) {
-    const struct node *node = context;
-    ledger_signer_sign(node->signer, statement, ret_signature);
-}
-
-static bool verify(void *context, uint32_t signer, const struct hash *statement,
-                   const uint8_t signature[PBFT_SIGNATURE_BYTES]) {
-    const struct node *node = context;
-    return signer < node->genesis->validator_count &&
-           signature_valid(node->genesis->validators[signer].vote_key, statement, signature);
-}
-
 /* Starting. */
-
-/* A key that votes has one process on this machine, whatever folder it works in. */
-static enum error_code lock_key(struct node *node, struct error *err) {
-    char path[PATH_BYTES_MAX];
-    if (snprintf(path, sizeof path, "%s.lock", node->settings->vote_key) >= (int)sizeof path)
-        return error_set(err, ERROR_LIMIT, "%s: the path is too long", node->settings->vote_key);
-    return file_lock(path, &node->key_lock_fd, err);
-}
-
-static enum error_code load_identity(struct node *node, struct error *err) {
-    TRY(genesis_load(node->settings->genesis, &node->genesis, err));
-    TRY(ledger_signer_load(node->settings->vote_key, &node->signer, err));
-    uint8_t key[SIGNER_KEY_BYTES];
-    ledger_signer_public(node->signer, key);
-    int self = genesis_validator_by_key(node->genesis, key);
-    if (self < 0)
-        return error_set(err, ERROR_CONFIG, "%s: no validator in %s has this key",
-                         node->settings->vote_key, node->settings->genesis);
-    node->self = (uint32_t)self;
-    return lock_key(node, err);
-}
 
 /* The block of a certificate among the log's payloads; NULL data where it is not there. */
 static struct bytes find_payload(const struct votes_entry *entries, size_t count,
@@ -655,16 +628,11 @@ static enum error_code recommit(struct node *node, const struct votes_entry *ent
 static enum error_code read_votes(struct node *node, const struct votes_entry *entries,
                                   size_t count, struct bytes *records, size_t *ret_records,
                                   struct error *err) {
-    uint8_t key[SIGNER_KEY_BYTES];
-    ledger_signer_public(node->signer, key);
     size_t used = 0;
     TRY(recommit(node, entries, count, err));
+    TRY(node_read_identities(node, entries, count, err));
     for (size_t i = 0; i < count; i++) {
         struct block block;
-        if (entries[i].kind == VOTES_IDENTITY &&
-            !bytes_equal(entries[i].bytes, bytes_of(key, sizeof key)))
-            return error_set(err, ERROR_CONFIG, "%s: the vote log is that of another key",
-                             node->settings->data);
         if (entries[i].kind == VOTES_RECORD)
             records[used++] = entries[i].bytes;
         if (entries[i].kind != VOTES_PAYLOAD ||
@@ -684,20 +652,7 @@ static enum error_code open_votes(struct node *node, const struct votes_entry **
     char path[PATH_BYTES_MAX];
     if (snprintf(path, sizeof path, "%s/votes", node->settings->data) >= (int)sizeof path)
         return error_set(err, ERROR_LIMIT, "%s: the path is too long", node->settings->data);
-    TRY(votes_open(path, &node->votes, ret_entries, ret_count, err));
-    if (*ret_count > 0)
-        return ERROR_NONE;
-    if (chain_height(node->chain) > 0) {
-        node->observer = true;
-        log_event(LOG_LEVEL_ERROR, "vote-log-lost", "file", path, "effect",
-                  "this node follows and does not vote: what it signed before is not known", NULL);
-        return ERROR_NONE;
-    }
-    uint8_t key[SIGNER_KEY_BYTES];
-    ledger_signer_public(node->signer, key);
-    votes_add(node->votes, VOTES_IDENTITY, bytes_of(key, sizeof key));
-    TRY(votes_sync(node->votes, err));
-    return file_sync_folder(node->settings->data, err);
+    return votes_open(path, &node->votes, ret_entries, ret_count, err);
 }
 
 static enum error_code open_core(struct node *node, struct error *err) {
@@ -709,32 +664,12 @@ static enum error_code open_core(struct node *node, struct error *err) {
     if (records == NULL)
         return error_set(err, ERROR_NO_MEMORY, "node: no memory");
     TRY(read_votes(node, entries, count, records, &record_count, err));
-    struct block_header base;
-    uint8_t base_raw[BLOCK_HEADER_BYTES];
-    uint8_t head_raw[BLOCK_HEADER_BYTES];
-    block_genesis_header(node->genesis, &base);
-    block_header_encode(&base, base_raw);
-    block_header_encode(chain_head(node->chain), head_raw);
-    const struct genesis_parameters *p = &node->genesis->parameters;
-    struct pbft_config config;
-    pbft_config_defaults(&config);
-    config.self = node->observer ? PBFT_OBSERVER : node->self;
-    config.n = node->genesis->validator_count;
-    config.domain = (struct pbft_domain){node->genesis->chain, 0};
-    config.window = p->window;
-    config.rotation = p->rotate_blocks;
-    config.timeout_ms = p->view_timeout_ms;
-    config.timeout_ms_max = p->view_timeout_ms * TIMEOUT_GROWTH_MAX;
-    config.resend_ms = RESEND_MS;
-    config.status_ms = STATUS_MS;
-    config.drift_ms_max = p->clock_drift_ms_max;
-    config.base_header = bytes_of(base_raw, sizeof base_raw);
-    config.committed_header = bytes_of(head_raw, sizeof head_raw);
-    config.committed_certificate = chain_head_certificate(node->chain);
-    config.records = records;
-    config.record_count = record_count;
-    config.host = (struct pbft_host){node, header_read, sign, verify};
-    return pbft_new(&config, &node->pbft, err);
+    node_choose_identity(node, false);
+    TRY(node_new_core(node, records, record_count, err));
+    if (!votes_dirty(node->votes))
+        return ERROR_NONE;
+    TRY(votes_sync(node->votes, err));
+    return file_sync_folder(node->settings->data, err);
 }
 
 static void watch_signal(struct node *node, uv_signal_t *handle, int number) {
@@ -746,12 +681,13 @@ static void watch_signal(struct node *node, uv_signal_t *handle, int number) {
 }
 
 static enum error_code open_node(struct node *node, struct error *err) {
-    TRY(load_identity(node, err));
+    TRY(genesis_load(node->settings->genesis, &node->genesis, err));
+    TRY(node_load_keys(node, err));
     TRY(chain_open(node->genesis, node->settings->data, &node->chain, err));
     if (store_made_anew(chain_store(node->chain)))
         log_event(LOG_LEVEL_WARNING, "state-made-anew", "reason",
                   "its database was not readable; all blocks were executed again", NULL);
-    node->pool = pool_new(node->genesis);
+    node->pool = pool_new(chain_members(node->chain));
     TRY(open_core(node, err));
     TRY(advance_pool(node, err));
     int rc = uv_timer_init(node->loop, &node->tick);
@@ -767,8 +703,7 @@ static enum error_code open_node(struct node *node, struct error *err) {
     assert(rc == 0);
     rc = uv_check_start(&node->check, on_check);
     assert(rc == 0);
-    if (node->genesis->validator_count > 1)
-        TRY(node_open_mesh(node, err));
+    TRY(node_open_mesh(node, err));
     return local_new(node->loop, node->settings->socket, node_request, node, &node->local, err);
 }
 
@@ -807,7 +742,8 @@ static void close_node(struct node *node) {
     votes_close(node->votes);
     pool_free(node->pool);
     chain_close(node->chain);
-    ledger_signer_free(node->signer);
+    for (int k = 0; k < NODE_KEYS; k++)
+        ledger_signer_free(node->keys[k].signer);
     genesis_free(node->genesis);
     if (node->key_lock_fd >= 0)
         (void)close(node->key_lock_fd);
@@ -815,11 +751,11 @@ static void close_node(struct node *node) {
 }
 
 static void log_started(const struct node *node) {
-    uint32_t n = node->genesis->validator_count;
+    uint32_t n = node->members->validator_count;
     log_event(LOG_LEVEL_INFO, "started", "chain", node->genesis->name, "validator",
-              node->genesis->validators[node->self].name, "role",
-              node->observer ? "observer" : "validator", "height",
-              log_u64(chain_height(node->chain)), "validators", log_u64(n), "faults_tolerated",
+              node_own_name(node), "role", node_role(node), "height",
+              log_u64(chain_height(node->chain)), "epoch", log_u64(node->members->epoch),
+              "validators", log_u64(n), "faults_tolerated",
               log_u64(pbft_faults(n)), "socket", node->settings->socket, NULL);
 }
 

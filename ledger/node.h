@@ -9,6 +9,17 @@
 
 #include "ledger/genesis.h"
 
+/* A node that the configuration names: another address than the list has, or a peer to learn from
+ * although the list that is known here does not have it. */
+struct node_source {
+    const char *name;
+    const char *address;
+    bool pinned;
+    struct hash pin;
+};
+
+/* Beside vote_key, tls_key and tls_certificate files with ".next" after the name may stand: the keys of
+ * the next epoch. They take the others' places when the chain's list names them. */
 struct node_settings {
     const char *genesis;
     const char *data;
@@ -16,9 +27,9 @@ struct node_settings {
     const char *tls_key;
     const char *tls_certificate;
     const char *socket;
-    const char *listen; /* NULL: the own address of the genesis */
-    /* Addresses that stand for those of the genesis, by validator; entries may be NULL. */
-    const char *const *addresses;
+    const char *listen; /* NULL: the own address of the list */
+    const struct node_source *sources;
+    size_t source_count;
 };
 
 /* Runs until SIGTERM or SIGINT, or until the node must stop: then the error says why. */

@@ -1,6 +1,7 @@
 /* What the local socket's clients ask, and how it is answered. */
 #include "ledger/node_inside.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -91,6 +92,8 @@ enum error_code node_answer_block(struct node *node, struct bytes block, struct 
     struct chain_block_tree *tree = NULL; /* made only where somebody waits */
     struct block decoded;
     TRY(block_decode(block, &decoded, err));
+    const struct members *before = chain_members_of(node->chain, decoded.header.epoch);
+    assert(before != NULL);
     struct block_cursor cursor = block_cursor(&decoded);
     struct bytes bytes;
     enum transaction_status status;
@@ -100,7 +103,7 @@ enum error_code node_answer_block(struct node *node, struct bytes block, struct 
     while (code == ERROR_NONE && block_next(&cursor, &bytes, &status)) {
         node->count.transactions++;
         node->count.failed_transactions += status != TX_DONE ? 1 : 0;
-        struct pool_entry *entry = pool_find_bytes(node->pool, node->genesis, bytes);
+        struct pool_entry *entry = pool_find_bytes(node->pool, before, bytes);
         if (entry == NULL || entry->waiters == NULL)
             continue;
         if (tree == NULL)
@@ -182,14 +185,15 @@ static enum error_code submit_checked(const struct asker *asker,
 }
 
 static enum error_code submit(const struct asker *asker, struct bytes body, struct error *err) {
-    struct pool_entry *entry = pool_find_bytes(asker->node->pool, asker->node->genesis, body);
+    struct pool_entry *entry = pool_find_bytes(asker->node->pool,
+                                                chain_members(asker->node->chain), body);
     if (entry != NULL) {
         if (entry->sent_ms == 0)
             entry->sent_ms = node_now_ms(); /* it is ours to care for from now on */
         return wait_for(asker, entry, err);
     }
     struct checked_transaction *checked = NULL;
-    TRY(transaction_check(asker->node->genesis, body, &checked, err));
+    TRY(transaction_check(chain_members(asker->node->chain), body, &checked, err));
     enum error_code code = submit_checked(asker, checked, err);
     if (code != ERROR_NONE) {
         struct pool_entry *held =
@@ -319,6 +323,25 @@ static enum error_code give_transaction(const struct asker *asker, struct bytes 
     return ERROR_NONE;
 }
 
+static enum error_code give_epochs(const struct asker *asker, struct bytes body,
+                                   struct error *err) {
+    struct wire_reader r = wire_reader(body);
+    uint64_t first = wire_read_u64(&r);
+    if (!wire_read_end(&r))
+        return error_set(err, ERROR_BAD_REQUEST, "epochs: expected the number of an epoch");
+    SCOPED_BUFFER struct buffer list;
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&list, LANE_ANSWER_BYTES_MAX);
+    buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+    uint32_t count = 0;
+    TRY(chain_epochs(asker->node->chain, first, LANE_EPOCHS_BYTES, &list, &count, err));
+    wire_u32(&out, count);
+    wire_fixed(&out, list.data, list.len);
+    TRY(buffer_check(&out, "epochs", err));
+    answer(asker, buffer_bytes(&out));
+    return ERROR_NONE;
+}
+
 static enum error_code give_text(const struct asker *asker, struct error *err) {
     SCOPED_BUFFER struct buffer text;
     SCOPED_BUFFER struct buffer out;
@@ -358,6 +381,8 @@ static enum error_code handle(const struct asker *asker, struct bytes body, stru
         return give_block(asker, body, err);
     case LANE_TRANSACTION:
         return give_transaction(asker, body, err);
+    case LANE_EPOCHS:
+        return give_epochs(asker, body, err);
     case LANE_STATUS:
     case LANE_METRICS:
         return give_text(asker, err);

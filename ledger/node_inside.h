@@ -18,6 +18,7 @@
 
 enum {
     NODE_TICK_MS = 20,
+    NODE_PATH_BYTES_MAX = 4096,
     NODE_PAYLOADS_MAX = 128,
     NODE_PAYLOADS_PEER_MAX = 16,
     NODE_PAYLOADS_BYTES_MAX = 128 << 20,
@@ -36,6 +37,9 @@ enum {
     NODE_CENSORED_MS = 5000,
     NODE_CENSORED_BLOCKS = 3,
     NODE_FLUSH_MS = 60000,
+    NODE_QUIET_MS = 3000, /* no block for so long, and one is due: somebody is asked for more */
+    NODE_KEYS = 2,        /* the key, and the one that takes its place in the next epoch */
+    NODE_EVIDENCE_MAX = 16,
     NODE_INBOX_SLICE = 64, /* signatures checked before the votes get their turn */
     NODE_INBOX_BYTES_MAX = 64 << 20,
     NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
@@ -71,8 +75,17 @@ struct held {
     uint64_t first;
     uint64_t last;
     bool executed;
+    bool ends; /* the epoch */
     struct hash digest;
     struct buffer bytes;
+};
+
+/* A vote key, and what is known of the votes that it gave. */
+struct node_key {
+    struct ledger_signer *signer; /* NULL: there is none */
+    uint8_t public[SIGNER_KEY_BYTES];
+    bool founding;     /* its log is as old as a data folder that began empty */
+    uint64_t since_ms; /* wall clock: later votes are all in the log; 0: all are */
 };
 
 struct payload {
@@ -110,7 +123,7 @@ struct node_watch {
     uint64_t disk_free_bytes;
     bool disk_low;
     uint64_t view_changed_ms; /* wall clock; 0: not since the start */
-    struct node_clock clock[GENESIS_VALIDATORS_MAX];
+    struct node_clock clock[GENESIS_VALIDATORS_MAX + 1]; /* the last one: ours, where we are no validator */
 };
 
 /* A stored block from which receipts are given. */
@@ -125,9 +138,18 @@ struct node {
     const struct node_settings *settings;
     uv_loop_t *loop;
     struct genesis *genesis;
-    uint32_t self;
-    bool observer; /* the vote log was lost: follow, never sign */
-    struct ledger_signer *signer;
+    const struct members *members;  /* in force; the chain's */
+    const struct member_node *own;  /* our entry; NULL: we are not among them */
+    uint32_t self;                  /* index among the validators, or PBFT_OBSERVER */
+    bool epoch_over; /* its last block is committed: nothing more is put to the old core */
+    bool mute; /* votes of ours may be lost: follow in this epoch, never sign */
+    struct node_key keys[NODE_KEYS];
+    int key_at;
+    int tls_at;
+    uint64_t lonely_ms;
+    struct ledger_signer *signer; /* of keys[key_at] */
+    uint8_t evidence[NODE_EVIDENCE_MAX][PBFT_EVIDENCE_BYTES];
+    size_t evidence_count;
     struct chain *chain;
     struct pool *pool;
     struct votes *votes;
@@ -215,7 +237,35 @@ struct own_event *node_event(struct node *node, const struct pbft_event *event,
                              struct bytes header, struct bytes certificate);
 uint64_t node_now_ms(void);
 
+/* node_epoch.c */
+const char *node_validator_name(const struct node *node, uint32_t index);
+const char *node_own_name(const struct node *node);
+const char *node_role(const struct node *node);
+MUST_CHECK enum error_code node_load_keys(struct node *node, struct error *err);
+void node_look_for_next_key(struct node *node);
+void node_remember_key(struct node *node, const struct node_key *key);
+enum { NODE_IDENTITY_BYTES = SIGNER_KEY_BYTES + 1 + 8 };
+void node_identity_entry(const struct node_key *key, uint8_t ret_entry[NODE_IDENTITY_BYTES]);
+MUST_CHECK enum error_code node_read_identities(struct node *node,
+                                                const struct votes_entry *entries, size_t count,
+                                                struct error *err);
+/* A list that names the key from now on makes this node a voter, however late it hears of it. */
+bool node_key_is_ready(const struct node *node, int k);
+/* Of the TLS key in use. */
+MUST_CHECK enum error_code node_tls_paths(const struct node *node, char *ret_certificate,
+                                          char *ret_key, struct error *err);
+void node_try_other_tls(struct node *node, uint64_t now_ms);
+/* Who we are by the list in force; live: see node_next_epoch. */
+void node_choose_identity(struct node *node, bool live);
+MUST_CHECK enum error_code node_new_core(struct node *node, const struct bytes *records,
+                                         size_t count, struct error *err);
+/* After the last block of an epoch was committed. live: we executed it as it was agreed on. */
+void node_next_epoch(struct node *node, bool live);
+void node_keep_evidence(struct node *node, struct bytes evidence);
+void node_submit_evidence(struct node *node);
+
 /* node_peers.c */
+/* The peers of the list in force; opens the mesh where it is not, and is needed. */
 MUST_CHECK enum error_code node_open_mesh(struct node *node, struct error *err);
 void node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
                struct bytes body);
@@ -229,6 +279,10 @@ void node_drop_payload(struct node *node, struct payload *payload);
 void node_fetch(struct node *node, uint64_t now_ms);
 /* The block of this height that the peer sent is not the chain's: named, and another peer asked. */
 void node_refuse_transfer(struct node *node, uint32_t peer, uint64_t height, const char *what);
+/* Asks for more than anybody spoke of, where no block came for long. */
+void node_guess(struct node *node, uint64_t now_ms);
+/* The core is told of every validator that is connected. */
+void node_tell_connected(struct node *node);
 void node_flush_outgoing(struct node *node);
 /* Checks a slice of what the peers passed on. */
 void node_take_inbox(struct node *node);

@@ -10,7 +10,13 @@
 #include "base/wire.h"
 
 static const char *peer_name(const struct node *node, uint32_t peer) {
-    return peer < node->genesis->validator_count ? node->genesis->validators[peer].name : "observer";
+    if (peer < node->members->validator_count)
+        return node->members->validators[peer].name;
+    uint32_t source = peer - MESH_SOURCE_FIRST;
+    if (peer >= MESH_SOURCE_FIRST)
+        return source < node->settings->source_count ? node->settings->sources[source].name : "?";
+    uint32_t observer = peer - MESH_OBSERVER_FIRST;
+    return observer < node->members->observer_count ? node->members->observers[observer].name : "?";
 }
 
 void node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
@@ -112,9 +118,9 @@ void node_ask_payload(struct node *node, struct wanted *w, uint64_t now_ms) {
         return;
     w->asked_ms = now_ms;
     /* The proposer first, then everybody in turn: whoever prepared it has it. */
-    uint32_t to = (w->from + w->asked++) % node->genesis->validator_count;
+    uint32_t to = (w->from + w->asked++) % node->members->validator_count;
     if (to == node->self)
-        to = (w->from + w->asked++) % node->genesis->validator_count;
+        to = (w->from + w->asked++) % node->members->validator_count;
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, 64);
     wire_u64(&body, w->height);
@@ -212,20 +218,48 @@ static void on_block(struct node *node, uint32_t peer, struct bytes body) {
     node_event(node, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate)->from = peer;
 }
 
+/* The next peer that is up, of the validators and of those that the configuration names. */
+static void next_source(struct node *node) {
+    uint32_t validators = node->members->validator_count;
+    uint32_t count = validators + (uint32_t)node->settings->source_count;
+    uint32_t at = node->fetch.from < validators          ? node->fetch.from
+                  : node->fetch.from >= MESH_SOURCE_FIRST ? node->fetch.from - MESH_SOURCE_FIRST +
+                                                               validators
+                                                         : 0;
+    for (uint32_t i = 1; i <= count; i++) {
+        uint32_t next = (at + i) % count;
+        node->fetch.from = next < validators ? next : next - validators + MESH_SOURCE_FIRST;
+        if (mesh_is_up(node->mesh, node->fetch.from))
+            return;
+    }
+}
+
 /* What it sent above goes too: forged blocks never become committed, and would stay for ever. */
 void node_refuse_transfer(struct node *node, uint32_t peer, uint64_t height, const char *what) {
     log_event(LOG_LEVEL_WARNING, "transfer-refused", "peer", peer_name(node, peer), "height",
               log_u64(height), "what", what, NULL);
-    if (peer < node->genesis->validator_count)
+    if (peer < node->members->validator_count)
         node->fetch.refused[peer]++;
     for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
         if (node->payloads[i].transferred && node->payloads[i].height >= height)
             node_drop_payload(node, &node->payloads[i]);
     if (node->fetch.from == peer)
-        node->fetch.from = (peer + 1) % node->genesis->validator_count;
+        next_source(node);
     node->fetch.fed = height - 1;
     node->fetch.asked_ms = 0; /* the next one is asked at once */
     node->fetch.height_then = 0;
+}
+
+void node_guess(struct node *node, uint64_t now_ms) {
+    bool due = clock_wall_ms() >=
+               chain_head(node->chain)->time_ms + node->genesis->parameters.empty_block_ms;
+    if (node->mesh == NULL || node->fetch.to != 0 || !due ||
+        (node->self != PBFT_OBSERVER && now_ms - node->count.commit_ms < NODE_QUIET_MS))
+        return;
+    next_source(node);
+    node->fetch.to = chain_height(node->chain) + NODE_FETCH_BLOCKS;
+    node->fetch.asked_to = chain_height(node->chain);
+    node->fetch.beyond = true;
 }
 
 void node_fetch(struct node *node, uint64_t now_ms) {
@@ -244,10 +278,9 @@ void node_fetch(struct node *node, uint64_t now_ms) {
         node->fetch.to = 0; /* there is no more */
     if (node->fetch.to == 0 || (!answered && waited_ms < NODE_FETCH_ASK_MS))
         return;
-    if (!answered && height == node->fetch.height_then)
-        node->fetch.from = (node->fetch.from + 1) % node->genesis->validator_count;
-    if (node->fetch.from == node->self)
-        node->fetch.from = (node->fetch.from + 1) % node->genesis->validator_count;
+    if ((!answered && height == node->fetch.height_then) ||
+        !mesh_is_up(node->mesh, node->fetch.from))
+        next_source(node);
     node->fetch.fed = height;
     node->fetch.asked_ms = now_ms;
     node->fetch.height_then = height;
@@ -318,9 +351,10 @@ static void pause_bulk(struct node *node, bool paused) {
     if (node->inbox.paused == paused)
         return;
     node->inbox.paused = paused;
-    for (uint32_t i = 0; i < node->genesis->validator_count; i++)
-        if (i != node->self)
-            mesh_pause(node->mesh, i, MESH_BULK, paused);
+    for (uint32_t i = 0; i < node->members->validator_count; i++)
+        mesh_pause(node->mesh, i, MESH_BULK, paused); /* of ourselves there is no lane */
+    for (uint32_t i = 0; i < node->members->observer_count; i++)
+        mesh_pause(node->mesh, MESH_OBSERVER_FIRST + i, MESH_BULK, paused);
 }
 
 static void on_transactions(struct node *node, uint32_t peer, struct bytes body) {
@@ -346,9 +380,9 @@ static bool take_transaction(struct node *node, struct bytes bytes, uint64_t now
                              struct error *err) {
     struct checked_transaction *checked = NULL;
     struct pool_entry *entry = NULL;
-    if (pool_knows(node->pool, node->genesis, bytes))
+    if (pool_knows(node->pool, node->members, bytes))
         return true; /* here, or on the chain already: no need to check it */
-    if (transaction_check(node->genesis, bytes, &checked, err) != ERROR_NONE)
+    if (transaction_check(node->members, bytes, &checked, err) != ERROR_NONE)
         return false;
     node->inbox.checked++;
     if (pool_add(node->pool, checked, now_ms, chain_height(node->chain), &entry) != POOL_ADDED)
@@ -394,7 +428,7 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
     case NODE_PBFT: {
         struct pbft_event event = {
             .kind = PBFT_EVENT_MESSAGE,
-            .message = {peer < node->genesis->validator_count ? peer : PBFT_OBSERVER, body},
+            .message = {peer < node->members->validator_count ? peer : PBFT_OBSERVER, body},
         };
         node_step(node, &event);
         break;
@@ -422,10 +456,18 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
     }
 }
 
+void node_tell_connected(struct node *node) {
+    for (uint32_t i = 0; node->mesh != NULL && i < node->members->validator_count; i++) {
+        struct pbft_event event = {.kind = PBFT_EVENT_CONNECTED, .connected = {i}};
+        if (mesh_is_up(node->mesh, i))
+            node_event(node, &event, bytes_of(NULL, 0), bytes_of(NULL, 0));
+    }
+}
+
 static void on_peer_up(void *context, uint32_t peer) {
     struct node *node = context;
     log_event(LOG_LEVEL_INFO, "peer-up", "peer", peer_name(node, peer), NULL);
-    if (node->stopping || peer >= node->genesis->validator_count)
+    if (node->stopping || peer >= node->members->validator_count)
         return;
     struct pbft_event event = {.kind = PBFT_EVENT_CONNECTED, .connected = {peer}};
     (void)node_event(node, &event, bytes_of(NULL, 0), bytes_of(NULL, 0));
@@ -457,28 +499,56 @@ static void on_stranger(void *context, const char *address, const struct error *
                   reason != NULL ? reason->message : "", "count", log_u64(count), NULL);
 }
 
-enum error_code node_open_mesh(struct node *node, struct error *err) {
-    uint32_t n = node->genesis->validator_count;
-    SCOPED_FREE struct mesh_peer *peers = calloc(n, sizeof *peers);
-    if (peers == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "node: no memory");
-    for (uint32_t i = 0; i < n; i++) {
-        const struct genesis_validator *v = &node->genesis->validators[i];
-        const char *other =
-            node->settings->addresses != NULL ? node->settings->addresses[i] : NULL;
-        peers[i] = (struct mesh_peer){i, other != NULL ? other : v->address, v->tls_pin};
+/* The address that the configuration has for a node stands for that of the list. */
+static const struct node_source *source_of(const struct node *node, const char *name) {
+    for (size_t i = 0; i < node->settings->source_count; i++)
+        if (strcmp(node->settings->sources[i].name, name) == 0)
+            return &node->settings->sources[i];
+    return NULL;
+}
+
+/* The validators of the list, and those of the configuration that are not in it: a list that is long
+ * past may name no key that still lets us in. */
+static size_t list_peers(const struct node *node, struct mesh_peer *ret_peers) {
+    const struct members *m = node->members;
+    size_t count = 0;
+    for (uint32_t i = 0; i < m->validator_count; i++) {
+        const struct member_node *v = &m->validators[i];
+        const struct node_source *source = source_of(node, v->name);
+        bool moved = source != NULL && (!source->pinned || hash_equal(&source->pin, &v->tls_pin));
+        ret_peers[count++] = (struct mesh_peer){i, moved ? source->address : v->address,
+                                                v->tls_pin, moved && source->pinned};
     }
+    for (uint32_t i = 0; i < node->settings->source_count; i++) {
+        const struct node_source *source = &node->settings->sources[i];
+        bool listed = !source->pinned;
+        for (size_t j = 0; j < count && !listed; j++)
+            listed = hash_equal(&ret_peers[j].pin, &source->pin);
+        if (!listed)
+            ret_peers[count++] = (struct mesh_peer){MESH_SOURCE_FIRST + i, source->address,
+                                                    source->pin, true};
+    }
+    return count;
+}
+
+static enum error_code new_mesh(struct node *node, const struct mesh_peer *peers, size_t count,
+                                const struct hash *observers, struct error *err) {
+    char certificate[NODE_PATH_BYTES_MAX];
+    char key[NODE_PATH_BYTES_MAX];
+    TRY(node_tls_paths(node, certificate, key, err));
     struct mesh_config config;
     mesh_config_defaults(&config);
     config.self = node->self;
     config.chain = node->genesis->chain;
-    config.certificate_path = node->settings->tls_certificate;
-    config.key_path = node->settings->tls_key;
+    config.certificate_path = certificate;
+    config.key_path = key;
     config.peers = peers;
-    config.peer_count = n;
-    assert(node->self < n);
-    config.listen = node->settings->listen != NULL ? node->settings->listen
-                                                   : peers[node->self].address;
+    config.peer_count = count;
+    config.observers = observers;
+    config.observer_count = node->members->observer_count;
+    config.listen = node->settings->listen;
+    if (config.listen == NULL && node->self != PBFT_OBSERVER)
+        config.listen = peers[node->self].address;
     config.callbacks = (struct mesh_callbacks){
         .context = node,
         .on_message = on_message,
@@ -488,4 +558,21 @@ enum error_code node_open_mesh(struct node *node, struct error *err) {
         .on_stranger = on_stranger,
     };
     return mesh_new(node->loop, &config, &node->mesh, err);
+}
+
+enum error_code node_open_mesh(struct node *node, struct error *err) {
+    const struct members *m = node->members;
+    SCOPED_FREE struct mesh_peer *peers =
+        calloc(m->validator_count + node->settings->source_count, sizeof *peers);
+    SCOPED_FREE struct hash *observers = calloc((size_t)m->observer_count + 1, sizeof *observers);
+    if (peers == NULL || observers == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "node: no memory");
+    size_t count = list_peers(node, peers);
+    for (uint32_t i = 0; i < m->observer_count; i++)
+        observers[i] = m->observers[i].tls_pin;
+    if (node->mesh != NULL)
+        return mesh_set_peers(node->mesh, node->self, peers, count, observers, m->observer_count,
+                              err);
+    bool alone = count == 1 && m->observer_count == 0 && node->self == 0;
+    return alone ? ERROR_NONE : new_mesh(node, peers, count, observers, err);
 }

@@ -26,9 +26,11 @@ static json_int_t number(uint64_t value) {
 }
 
 static json_t *peer_json(const struct node *node, const struct pbft_status *status, uint32_t i) {
-    const struct genesis_validator *v = &node->genesis->validators[i];
+    const struct member_node *v = &node->members->validators[i];
     json_t *peer = json_object();
     json_object_set_new(peer, "name", json_string(v->name));
+    if (v->suspended)
+        json_object_set_new(peer, "suspended", json_true());
     if (i == node->self) {
         json_object_set_new(peer, "self", json_true());
         json_object_set_new(peer, "height", json_integer(number(status->committed)));
@@ -84,9 +86,9 @@ static json_t *warnings_json(const struct node *node) {
         warn_json(warnings, watch->certificate_stage == 0 ? "certificate-ended"
                                                           : "certificate-ends", text);
     }
-    for (uint32_t i = 0; i < node->genesis->validator_count; i++)
+    for (uint32_t i = 0; i < node->members->validator_count; i++)
         if (watch->clock[i].off)
-            warn_clock(warnings, node->genesis->validators[i].name,
+            warn_clock(warnings, node->members->validators[i].name,
                        watch->skew_ms + (i == node->self ? 0 : watch->clock[i].ahead_ms));
     if (watch->disk_low) {
         (void)snprintf(text, sizeof text, "the disk of the data folder has %llu MiB free",
@@ -94,6 +96,26 @@ static json_t *warnings_json(const struct node *node) {
         warn_json(warnings, "disk-low", text);
     }
     return warnings;
+}
+
+static uint32_t suspended(const struct node *node) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < node->members->validator_count; i++)
+        count += node->members->validators[i].suspended ? 1 : 0;
+    return count;
+}
+
+static json_t *observers_json(const struct node *node) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < node->members->observer_count; i++) {
+        json_t *observer = json_object();
+        json_object_set_new(observer, "name", json_string(node->members->observers[i].name));
+        json_object_set_new(observer, "up", json_boolean(node->mesh != NULL &&
+                                                         mesh_is_up(node->mesh,
+                                                                    MESH_OBSERVER_FIRST + i)));
+        json_array_append_new(list, observer);
+    }
+    return list;
 }
 
 static json_t *status_json(struct node *node) {
@@ -106,8 +128,8 @@ static json_t *status_json(struct node *node) {
     json_object_set_new(root, "chain", json_string(node->genesis->name));
     json_object_set_new(root, "chain_id", hash_json(&node->genesis->chain));
     json_object_set_new(root, "validator",
-                        json_string(node->genesis->validators[node->self].name));
-    json_object_set_new(root, "role", json_string(node->observer ? "observer" : "validator"));
+                        json_string(node_own_name(node)));
+    json_object_set_new(root, "role", json_string(node_role(node)));
     json_object_set_new(root, "height", json_integer(number(head->height)));
     json_object_set_new(root, "head", hash_json(&hash));
     json_object_set_new(root, "head_time", time_json(head->time_ms));
@@ -122,8 +144,17 @@ static json_t *status_json(struct node *node) {
     if (node->watch.view_changed_ms != 0)
         json_object_set_new(root, "last_view_change_time", time_json(node->watch.view_changed_ms));
     json_object_set_new(root, "leader",
-                        json_string(node->genesis->validators[status.leader].name));
-    json_object_set_new(root, "validators", json_integer(node->genesis->validator_count));
+                        json_string(node_validator_name(node, status.leader)));
+    json_object_set_new(root, "epoch", json_integer(number(node->members->epoch)));
+    json_object_set_new(root, "epoch_base",
+                        json_integer(number(chain_epoch_base(node->chain)->height)));
+    json_object_set_new(root, "members_hash", hash_json(&node->members->hash));
+    json_object_set_new(root, "key_ready", json_boolean(node_key_is_ready(node, node->key_at)));
+    json_object_set_new(root, "next_key", json_boolean(node->keys[1].signer != NULL));
+    json_object_set_new(root, "next_key_ready", json_boolean(node_key_is_ready(node, 1)));
+    json_object_set_new(root, "suspended", json_integer(suspended(node)));
+    json_object_set_new(root, "evidence_waiting", json_integer((json_int_t)node->evidence_count));
+    json_object_set_new(root, "validators", json_integer(node->members->validator_count));
     json_object_set_new(root, "quorum", json_integer(status.quorum));
     json_object_set_new(root, "faults_tolerated", json_integer(status.faults_tolerated));
     json_object_set_new(root, "pool_transactions",
@@ -135,9 +166,10 @@ static json_t *status_json(struct node *node) {
     json_object_set_new(root, "certificate_end", time_json(node->watch.certificate_end_ms));
     json_object_set_new(root, "warnings", warnings_json(node));
     json_t *peers = json_array();
-    for (uint32_t i = 0; i < node->genesis->validator_count; i++)
+    for (uint32_t i = 0; i < node->members->validator_count; i++)
         json_array_append_new(peers, peer_json(node, &status, i));
     json_object_set_new(root, "peers", peers);
+    json_object_set_new(root, "observers", observers_json(node));
     return root;
 }
 
@@ -174,8 +206,17 @@ void node_metrics(struct node *node, struct buffer *out) {
     metric(out, "renkei_node_view", "gauge", "View of the protocol.", status.view);
     metric(out, "renkei_node_view_changes_total", "counter", "View changes begun.",
            node->count.view_changes);
+    metric(out, "renkei_node_epoch", "gauge", "Epoch: how often the members have changed.",
+           node->members->epoch);
+    metric(out, "renkei_node_votes", "gauge", "1 where this node votes in this epoch.",
+           node->self != PBFT_OBSERVER && !node->mute);
+    metric(out, "renkei_node_suspended", "gauge",
+           "Validators that equivocated and stay only because too few would be left.",
+           suspended(node));
+    metric(out, "renkei_node_observers", "gauge", "Observers of the chain.",
+           node->members->observer_count);
     metric(out, "renkei_node_validators", "gauge", "Validators of the chain.",
-           node->genesis->validator_count);
+           node->members->validator_count);
     metric(out, "renkei_node_peers_up", "gauge", "Validators that are connected.",
            totals.peers_up);
     metric(out, "renkei_node_blocks_total", "counter", "Blocks committed since the start.",

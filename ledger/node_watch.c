@@ -81,21 +81,22 @@ static void watch_clocks(struct node *node, uint64_t now_ms) {
     struct node_watch *watch = &node->watch;
     size_t count = 0;
     int64_t skew_ms = own_skew(watch, now_ms, &count);
-    if (count < 3 && count < node->genesis->validator_count)
+    if (count < 3 && count < node->members->validator_count)
         return; /* the first that is heard of after a start may be the one that is off */
     watch->skew_ms = skew_ms;
     bool off = beyond(node, watch->skew_ms);
-    if (off != watch->clock[node->self].off)
-        log_skew(node, off, node->genesis->validators[node->self].name, watch->skew_ms);
-    watch->clock[node->self].off = off;
-    for (uint32_t i = 0; i < node->genesis->validator_count; i++) {
+    uint32_t own = node->self == PBFT_OBSERVER ? GENESIS_VALIDATORS_MAX : node->self;
+    if (off != watch->clock[own].off)
+        log_skew(node, off, node_own_name(node), watch->skew_ms);
+    watch->clock[own].off = off;
+    for (uint32_t i = 0; i < node->members->validator_count; i++) {
         struct node_clock *clock = &watch->clock[i];
         if (i == node->self || clock->heard_ms == 0)
             continue;
         int64_t ahead_ms = clock->ahead_ms + watch->skew_ms; /* of the middle clock */
         bool peer_off = beyond(node, ahead_ms);
         if (peer_off != clock->off)
-            log_skew(node, peer_off, node->genesis->validators[i].name, ahead_ms);
+            log_skew(node, peer_off, node->members->validators[i].name, ahead_ms);
         clock->off = peer_off;
     }
 }
@@ -103,7 +104,7 @@ static void watch_clocks(struct node *node, uint64_t now_ms) {
 void node_on_clock(struct node *node, uint32_t peer, struct bytes body) {
     struct wire_reader r = wire_reader(body);
     uint64_t theirs_ms = wire_read_u64(&r);
-    if (!wire_read_end(&r) || peer >= node->genesis->validator_count ||
+    if (!wire_read_end(&r) || peer >= node->members->validator_count ||
         theirs_ms > INT64_MAX / 2)
         return;
     node->watch.clock[peer].heard_ms = node_now_ms();

@@ -220,6 +220,7 @@ enum error_code ledger_status_text(struct ledger *ledger, struct buffer *ret_tex
         {"height", "height"},
         {"head_time", "head's time"},
         {"leaves", "leaves"},
+        {"epoch", "epoch"},
         {"view", "view"},
         {"view_state", "view's state"},
         {"last_view_change", "last view change"},
@@ -227,6 +228,7 @@ enum error_code ledger_status_text(struct ledger *ledger, struct buffer *ret_tex
         {"leader", "leader"},
         {"quorum", "quorum"},
         {"faults_tolerated", "faults tolerated"},
+        {"suspended", "suspended"},
         {"pool_transactions", "waiting"},
     };
     SCOPED_BUFFER struct buffer json;

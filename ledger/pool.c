@@ -24,16 +24,22 @@ struct pool {
     struct ring *rings;
 };
 
-struct pool *pool_new(const struct genesis *genesis) {
+static void grow(struct pool *pool, uint32_t submitters) {
+    if (submitters <= pool->submitters)
+        return;
+    pool->rings = realloc(pool->rings, submitters * sizeof *pool->rings);
+    if (pool->rings == NULL)
+        abort();
+    for (uint32_t i = pool->submitters; i < submitters; i++)
+        pool->rings[i] = (struct ring){.next = 1, .end = 1};
+    pool->submitters = submitters;
+}
+
+struct pool *pool_new(const struct members *members) {
     struct pool *pool = calloc(1, sizeof *pool);
     if (pool == NULL)
         abort();
-    pool->submitters = genesis->submitter_count;
-    pool->rings = calloc((size_t)genesis->submitter_count + 1, sizeof *pool->rings);
-    if (pool->rings == NULL)
-        abort();
-    for (uint32_t i = 0; i < pool->submitters; i++)
-        pool->rings[i].next = pool->rings[i].end = 1;
+    grow(pool, members->submitter_count);
     return pool;
 }
 
@@ -108,11 +114,11 @@ struct pool_entry *pool_find(const struct pool *pool, uint32_t submitter, uint64
     return entry->checked != NULL ? entry : NULL;
 }
 
-struct pool_entry *pool_find_bytes(const struct pool *pool, const struct genesis *genesis,
+struct pool_entry *pool_find_bytes(const struct pool *pool, const struct members *members,
                                    struct bytes transaction) {
     if (transaction.len < HEAD_BYTES)
         return NULL;
-    int submitter = genesis_submitter_by_key(genesis, transaction.data + SUBMITTER_AT);
+    int submitter = members_submitter_by_key(members, transaction.data + SUBMITTER_AT);
     if (submitter < 0)
         return NULL;
     struct pool_entry *entry = pool_find(pool, (uint32_t)submitter,
@@ -123,13 +129,13 @@ struct pool_entry *pool_find_bytes(const struct pool *pool, const struct genesis
     return entry;
 }
 
-bool pool_knows(const struct pool *pool, const struct genesis *genesis, struct bytes transaction) {
+bool pool_knows(const struct pool *pool, const struct members *members, struct bytes transaction) {
     if (transaction.len < HEAD_BYTES)
         return false;
-    int submitter = genesis_submitter_by_key(genesis, transaction.data + SUBMITTER_AT);
+    int submitter = members_submitter_by_key(members, transaction.data + SUBMITTER_AT);
     return submitter >= 0 &&
            (wire_load_u64(transaction.data + SEQUENCE_AT) < pool->rings[submitter].next ||
-            pool_find_bytes(pool, genesis, transaction) != NULL);
+            pool_find_bytes(pool, members, transaction) != NULL);
 }
 
 void pool_advance(struct pool *pool, uint32_t submitter, uint64_t next) {
@@ -151,6 +157,35 @@ void pool_advance(struct pool *pool, uint32_t submitter, uint64_t next) {
     if (ring->end < next)
         ring->end = next;
     pool->ready += ring_ready(ring) ? 1 : 0;
+}
+
+/* A ring's entries were signed with the key that the submitter had; after a removal or a new key they
+ * can be in no block. */
+static void purge(struct pool *pool, struct ring *ring, const uint8_t *key) {
+    bool ready = ring_ready(ring);
+    for (uint64_t i = ring->next; ring->slot != NULL && i < ring->end; i++) {
+        struct pool_entry *entry = &ring->slot[i % POOL_WINDOW];
+        if (entry->checked == NULL ||
+            (key != NULL && memcmp(entry->checked->tx.submitter, key, TRANSACTION_KEY_BYTES) == 0))
+            continue;
+        ring->count--;
+        ring->bytes -= entry->checked->len;
+        pool->count--;
+        pool->bytes -= entry->checked->len;
+        entry_done(entry);
+    }
+    pool->ready -= ready && !ring_ready(ring) ? 1 : 0;
+}
+
+void pool_members(struct pool *pool, const struct members *members) {
+    grow(pool, members->submitter_count);
+    for (uint32_t i = 0; i < pool->submitters; i++)
+        purge(pool, &pool->rings[i],
+              members->submitters[i].removed ? NULL : members->submitters[i].key);
+}
+
+bool pool_waits(const struct pool *pool, uint32_t submitter) {
+    return pool->rings[submitter].count > 0;
 }
 
 uint64_t pool_next(const struct pool *pool, uint32_t submitter) {

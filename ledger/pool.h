@@ -30,7 +30,9 @@ struct pool_entry {
 };
 
 struct pool;
-struct pool *pool_new(const struct genesis *genesis);
+struct pool *pool_new(const struct members *members);
+/* The epoch changed: what its submitter's key may not sign any more goes. */
+void pool_members(struct pool *pool, const struct members *members);
 void pool_free(struct pool *pool);
 
 enum pool_result {
@@ -46,16 +48,18 @@ enum pool_result pool_add(struct pool *pool, struct checked_transaction *checked
 /* NULL where there is none. */
 struct pool_entry *pool_find(const struct pool *pool, uint32_t submitter, uint64_t sequence);
 /* The entry with exactly these bytes, or NULL: saves the signature's check. */
-struct pool_entry *pool_find_bytes(const struct pool *pool, const struct genesis *genesis,
+struct pool_entry *pool_find_bytes(const struct pool *pool, const struct members *members,
                                    struct bytes transaction);
 
 /* True where a transaction with this submitter and sequence is here with the same bytes, or the
  * sequence is used already. Looks at the two fields only. */
-bool pool_knows(const struct pool *pool, const struct genesis *genesis, struct bytes transaction);
+bool pool_knows(const struct pool *pool, const struct members *members, struct bytes transaction);
 
 /* The submitter's next sequence on the chain: entries below it go. */
 void pool_advance(struct pool *pool, uint32_t submitter, uint64_t next);
 uint64_t pool_next(const struct pool *pool, uint32_t submitter);
+/* True where anything of the submitter's is here. */
+bool pool_waits(const struct pool *pool, uint32_t submitter);
 
 /* Transactions whose turn it is, or that stand right behind such. */
 bool pool_ready(const struct pool *pool);

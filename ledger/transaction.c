@@ -5,6 +5,8 @@
 
 #include "base/wire.h"
 #include "ledger/anchor.h"
+#include "ledger/members.h"
+#include "ledger/pbft/vote.h"
 #include "ledger/signer.h"
 
 enum { TRANSACTION_FORMAT = 1, TRANSACTION_ED25519 = 1, INCIDENT_FORMAT = 1 };
@@ -52,6 +54,14 @@ static enum error_code check_body(const struct transaction *tx, struct error *er
     case TRANSACTION_INCIDENT: {
         struct incident incident;
         return incident_decode(tx->body, &incident, err);
+    }
+    case TRANSACTION_CHANGE: {
+        struct change change;
+        return change_decode(tx->body, &change, err);
+    }
+    case TRANSACTION_EVIDENCE: {
+        struct pbft_evidence evidence;
+        return pbft_evidence_decode(tx->body, &evidence, err);
     }
     default:
         return error_set(err, ERROR_PROTOCOL, "transaction: type %d is not known", (int)tx->type);

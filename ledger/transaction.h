@@ -15,6 +15,8 @@ enum transaction_type {
     TRANSACTION_ANCHOR = 1,
     TRANSACTION_NOTE = 2,
     TRANSACTION_INCIDENT = 3,
+    TRANSACTION_CHANGE = 4,   /* of the members: ledger/members.h */
+    TRANSACTION_EVIDENCE = 5, /* that a validator equivocated: ledger/pbft/vote.h */
 };
 
 enum {

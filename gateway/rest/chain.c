@@ -51,7 +51,7 @@ static void emit_header(struct buffer *out, const struct block_header *header) {
     emit_u64(out, "leaves", header->log_size);
     emit_hash(out, "logRoot", &header->log_root);
     emit_hash(out, "chain", &header->chain);
-    emit_hash(out, "validators", &header->validators);
+    emit_hash(out, "members", &header->members);
 }
 
 static enum error_code read_block(struct rest *rest, uint64_t height, struct buffer *bytes,
@@ -104,6 +104,10 @@ static const char *type_name(enum transaction_type type) {
         return "note";
     case TRANSACTION_INCIDENT:
         return "incident";
+    case TRANSACTION_CHANGE:
+        return "change";
+    case TRANSACTION_EVIDENCE:
+        return "evidence";
     }
     return "unknown";
 }

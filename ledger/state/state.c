@@ -10,6 +10,7 @@ enum {
     RECORD_BYTES = 4 + 1 + 4 + HASH_BYTES + 8,
     PLACE_BYTES = 8 + 4 + 1 + 8,
     SEQUENCE_BYTES = 8,
+    EPOCH_BYTES = 8,
 };
 _Static_assert((int)RECORD_BYTES <= (int)STATE_VALUE_BYTES_MAX, "a record fits a value");
 
@@ -22,6 +23,7 @@ struct layer {
     size_t place_capacity;
     struct leaf_place *places;
     struct state_nodes levels[MERKLE_LEVELS_MAX];
+    struct members *next; /* NULL: the epoch goes on */
 };
 
 struct undo {
@@ -30,7 +32,7 @@ struct undo {
 };
 
 struct state {
-    const struct genesis *genesis;
+    struct epochs epochs;
     struct state_base base;
     uint64_t committed;
     struct merkle_frontier frontier;
@@ -96,15 +98,16 @@ static void layer_free(struct layer *layer) {
     free(layer->places);
     for (int i = 0; i < MERKLE_LEVELS_MAX; i++)
         free(layer->levels[i].hash);
+    members_free(layer->next);
     free(layer);
 }
 
-struct state *state_new(const struct genesis *genesis, const struct state_base *base,
-                        uint64_t height, const struct merkle_frontier *frontier, uint64_t seed) {
+struct state *state_new(const struct epochs *epochs, const struct state_base *base, uint64_t height,
+                        const struct merkle_frontier *frontier, uint64_t seed) {
     struct state *state = calloc(1, sizeof *state);
     if (state == NULL)
         abort();
-    state->genesis = genesis;
+    state->epochs = *epochs;
     state->base = *base;
     state->committed = height;
     state->frontier = *frontier;
@@ -121,9 +124,18 @@ void state_free(struct state *state) {
         return;
     for (uint32_t i = 0; i < state->layer_count; i++)
         layer_free(state->layers[i]);
+    epochs_done(&state->epochs);
     free(state->undo);
     free(state->records);
     free(state);
+}
+
+const struct members *state_members(const struct state *state) {
+    return state->epochs.members;
+}
+
+const struct members *state_members_of(const struct state *state, uint64_t epoch) {
+    return epochs_of(&state->epochs, epoch);
 }
 
 static struct layer *top(const struct state *state) {
@@ -282,6 +294,17 @@ static enum error_code execute_incident(struct state *state,
     return ERROR_NONE;
 }
 
+/* One change an epoch: a second one in the same block was made for a list that is past. */
+static enum error_code execute_members(const struct state *state, struct layer *layer,
+                                       const struct transaction *tx,
+                                       enum transaction_status *ret_status, struct error *err) {
+    if (layer->next != NULL) {
+        *ret_status = TX_EPOCH;
+        return ERROR_NONE;
+    }
+    return epochs_judge(&state->epochs, tx, ret_status, &layer->next, err);
+}
+
 enum error_code state_execute(struct state *state, const struct checked_transaction *checked,
                               uint32_t index, uint32_t at, enum transaction_status *ret_status,
                               struct error *err) {
@@ -300,6 +323,8 @@ enum error_code state_execute(struct state *state, const struct checked_transact
         TRY(execute_anchor(state, layer, checked, index, at, &place.status, err));
     else if (tx->type == TRANSACTION_INCIDENT)
         TRY(execute_incident(state, checked, &place.status, err));
+    else if (tx->type == TRANSACTION_CHANGE || tx->type == TRANSACTION_EVIDENCE)
+        TRY(execute_members(state, layer, tx, &place.status, err));
     struct state_value value = {.len = SEQUENCE_BYTES};
     wire_store_u64(value.byte, next + 1);
     struct state_key key = state_key(STATE_SUBMITTER, tx->submitter, TRANSACTION_KEY_BYTES);
@@ -309,6 +334,44 @@ enum error_code state_execute(struct state *state, const struct checked_transact
     (void)state_table_put(layer->entries, &key, &value);
     *ret_status = place.status;
     return ERROR_NONE;
+}
+
+/* A submitter whose key was replaced goes on counting where it was: what was signed with the old key
+ * can never be executed under the new one a second time. */
+static enum error_code carry_sequence(struct state *state, const struct members *next, uint32_t i,
+                                      struct error *err) {
+    const uint8_t *old_key = state->epochs.members->submitters[i].key;
+    const uint8_t *new_key = next->submitters[i].key;
+    if (memcmp(old_key, new_key, TRANSACTION_KEY_BYTES) == 0)
+        return ERROR_NONE;
+    uint64_t sequence = 0;
+    TRY(state_next_sequence(state, old_key, &sequence, err));
+    struct state_value value = {.len = SEQUENCE_BYTES};
+    wire_store_u64(value.byte, sequence);
+    struct state_key key = state_key(STATE_SUBMITTER, new_key, TRANSACTION_KEY_BYTES);
+    (void)state_table_put(top(state)->entries, &key, &value);
+    return ERROR_NONE;
+}
+
+enum error_code state_end(struct state *state, struct error *err) {
+    struct layer *layer = top(state);
+    assert(layer != NULL);
+    if (layer->next == NULL)
+        return ERROR_NONE;
+    for (uint32_t i = 0; i < state->epochs.members->submitter_count; i++)
+        TRY(carry_sequence(state, layer->next, i, err));
+    uint8_t epoch[EPOCH_BYTES];
+    wire_store_u64(epoch, layer->next->epoch);
+    struct state_key key = state_key(STATE_EPOCH, epoch, sizeof epoch);
+    struct state_value value = {.len = EPOCH_BYTES};
+    wire_store_u64(value.byte, layer->height);
+    (void)state_table_put(layer->entries, &key, &value);
+    return ERROR_NONE;
+}
+
+struct hash state_members_hash(const struct state *state) {
+    const struct layer *layer = top(state);
+    return layer != NULL && layer->next != NULL ? layer->next->hash : state->epochs.members->hash;
 }
 
 static const struct merkle_frontier *top_frontier(const struct state *state) {
@@ -345,25 +408,45 @@ bool state_lowest(const struct state *state, struct state_change *ret_change) {
     return true;
 }
 
-void state_settle(struct state *state) {
+bool state_settle(struct state *state) {
     assert(state->layer_count > 0);
+    struct members *next = state->layers[0]->next;
+    assert(next == NULL || state->layer_count == 1); /* nothing stands on an epoch's last block */
+    state->layers[0]->next = NULL;
+    if (next != NULL)
+        epochs_next(&state->epochs, next);
     state->frontier = state->layers[0]->frontier;
     state->committed++;
     layer_free(state->layers[0]);
     state->layer_count--;
     memmove(state->layers, state->layers + 1, state->layer_count * sizeof state->layers[0]);
+    return next != NULL;
 }
 
-enum error_code transaction_check(const struct genesis *genesis, struct bytes input,
+/* The permission that is asked before a transaction is ordered. */
+static bool may_submit(enum member_role role, enum transaction_type type) {
+    if (role == MEMBER_NODE)
+        return type == TRANSACTION_CHANGE || type == TRANSACTION_EVIDENCE;
+    if (role == MEMBER_AUDITOR)
+        return type == TRANSACTION_NOTE || type == TRANSACTION_INCIDENT;
+    return true;
+}
+
+enum error_code transaction_check(const struct members *members, struct bytes input,
                                   struct checked_transaction **ret_checked, struct error *err) {
     struct transaction tx;
     TRY(transaction_decode(input, &tx, err)); /* caps the length before anything is allocated */
-    if (!hash_equal(&tx.chain, &genesis->chain))
+    if (!hash_equal(&tx.chain, &members->chain))
         return error_set(err, ERROR_TX_REJECTED, "transaction: it is for another chain");
-    int submitter = genesis_submitter_by_key(genesis, tx.submitter);
+    int submitter = members_submitter_by_key(members, tx.submitter);
     if (submitter < 0)
         return error_set(err, ERROR_TX_REJECTED,
-                         "transaction: its submitter is not registered in the genesis");
+                         "transaction: its submitter is not among the members of epoch %llu",
+                         (unsigned long long)members->epoch);
+    if (!may_submit(members->submitters[submitter].role, tx.type))
+        return error_set(err, ERROR_TX_REJECTED,
+                         "transaction: %s may not submit type %d",
+                         members->submitters[submitter].name, (int)tx.type);
     TRY(transaction_verify(&tx, err));
     struct checked_transaction *checked = malloc(sizeof *checked + input.len);
     if (checked == NULL)

@@ -11,8 +11,8 @@
 
 #include "ledger/anchor.h"
 #include "ledger/block.h"
-#include "ledger/genesis.h"
 #include "ledger/merkle/merkle.h"
+#include "ledger/state/epochs.h"
 #include "ledger/state/table.h"
 #include "ledger/transaction.h"
 
@@ -30,14 +30,14 @@ struct state_base {
  * signature, leaf hashes, root. Owns its bytes. */
 struct checked_transaction {
     struct transaction tx;
-    uint32_t submitter; /* index in the genesis */
+    uint32_t submitter; /* its number: index in the list of members */
     struct anchor anchor;
     struct hash *leaf_hashes; /* of an anchor, else NULL */
     size_t len;
     uint8_t bytes[];
 };
-/* ERROR_TX_REJECTED or ERROR_PROTOCOL: no node will ever take these bytes. */
-MUST_CHECK enum error_code transaction_check(const struct genesis *genesis, struct bytes input,
+/* ERROR_TX_REJECTED or ERROR_PROTOCOL: no node takes these bytes while the members are these. */
+MUST_CHECK enum error_code transaction_check(const struct members *members, struct bytes input,
                                              struct checked_transaction **ret_checked,
                                              struct error *err);
 void checked_transaction_free(struct checked_transaction *checked);
@@ -46,7 +46,7 @@ void checked_transaction_free(struct checked_transaction *checked);
 struct state_record {
     uint32_t version;
     enum leaf_operation operation;
-    uint32_t owner; /* submitter's index in the genesis */
+    uint32_t owner; /* the submitter's number */
     struct hash leaf;
     uint64_t log_index;
 };
@@ -73,11 +73,17 @@ struct leaf_place {
 };
 
 struct state;
-/* frontier: the log's, at the committed height. seed: of the tables, any number. Ends the process
- * where memory runs out. */
-struct state *state_new(const struct genesis *genesis, const struct state_base *base,
-                        uint64_t height, const struct merkle_frontier *frontier, uint64_t seed);
+/* epochs: the lists of members at the committed height, taken over. frontier: the log's, at that
+ * height. seed: of the tables, any number. Ends the process where memory runs out. */
+struct state *state_new(const struct epochs *epochs, const struct state_base *base, uint64_t height,
+                        const struct merkle_frontier *frontier, uint64_t seed);
 void state_free(struct state *state);
+
+/* The list in force at the committed height and in all layers: a block that changes it is the last
+ * of its epoch, and nothing stands on it before it is committed. Borrowed until the next epoch. */
+const struct members *state_members(const struct state *state);
+/* Those of an epoch that evidence may speak of; NULL of others. */
+const struct members *state_members_of(const struct state *state, uint64_t epoch);
 
 /* The height of the top layer. */
 uint64_t state_height(const struct state *state);
@@ -91,6 +97,10 @@ MUST_CHECK enum error_code state_execute(struct state *state,
                                          const struct checked_transaction *checked, uint32_t index,
                                          uint32_t at, enum transaction_status *ret_status,
                                          struct error *err);
+/* To be called after a block's last transaction: the epoch's end takes effect on the layer. */
+MUST_CHECK enum error_code state_end(struct state *state, struct error *err);
+/* The hash of the list that certifies what comes after the top layer. */
+struct hash state_members_hash(const struct state *state);
 uint64_t state_log_size(const struct state *state);
 struct hash state_log_root(const struct state *state);
 /* Drops the layers of this height and above. */
@@ -122,7 +132,8 @@ struct state_change {
 };
 /* The lowest tentative layer; false where there is none. */
 bool state_lowest(const struct state *state, struct state_change *ret_change);
-/* Its entries are in the base now: the layer goes. */
-void state_settle(struct state *state);
+/* Its entries are in the base now: the layer goes. True where the epoch ended with it: the list in
+ * force is the next one. */
+bool state_settle(struct state *state);
 
 #endif

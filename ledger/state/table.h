@@ -14,7 +14,12 @@ enum { STATE_KEY_BYTES = 33, STATE_VALUE_BYTES_MAX = 54 };
 struct state_key {
     uint8_t byte[STATE_KEY_BYTES];
 };
-enum state_kind { STATE_RECORD = 'L', STATE_SUBMITTER = 'S', STATE_TRANSACTION = 'T' };
+enum state_kind {
+    STATE_RECORD = 'L',
+    STATE_SUBMITTER = 'S',
+    STATE_TRANSACTION = 'T',
+    STATE_EPOCH = 'E',
+};
 struct state_key state_key(enum state_kind kind, const uint8_t *data, size_t len);
 
 struct state_value {

@@ -81,7 +81,7 @@ static void submit(struct maker *m, uint64_t sequence) {
                                   &out, &err), &err);
     }
     struct checked_transaction *checked = NULL;
-    check(transaction_check(m->genesis, buffer_bytes(&out), &checked, &err), &err);
+    check(transaction_check(chain_members(m->chain), buffer_bytes(&out), &checked, &err), &err);
     struct pool_entry *entry = NULL;
     if (pool_add(m->pool, checked, 0, 0, &entry) != POOL_ADDED)
         exit(EXIT_FAILURE);
@@ -139,7 +139,7 @@ static void open_maker(struct maker *m, int argc, char **argv) {
     check(genesis_load(argv[2], &m->genesis, &err), &err);
     check(chain_open(m->genesis, argv[3], &m->chain, &err), &err);
     check(ledger_signer_load(argv[7], &m->submitter, &err), &err);
-    m->pool = pool_new(m->genesis);
+    m->pool = pool_new(chain_members(m->chain));
     m->notes = strcmp(argv[4], "notes") == 0;
     if (!text_u64(argv[6], &each) || each == 0 || each > ANCHOR_LEAVES_MAX)
         exit(EXIT_FAILURE);

@@ -191,6 +191,8 @@ class Client:
         self.genesis = json.loads(self.genesis_bytes)
         self.chain = sha(b"renkei/genesis/1\n", self.genesis_bytes)
         self.request = 0
+        self.trust = Trust(self.genesis, self.chain)
+        self.path, self.genesis_path = path, genesis_path
         self.certificates_checked = set()
 
     def close(self):
@@ -233,9 +235,27 @@ class Client:
             return h
         if (header, certificate) in self.certificates_checked:
             return h
-        check_certificate(self.genesis, self.chain, header, certificate)
+        while h["epoch"] >= len(self.trust.keys):
+            self.prove_epochs()
+        self.trust.check(header, certificate)
         self.certificates_checked.add((header, certificate))
         return h
+
+    def prove_epochs(self):
+        """By a connection of its own: answers to other requests may be under way on this one."""
+        side = Client(self.path, self.genesis_path)
+        r = side.call(10, struct.pack(">Q", len(self.trust.keys) - 1))
+        count = r.int(4)
+        assert count > 0, "the node does not prove the next epoch"
+        for _ in range(count):
+            self.trust.next(r.raw(HEADER.size), r.bytes(), r.bytes())
+        r.end()
+        side.close()
+
+    def members(self):
+        """The list in force, proven from the genesis."""
+        self.head()
+        return self.trust.members[-1]
 
     def head(self):
         r = self.call(2)
@@ -317,7 +337,7 @@ def parse_header(header):
     v = HEADER.unpack(header)
     assert v[0:3] == (1, 1, 0)
     names = ["chain", "epoch", "height", "previous", "time_ms", "transactions", "size",
-             "transaction_root", "log_size", "log_root", "map_height", "map_root", "validators"]
+             "transaction_root", "log_size", "log_root", "map_height", "map_root", "members"]
     h = dict(zip(names, v[3:]))
     h["hash"] = sha(b"renkei/block/1\n", header)
     return h
@@ -328,27 +348,90 @@ def quorum(n):
     return (n + f + 2) // 2
 
 
-def check_certificate(genesis, chain, header, certificate):
-    """With nothing but the genesis: certificate -> Q signatures over the block's hash."""
-    h = parse_header(header)
-    keys = [bytes.fromhex(v["vote_key"]) for v in genesis["validators"]]
-    assert h["validators"] == sha(b"renkei/validators/1\n", struct.pack(">I", len(keys)), *keys)
-    r = Reader(certificate)
-    version, kind = r.int(1), r.int(1)
-    epoch, view, height, digest = r.int(8), r.int(8), r.int(8), r.raw(32)
-    count = r.int(2)
-    assert (version, kind) == (1, 3)
-    assert (epoch, height, digest) == (h["epoch"], h["height"], h["hash"])
-    statement = sha(b"renkei/vote/1\n", chain, struct.pack(">Q", epoch), bytes([kind]),
-                    struct.pack(">QQ", view, height), digest)
-    last = -1
-    for _ in range(count):
-        signer, signature = r.int(2), r.raw(64)
-        assert signer > last
-        last = signer
-        Ed25519PublicKey.from_public_bytes(keys[signer]).verify(signature, statement)
+def encode_members(chain, epoch, validators, observers, submitters):
+    """The list's canonical bytes. Nodes: (flags, name, address, vote key, pin); submitters: (flags, role,
+    name, key)."""
+    out = b"\x01\x01" + chain + struct.pack(">Q", epoch)
+    for nodes in (validators, observers):
+        out += struct.pack(">I", len(nodes))
+        for flags, name, address, key, pin in nodes:
+            out += bytes([flags]) + u32bytes(name) + u32bytes(address) + key + pin
+    out += struct.pack(">I", len(submitters))
+    for flags, role, name, key in submitters:
+        out += bytes([flags, role]) + u32bytes(name) + key
+    return out
+
+
+def decode_members(data):
+    r = Reader(data)
+    assert r.raw(2) == b"\x01\x01"
+    m = {"chain": r.raw(32), "epoch": r.int(8)}
+    for kind in ("validators", "observers"):
+        m[kind] = [(r.int(1), r.bytes(), r.bytes(), r.raw(32), r.raw(32)) for _ in range(r.int(4))]
+    m["submitters"] = [(r.int(1), r.int(1), r.bytes(), r.raw(32)) for _ in range(r.int(4))]
     r.end()
-    assert count >= quorum(len(keys))
+    assert encode_members(*m.values()) == data
+    return m
+
+
+def genesis_members(genesis, chain):
+    validators = [(0, v["name"].encode(), v["address"].encode(), bytes.fromhex(v["vote_key"]),
+                   bytes.fromhex(v["tls_pin"])) for v in genesis["validators"]]
+    submitters = [(0, 1, s["name"].encode(), bytes.fromhex(s["key"]))
+                  for s in genesis["submitters"]]
+    submitters += [(0, 2, v[1], v[3]) for v in validators]
+    return encode_members(chain, 0, validators, [], submitters)
+
+
+class Trust:
+    """Nothing but the genesis: keys[e] are the validators' of epoch e, each list proven by the one
+    before."""
+
+    def __init__(self, genesis, chain):
+        self.chain = chain
+        self.members = []
+        self.keys = []
+        self._add(genesis_members(genesis, chain))
+
+    def _add(self, data):
+        m = decode_members(data)
+        assert m["chain"] == self.chain and m["epoch"] == len(self.keys)
+        self.members.append(m)
+        self.keys.append([v[3] for v in m["validators"]])
+
+    def next(self, header, certificate, data):
+        h = parse_header(header)
+        assert h["epoch"] == len(self.keys) - 1
+        self.check(header, certificate)
+        assert h["members"] == sha(b"renkei/members/1\n", data)
+        self._add(data)
+
+    def check(self, header, certificate):
+        """certificate -> Q signatures of this epoch's validators over the block's hash."""
+        h = parse_header(header)
+        assert h["chain"] == self.chain
+        keys = self.keys[h["epoch"]]
+        r = Reader(certificate)
+        version, kind = r.int(1), r.int(1)
+        epoch, view, height, digest = r.int(8), r.int(8), r.int(8), r.raw(32)
+        count = r.int(2)
+        assert (version, kind) == (1, 3)
+        assert (epoch, height, digest) == (h["epoch"], h["height"], h["hash"])
+        statement = sha(b"renkei/vote/1\n", self.chain, struct.pack(">Q", epoch), bytes([kind]),
+                        struct.pack(">QQ", view, height), digest)
+        last = -1
+        for _ in range(count):
+            signer, signature = r.int(2), r.raw(64)
+            assert signer > last
+            last = signer
+            Ed25519PublicKey.from_public_bytes(keys[signer]).verify(signature, statement)
+        r.end()
+        assert count >= quorum(len(keys))
+
+
+def check_certificate(genesis, chain, header, certificate):
+    """Of a block of epoch 0, with nothing but the genesis."""
+    Trust(genesis, chain).check(header, certificate)
 
 
 def check_entries(block):
@@ -507,3 +590,21 @@ class Chain:
                 node.process.kill()
         for node in self.nodes:
             node.kill()
+
+
+KINDS = {"add-validator": 1, "remove-validator": 2, "replace-validator": 3, "add-observer": 4,
+         "remove-observer": 5, "replace-observer": 6, "add-submitter": 7, "remove-submitter": 8,
+         "replace-submitter": 9}
+
+
+def operation(kind, name, key=bytes(32), pin=bytes(32), address="", role=0):
+    return (bytes([KINDS[kind], role]) + u32bytes(name.encode()) + key + pin
+            + u32bytes(address.encode()))
+
+
+def change_body(chain, epoch, operations, keys):
+    """keys: {index of the validator in the list: its vote key}."""
+    signed = struct.pack(">QI", epoch, len(operations)) + b"".join(operations)
+    statement = sha(b"renkei/change/1\n", chain, signed)
+    return (b"\x01" + signed + struct.pack(">I", len(keys))
+            + b"".join(struct.pack(">H", i) + keys[i].sign(statement) for i in sorted(keys)))

@@ -14,6 +14,7 @@ struct world {
     struct ledger_signer *signers[2];
     struct genesis_submitter submitters[2];
     struct genesis genesis;
+    struct members *members;
     struct pool *pool;
 };
 
@@ -26,7 +27,8 @@ static int make_world(void **state) {
     }
     w->genesis.submitters = w->submitters;
     w->genesis.submitter_count = 2;
-    w->pool = pool_new(&w->genesis);
+    w->members = members_of_genesis(&w->genesis);
+    w->pool = pool_new(w->members);
     *state = w;
     return 0;
 }
@@ -34,6 +36,7 @@ static int make_world(void **state) {
 static int free_world(void **state) {
     struct world *w = *state;
     pool_free(w->pool);
+    members_free(w->members);
     ledger_signer_free(w->signers[0]);
     ledger_signer_free(w->signers[1]);
     free(w);
@@ -48,7 +51,7 @@ static struct checked_transaction *note(struct world *w, int who, uint64_t seque
                                        bytes_text(text), &out, NULL),
                      ERROR_NONE);
     struct checked_transaction *checked = NULL;
-    assert_int_equal(transaction_check(&w->genesis, buffer_bytes(&out), &checked, NULL),
+    assert_int_equal(transaction_check(w->members, buffer_bytes(&out), &checked, NULL),
                      ERROR_NONE);
     buffer_done(&out); /* what was checked stands on bytes of its own */
     assert_true(checked->tx.body.data > checked->bytes);
@@ -86,12 +89,12 @@ static void what_the_chain_has_goes_and_does_not_come_back(void **state) {
         assert_int_equal(add(w, 0, i, "note"), POOL_ADDED);
     struct checked_transaction *old = note(w, 0, 3, "note");
     struct bytes old_bytes = bytes_of(old->bytes, old->len);
-    assert_non_null(pool_find_bytes(w->pool, &w->genesis, old_bytes));
+    assert_non_null(pool_find_bytes(w->pool, w->members, old_bytes));
     pool_advance(w->pool, 0, 4);
     assert_int_equal(pool_count(w->pool), 2);
     assert_true(pool_ready(w->pool));
-    assert_null(pool_find_bytes(w->pool, &w->genesis, old_bytes));
-    assert_true(pool_knows(w->pool, &w->genesis, old_bytes));
+    assert_null(pool_find_bytes(w->pool, w->members, old_bytes));
+    assert_true(pool_knows(w->pool, w->members, old_bytes));
     assert_int_equal(add(w, 0, 3, "note"), POOL_OLD);
     pool_advance(w->pool, 0, 2); /* never backwards */
     assert_int_equal(pool_next(w->pool, 0), 4);

@@ -29,6 +29,7 @@ struct world {
     struct ledger_signer *signers[2];
     struct genesis_submitter submitters[2];
     struct genesis genesis;
+    struct members *members;
     struct state_table *table;
     struct state *state;
     uint64_t sequence[2];
@@ -46,6 +47,12 @@ static enum error_code table_get(void *self, const struct state_key *key,
     return ERROR_NONE;
 }
 
+static struct epochs first_epoch(const struct world *w) {
+    struct epochs epochs;
+    epochs_init(&epochs, members_copy(w->members));
+    return epochs;
+}
+
 static int make_world(void **state) {
     struct world *w = calloc(1, sizeof *w);
     for (uint8_t i = 0; i < 2; i++) {
@@ -61,7 +68,9 @@ static int make_world(void **state) {
     struct merkle_frontier frontier;
     merkle_frontier_init(&frontier);
     struct state_base base = {table_get, w};
-    w->state = state_new(&w->genesis, &base, 0, &frontier, 7);
+    w->members = members_of_genesis(&w->genesis);
+    struct epochs epochs = first_epoch(w);
+    w->state = state_new(&epochs, &base, 0, &frontier, 7);
     *state = w;
     return 0;
 }
@@ -69,6 +78,7 @@ static int make_world(void **state) {
 static int free_world(void **state) {
     struct world *w = *state;
     state_free(w->state);
+    members_free(w->members);
     state_table_free(w->table);
     ledger_signer_free(w->signers[0]);
     ledger_signer_free(w->signers[1]);
@@ -102,7 +112,7 @@ static struct checked_transaction *anchor_of(struct world *w, int who, const str
                                          1, &anchor, &out, NULL),
                      ERROR_NONE);
     struct checked_transaction *checked = NULL;
-    assert_int_equal(transaction_check(&w->genesis, buffer_bytes(&out), &checked, NULL),
+    assert_int_equal(transaction_check(w->members, buffer_bytes(&out), &checked, NULL),
                      ERROR_NONE);
     return checked;
 }
@@ -229,13 +239,13 @@ static void strangers_and_other_chains_are_refused(void **state) {
     assert_int_equal(ledger_build_note(stranger, &w->genesis.chain, 1, 1, BYTES_LITERAL("x"), &out,
                                        NULL),
                      ERROR_NONE);
-    assert_int_equal(transaction_check(&w->genesis, buffer_bytes(&out), &checked, NULL),
+    assert_int_equal(transaction_check(w->members, buffer_bytes(&out), &checked, NULL),
                      ERROR_TX_REJECTED);
     buffer_clear(&out);
     struct hash other = filled(1);
     assert_int_equal(ledger_build_note(w->signers[0], &other, 1, 1, BYTES_LITERAL("x"), &out, NULL),
                      ERROR_NONE);
-    assert_int_equal(transaction_check(&w->genesis, buffer_bytes(&out), &checked, NULL),
+    assert_int_equal(transaction_check(w->members, buffer_bytes(&out), &checked, NULL),
                      ERROR_TX_REJECTED);
     ledger_signer_free(stranger);
 }
@@ -264,7 +274,7 @@ static void fill_store(struct world *w, struct store *store, struct state *state
                          ERROR_NONE);
         if (i < blocks) {
             assert_int_equal(store_apply(store, &change, NULL), ERROR_NONE);
-            state_settle(state);
+            (void)state_settle(state);
         }
         if (i == blocks / 2) {
             store_flush_start(store);
@@ -297,7 +307,8 @@ static void the_store_comes_back_after_a_crash(void **state) {
     assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_NONE);
     assert_int_equal(store_open(folder, &w->genesis.chain, &second, NULL), ERROR_LOCKED);
     struct state_base base = store_base(store);
-    struct state *s = state_new(&w->genesis, &base, 0, store_frontier(store), 1);
+    struct epochs epochs = first_epoch(w);
+    struct state *s = state_new(&epochs, &base, 0, store_frontier(store), 1);
     fill_store(w, store, s, BLOCKS);
     assert_int_equal(store_state_height(store), BLOCKS - 1);
     struct leaf_place place;
@@ -320,7 +331,8 @@ static void the_store_comes_back_after_a_crash(void **state) {
     for (uint64_t height = 1; height <= BLOCKS; height++)
         check_block(store, height);
     base = store_base(store);
-    s = state_new(&w->genesis, &base, store_state_height(store), store_frontier(store), 1);
+    epochs = first_epoch(w);
+    s = state_new(&epochs, &base, store_state_height(store), store_frontier(store), 1);
     struct state_record record;
     assert_true(record_of(s, 2, &record));
     assert_false(record_of(s, 9, &record)); /* comes by executing the blocks again */
