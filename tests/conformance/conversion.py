@@ -126,6 +126,14 @@ def sequences(raw, lengths, one):
     return "".join(text), comes_back
 
 
+def is_valid(raw, charset):
+    """Of the Unicode charsets, in which U+FFFD may be the source's own; in the others it cannot."""
+    try:
+        return charset.startswith("utf") and bool(raw.decode(charset))
+    except UnicodeDecodeError:
+        return False
+
+
 def decode(raw, charset):
     """(text, reasons)"""
     comes_back = True
@@ -140,7 +148,7 @@ def decode(raw, charset):
     else:
         text = raw.decode(charset, "replace")
     reasons = set()
-    if "\ufffd" in text and "\ufffd".encode() not in raw:
+    if "\ufffd" in text and not is_valid(raw, charset):
         reasons.add("invalid-bytes")
     if not comes_back:
         reasons.add("not-round-trip")
@@ -261,7 +269,7 @@ def json_value(text, reasons):
     return quoted(text)
 
 
-ARRAY_TOKEN = re.compile(r'\s*(?:([{},])|"((?:[^"\\]|\\.)*)"|((?:[^{},"\\\s]|\\.)(?:[^{},"\\]|\\.)*))', re.S)
+ARRAY_TOKEN = re.compile(r'\s*(?:([{},])|"((?:[^"\\]|\\.)*)"|((?:[^{},"\\\s]|\\.)(?:[^{},"\\]|\\.)*))', re.S | re.A)
 
 
 def array_value(text, reasons):
