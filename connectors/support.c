@@ -662,6 +662,69 @@ const struct renkei_column *support_table_find_column(const struct support_table
     return NULL;
 }
 
+uint32_t support_find_name(const char *const *names, uint32_t name_count, const char *name) {
+    uint32_t i = 0;
+    while (i < name_count && strcmp(names[i], name) != 0)
+        i++;
+    return i;
+}
+
+void support_match_done(struct support_match *m) {
+    support_pool_done(&m->pool);
+    memset(m, 0, sizeof *m);
+}
+
+enum renkei_status support_match_init(struct support_match *m, const struct renkei_query *q,
+                                      const char *const *names, uint32_t name_count,
+                                      struct renkei_fault *fault) {
+    bool by_key = q->key_row_count > 0;
+    if (q->after != NULL || q->order_by_key || q->watermark_column != NULL ||
+        (by_key && q->equals_column != NULL) || q->key_column_count > RENKEI_KEY_COLUMNS_MAX)
+        return support_fault(fault, RENKEI_UNSUPPORTED, 0, NULL, "%s: not by such a query",
+                             q->table);
+    const struct renkei_value *values = by_key ? q->keys : &q->equals_value;
+    m->count = by_key ? q->key_column_count : q->equals_column != NULL;
+    m->rows = by_key ? q->key_row_count : m->count;
+    for (uint32_t i = 0; i < m->count; i++) {
+        const char *name = by_key ? q->key_columns[i] : q->equals_column;
+        m->at[i] = support_find_name(names, name_count, name);
+        if (m->at[i] == name_count)
+            return support_fault(fault, RENKEI_NO_COLUMN, 0, NULL, "%s: no column %s", q->table,
+                                 name);
+    }
+    size_t count = (size_t)m->count * m->rows;
+    m->values = support_pool_alloc(&m->pool, (count + 1) * sizeof *values);
+    for (size_t i = 0; m->values != NULL && i < count; i++) {
+        if (values[i].data == NULL)
+            continue;
+        uint8_t *copy = support_pool_alloc(&m->pool, values[i].len + 1);
+        if (copy == NULL) {
+            m->values = NULL;
+            break;
+        }
+        memcpy(copy, values[i].data, values[i].len);
+        m->values[i] = (struct renkei_value){copy, values[i].len};
+    }
+    return m->values != NULL ? RENKEI_OK
+                             : support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "%s: no memory",
+                                             q->table);
+}
+
+bool support_match_row(const struct support_match *m, const struct renkei_value *cells) {
+    for (uint32_t row = 0; row < m->rows; row++) {
+        bool same = true;
+        for (uint32_t i = 0; same && i < m->count; i++) {
+            const struct renkei_value *wanted = &m->values[(size_t)row * m->count + i];
+            const struct renkei_value *found = &cells[m->at[i]];
+            same = wanted->data != NULL && found->data != NULL && found->len == wanted->len &&
+                   memcmp(found->data, wanted->data, wanted->len) == 0;
+        }
+        if (same)
+            return true;
+    }
+    return m->rows == 0;
+}
+
 bool support_starts(const char *text, const char *prefix) {
     return strncasecmp(text, prefix, strlen(prefix)) == 0;
 }

@@ -222,6 +222,29 @@ struct renkei_column *support_table_column(struct support_table *table);
 const struct renkei_column *support_table_find_column(const struct support_table *table,
                                                       const char *name);
 
+/* --- rows chosen here, where the source cannot choose them --- */
+
+struct support_match {
+    uint32_t at[RENKEI_KEY_COLUMNS_MAX]; /* which of a row's cells are compared */
+    uint32_t count;
+    uint32_t rows; /* alternatives; 0: every row is wanted */
+    struct renkei_value *values;
+    struct support_pool pool;
+};
+
+/* The query's keys or its `equals`, by the names of the cells that a row will have; the values are
+ * copied. RENKEI_UNSUPPORTED for any other condition: what is not applied would give rows that
+ * nobody asked for. */
+enum renkei_status support_match_init(struct support_match *m, const struct renkei_query *q,
+                                      const char *const *names, uint32_t name_count,
+                                      struct renkei_fault *fault);
+void support_match_done(struct support_match *m);
+/* cells: NULL data is SQL NULL, which equals nothing. */
+bool support_match_row(const struct support_match *m, const struct renkei_value *cells);
+
+/* Where a name stands among others, or name_count. */
+uint32_t support_find_name(const char *const *names, uint32_t name_count, const char *name);
+
 /* True where the text begins with the prefix, ASCII letters of either case. */
 bool support_starts(const char *text, const char *prefix);
 

@@ -328,8 +328,10 @@ enum renkei_status odbc_describe(struct renkei_session *s, const char *schema, c
         support_table_free(t);
         return status;
     }
-    read_keys(s, t);
-    read_indexes(s, t);
+    if (!s->quirks->no_statistics) {
+        read_keys(s, t);
+        read_indexes(s, t);
+    }
     if (s->quirks->literal == ODBC_MARIADB)
         read_charsets(s, t);
     support_table_keep(&s->tables, t);

@@ -239,6 +239,8 @@ static enum renkei_status dial(struct renkei_session *s, struct renkei_fault *fa
     status = connect_once(s, password, fault);
     if (status == RENKEI_OK) {
         info(s, SQL_DRIVER_NAME, s->driver, sizeof s->driver);
+        if (s->driver[0] == '\0')
+            info(s, SQL_DBMS_NAME, s->driver, sizeof s->driver);
         const char *name = strrchr(s->driver, '/');
         name = name == NULL ? s->driver : name + 1;
         s->quirks = odbc_quirks_of(support_starts(name, "lib") ? name + 3 : name);

@@ -27,7 +27,6 @@ enum odbc_literal {
     ODBC_SQLITE,        /* CAST(X'..' AS TEXT) */
     ODBC_MARIADB,       /* _cp932 X'..' */
     ODBC_POSTGRESQL,    /* convert_from('\x..', 'SQL_ASCII')::type */
-    ODBC_QUOTED,        /* 'text', for drivers that know neither parameters nor hex */
 };
 
 /* What must be known of a driver to get raw bytes out of it. By the beginning of its file's name,
@@ -46,6 +45,11 @@ struct odbc_quirks {
     bool limit;        /* knows LIMIT */
     bool binds;        /* SQLBindCol with a short buffer and SQLGetData for longer cells works */
     bool order;        /* knows ORDER BY */
+    bool chooses_here; /* no condition can be trusted to the driver: all rows are read */
+    bool no_data_is_null; /* SQLGetData ends before it begins: NULL, and an empty text too */
+    bool loses_characters; /* what is beyond 16 bits comes as two question marks */
+    size_t text_bytes_max; /* a text of more bytes may have been cut; 0: none is */
+    bool no_statistics; /* SQLPrimaryKeys and SQLStatistics are not to be called */
     bool catalog;      /* the catalog calls need the database's name, or list them all */
     enum renkei_charset text; /* what the driver itself makes of text; UNKNOWN: raw */
     int transactional;
@@ -71,6 +75,7 @@ struct renkei_cursor {
     uint8_t *piece;
     uint64_t rows_max; /* UINT64_MAX: no limit */
     size_t row_start;  /* where in the batch the row being read begins */
+    struct support_match match; /* where the quirks say so */
     bool open;
     bool binds;
     bool ended;

@@ -76,10 +76,15 @@ static const struct odbc_quirks table[] = {
         .transactional = 1,
     },
     {
-        .driver = "mdbodbc",
+        .driver = "mdbtools", /* it has no driver's name, but a product's */
         .product = "Access (MDBTools)",
         .begin = "",
-        .literal = ODBC_QUOTED,
+        /* No brackets, no IN, no quote within a text: an answer of no rows would mean nothing. */
+        .chooses_here = true,
+        .no_data_is_null = true,
+        .loses_characters = true,
+        .text_bytes_max = 16384 - 1 - 3, /* a buffer, its NUL, a character that did not fit */
+        .no_statistics = true, /* SQLStatistics succeeds without a result: SQLFetch crashes */
         /* Jet 4 holds UTF-16, which mdbtools hands over as UTF-8; Jet 3 by MDB_JET3_CHARSET. */
         .text = RENKEI_CHARSET_UTF8,
         .transactional = 0,

@@ -38,20 +38,6 @@ static bool is_number(const struct renkei_value *v) {
     return v->len > 0;
 }
 
-static void add_quoted(struct support_sql *sql, const struct renkei_value *value, bool number) {
-    if (number && is_number(value)) {
-        support_sql_bytes(sql, value->data, value->len);
-        return;
-    }
-    support_sql_add(sql, "'");
-    for (uint32_t i = 0; i < value->len; i++) {
-        support_sql_bytes(sql, value->data + i, 1);
-        if (value->data[i] == '\'')
-            support_sql_add(sql, "'");
-    }
-    support_sql_add(sql, "'");
-}
-
 static void add_parameter(struct literal_context *l, struct support_sql *sql,
                           const struct renkei_value *value) {
     struct renkei_session *s = l->session;
@@ -87,7 +73,9 @@ static void literal(void *context, struct support_sql *sql, const char *column,
             support_sql_add(sql, c->charset_name);
             add_hex(sql, " X'", value, "'");
         } else if (!text && !binary && is_number(value)) {
-            add_quoted(sql, value, false);
+            support_sql_add(sql, "'");
+            support_sql_bytes(sql, value->data, value->len);
+            support_sql_add(sql, "'");
         } else {
             add_hex(sql, "X'", value, "'");
         }
@@ -105,9 +93,6 @@ static void literal(void *context, struct support_sql *sql, const char *column,
             support_sql_add(sql, "bpchar");
         else
             support_sql_add(sql, c == NULL || text ? "text" : c->declared_type);
-        break;
-    case ODBC_QUOTED:
-        add_quoted(sql, value, !text);
         break;
     }
 }
@@ -193,6 +178,7 @@ void odbc_finish(struct renkei_cursor *c) {
     if (c->statement != SQL_NULL_HSTMT)
         SQLFreeHandle(SQL_HANDLE_STMT, c->statement);
     support_batch_done(&c->batch);
+    support_match_done(&c->match);
     free(c->names);
     free(c->c_types);
     free(c->is_text);
@@ -289,6 +275,10 @@ static enum renkei_status write_query(struct renkei_session *s, const struct sup
     struct renkei_query q = *query;
     if (!s->quirks->limit)
         q.rows_max = 0; /* the rows are counted as they come */
+    if (s->quirks->chooses_here) {
+        q.key_row_count = 0;
+        q.equals_column = NULL;
+    }
     if (checks)
         add_check(s, t, query, &check);
     struct support_dialect dialect = {.quote = s->quote,
@@ -317,6 +307,8 @@ static enum renkei_status open_cursor(struct renkei_session *s, const struct sup
     c->rows_max = query->rows_max == 0 ? UINT64_MAX : query->rows_max;
     c->checks = s->quirks->literal == ODBC_SQLITE && !s->texts_as_blobs;
     enum renkei_status status = RENKEI_OK;
+    if (s->quirks->chooses_here)
+        status = support_match_init(&c->match, query, query->columns, query->column_count, fault);
     if (c->checks) {
         s->texts_as_blobs = true;
         status = write_query(s, t, query, false, &exact, fault);
@@ -382,6 +374,10 @@ static enum renkei_status get_piece(struct renkei_cursor *c, uint32_t column, SQ
     SQLLEN indicator = untouched;
     SQLRETURN result = SQLGetData(c->statement, (SQLUSMALLINT)(column + 1), c->c_types[column],
                                   c->piece, ODBC_PIECE_BYTES, &indicator);
+    if (result == SQL_NO_DATA && c->session->quirks->no_data_is_null) {
+        result = SQL_SUCCESS;
+        indicator = SQL_NULL_DATA;
+    }
     if (!SQL_SUCCEEDED(result))
         return result == SQL_NO_DATA
                    ? lie(c, column, "gave no data for a cell that has some", fault)
@@ -433,6 +429,19 @@ static enum renkei_status spread_bits(struct renkei_cursor *c, uint32_t column, 
     return RENKEI_OK;
 }
 
+/* A driver that cannot write a character writes `??`, and nobody can tell it from a `??` that somebody
+ * typed. Both become bytes that no charset has, so that the mapping's policy decides, and the
+ * character is never wrong without a word. */
+static void mark_lost_characters(uint8_t *text, size_t len) {
+    enum { NO_CHARACTER = 0xFF };
+    for (size_t i = 0; i + 1 < len; i++) {
+        if (text[i] != '?' || text[i + 1] != '?')
+            continue;
+        text[i] = NO_CHARACTER;
+        text[++i] = NO_CHARACTER;
+    }
+}
+
 /* A whole cell by SQLGetData, its pieces joined as bytes: a piece may end within a character. */
 static enum renkei_status get_cell(struct renkei_cursor *c, uint32_t column,
                                    struct renkei_fault *fault) {
@@ -467,6 +476,13 @@ static enum renkei_status get_cell(struct renkei_cursor *c, uint32_t column,
         return lie(c, column, "gave another number of bytes than it reported", fault);
     if (c->bits[column] > 0)
         return spread_bits(c, column, done, fault);
+    const struct odbc_quirks *quirks = c->session->quirks;
+    if (c->is_text[column] && quirks->text_bytes_max > 0 && done > quirks->text_bytes_max) {
+        support_batch_too_long(&c->batch, column);
+        return RENKEI_OK;
+    }
+    if (c->is_text[column] && quirks->loses_characters)
+        mark_lost_characters(c->batch.data + start, done);
     support_batch_cell(&c->batch, column, (uint32_t)done);
     return RENKEI_OK;
 }
@@ -514,6 +530,19 @@ static bool row_is_whole(const struct renkei_cursor *c) {
     return true;
 }
 
+static bool is_wanted(const struct renkei_cursor *c) {
+    struct renkei_value cells[RENKEI_COLUMNS_MAX];
+    if (c->match.rows == 0)
+        return true;
+    for (uint32_t i = 0; i < c->column_count; i++) {
+        size_t at = (size_t)i * SUPPORT_BATCH_ROWS + c->batch.rows;
+        bool value = c->batch.lengths[at] < RENKEI_TOO_LONG;
+        cells[i].data = value ? c->batch.data + c->batch.offsets[at] : NULL;
+        cells[i].len = value ? c->batch.lengths[at] : 0;
+    }
+    return support_match_row(&c->match, cells);
+}
+
 /* Adds the row that was fetched. *ret_whole is false, and no row added, where a text of it came
  * cut. */
 static enum renkei_status add_row(struct renkei_cursor *c, bool *ret_whole,
@@ -526,7 +555,7 @@ static enum renkei_status add_row(struct renkei_cursor *c, bool *ret_whole,
             return status;
     }
     *ret_whole = !c->checks || !c->binds || row_is_whole(c);
-    if (*ret_whole)
+    if (*ret_whole && is_wanted(c))
         support_batch_row_end(&c->batch);
     else
         c->batch.used = used;

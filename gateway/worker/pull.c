@@ -84,6 +84,7 @@ struct pulling {
     struct buffer after_data;
     struct renkei_value after[KEY_COMPONENTS_MAX];
     bool has_after;
+    bool unordered; /* the connector refused to order rows */
     uint32_t range_rows;
 };
 
@@ -425,6 +426,9 @@ static enum error_code run(struct pulling *p, const struct renkei_query *query,
     uint64_t since = clock_monotonic_ns();
     enum renkei_status status = h->connector->query(h->session, query, &cursor, &fault);
     p->totals.source_us += lap_us(&since);
+    p->unordered = status == RENKEI_UNSUPPORTED && query->order_by_key && !p->has_after;
+    if (p->unordered)
+        return ERROR_NONE;
     if (status != RENKEI_OK)
         return host_fault(h, &fault, err);
     enum error_code code = read_cursor(p, cursor, &fault, err);
@@ -454,8 +458,14 @@ static struct renkei_query query_of(const struct pulling *p) {
     return q;
 }
 
+static enum error_code run_stream(struct pulling *p, struct error *err) {
+    struct renkei_query q = query_of(p);
+    return run(p, &q, err);
+}
+
 /* A table without snapshots is read in short ranges by its key, each fetched whole: no writer of
- * the hospital's waits for us longer than one of them takes. */
+ * the hospital's waits for us longer than one of them takes. A connector that cannot order this
+ * database's rows is asked for all of them at once. */
 static enum error_code run_ranges(struct pulling *p, struct error *err) {
     do {
         struct renkei_query q = query_of(p);
@@ -464,13 +474,10 @@ static enum error_code run_ranges(struct pulling *p, struct error *err) {
         q.after = p->has_after ? p->after : NULL;
         p->range_rows = 0;
         TRY(run(p, &q, err));
+        if (p->unordered)
+            return run_stream(p, err);
     } while (p->range_rows == RANGE_ROWS && !p->stopped);
     return ERROR_NONE;
-}
-
-static enum error_code run_stream(struct pulling *p, struct error *err) {
-    struct renkei_query q = query_of(p);
-    return run(p, &q, err);
 }
 
 /* Few rows, each found by its key: no writer waits for them long, in no engine. */
