@@ -36,12 +36,19 @@ static void log_sync(void *context, const char *event, const char *source,
 static enum error_code open_sync(const struct settings *settings, struct sync **ret_sync,
                                  struct error *err) {
     struct sync_source_options sources[SETTINGS_SOURCES_MAX];
-    for (size_t i = 0; i < settings->source_count; i++)
-        sources[i] = (struct sync_source_options){
-            .mapping = settings->sources[i].mapping,
-            .interval_s = settings->sources[i].interval_s,
-            .rows_per_second_max = settings->sources[i].rows_per_second,
-            .deletions_percent_max = settings->sources[i].deletions_percent_max};
+    for (size_t i = 0; i < settings->source_count; i++) {
+        const struct settings_source *s = &settings->sources[i];
+        sources[i] =
+            (struct sync_source_options){.mapping = s->mapping,
+                                         .interval_s = s->interval_s,
+                                         .rows_per_second_max = s->rows_per_second,
+                                         .deletions_percent_max = s->deletions_percent_max,
+                                         .windows = s->windows,
+                                         .time_zone = s->time_zone,
+                                         .latency_factor_max = s->latency_factor,
+                                         .worker_memory_bytes_max = s->worker_memory_bytes,
+                                         .worker_cpu_seconds_max = s->worker_cpu_s};
+    }
     struct sync_options options = {.hospital = settings->hospital,
                                    .vault = settings->vault,
                                    .node_socket = settings->node_socket,

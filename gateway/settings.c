@@ -41,6 +41,19 @@ static const struct config_key source_keys[] = {
      .default_text = "10",
      .min = 0,
      .max = 100},
+    {.name = "windows", .kind = CONFIG_TEXTS, .max = SETTINGS_WINDOWS_MAX},
+    {.name = "time_zone", .kind = CONFIG_TEXT, .default_text = "UTC", .max = 63},
+    {.name = "latency_factor", .kind = CONFIG_NUMBER, .default_text = "4", .min = 0, .max = 1000},
+    {.name = "worker_memory_mib",
+     .kind = CONFIG_NUMBER,
+     .default_text = "512",
+     .min = 64,
+     .max = 1 << 20},
+    {.name = "worker_cpu",
+     .kind = CONFIG_DURATION,
+     .default_text = "60s",
+     .min = 1000,
+     .max = 86400000LL},
     {0}};
 static const struct config_key root_keys[] = {
     {.name = "hospital", .kind = CONFIG_TEXT, .required = true, .max = SETTINGS_HOSPITAL_BYTES_MAX},
@@ -130,6 +143,20 @@ static enum error_code read_hospitals(struct loaded *loaded, const struct config
     return ERROR_NONE;
 }
 
+/* The list as one text; worker_new reads it. NULL: there is none. */
+static enum error_code read_windows(struct arena *arena, const struct config_map *map,
+                                    const char **ret_windows, struct error *err) {
+    const char *all = NULL;
+    for (size_t i = 0; i < config_count(map, "windows"); i++) {
+        const char *one = config_text_at(map, "windows", i);
+        all = all == NULL ? arena_text(arena, one) : arena_format(arena, "%s,%s", all, one);
+        if (all == NULL)
+            return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");
+    }
+    *ret_windows = all;
+    return ERROR_NONE;
+}
+
 static enum error_code read_sources(struct loaded *loaded, const struct config_map *root,
                                     struct error *err) {
     size_t count = config_count(root, "sources");
@@ -142,7 +169,12 @@ static enum error_code read_sources(struct loaded *loaded, const struct config_m
             .mapping = config_text(map, "mapping"),
             .interval_s = (uint32_t)(config_duration_ms(map, "interval") / 1000),
             .rows_per_second = (uint32_t)config_number(map, "rows_per_second"),
-            .deletions_percent_max = (uint32_t)config_number(map, "deletions_percent_max")};
+            .deletions_percent_max = (uint32_t)config_number(map, "deletions_percent_max"),
+            .time_zone = config_text(map, "time_zone"),
+            .latency_factor = (uint32_t)config_number(map, "latency_factor"),
+            .worker_memory_bytes = (uint64_t)config_number(map, "worker_memory_mib") << 20,
+            .worker_cpu_s = (uint32_t)((config_duration_ms(map, "worker_cpu") + 999) / 1000)};
+        TRY(read_windows(loaded->arena, map, &sources[i].windows, err));
     }
     loaded->settings.sources = sources;
     loaded->settings.source_count = count;

@@ -15,6 +15,7 @@ enum {
     SETTINGS_SOURCES_MAX = 64,
     SETTINGS_HOSPITALS_MAX = 100,
     SETTINGS_URLS_MAX = 16,
+    SETTINGS_WINDOWS_MAX = 16, /* of a source */
     SETTINGS_MORE_NODES_MAX = 15,
     SETTINGS_HOSPITAL_BYTES_MAX = 63,
 };
@@ -33,6 +34,11 @@ struct settings_source {
     uint32_t interval_s;
     uint32_t rows_per_second;
     uint32_t deletions_percent_max;
+    const char *windows; /* with commas between; NULL: always */
+    const char *time_zone;
+    uint32_t latency_factor; /* 0: a slow source does not slow a pass down */
+    uint64_t worker_memory_bytes;
+    uint32_t worker_cpu_s;
 };
 
 struct settings_hospital {

@@ -9,7 +9,14 @@
 #include "gateway/cli/admin.h"
 #include "gateway/cli/output.h"
 
-enum { POLL_MS = 100, JWK_BYTES_MAX = 4096, PAGES_MAX = 1000, PATH_BYTES = 1024, START_ATTEMPTS_MAX = 10 };
+enum {
+    POLL_MS = 100,
+    JWK_BYTES_MAX = 4096,
+    PAGES_MAX = 1000,
+    PATH_BYTES = 1024,
+    START_ATTEMPTS_MAX = 10,
+    STATE_BYTES = 96,
+};
 
 /* --- sync --------------------------------------------------------------------------------------- */
 
@@ -211,10 +218,15 @@ static json_t *source_row(const json_t *source) {
         changed += cli_json_number(table, "immutableChanged", 0);
     }
     const char *trouble = cli_json_text(json_object_get(source, "error"), "detail");
+    const char *pause = cli_json_text(progress_of(source), "pause");
+    const char *until = cli_json_text(progress_of(source), "pauseUntil");
+    char state[STATE_BYTES];
+    snprintf(state, sizeof state, "%s%s%s%s%s", cli_json_text(progress_of(source), "state"),
+             *pause != '\0' ? ", " : "", pause, *until != '\0' ? " until " : "", until);
     json_t *row = json_pack("{s:s, s:s, s:s, s:I, s:I, s:I}", "source",
                             cli_json_text(source, "source"), "connector",
                             cli_json_text(source, "connector"), "state",
-                            cli_json_text(progress_of(source), "state"), "records", records,
+                            state, "records", records,
                             "quarantined", quarantined, "pending",
                             (json_int_t)cli_json_number(source, "pending", 0));
     if (*cli_json_text(source, "lastPass") != '\0')
@@ -226,6 +238,34 @@ static json_t *source_row(const json_t *source) {
                             json_sprintf("%lld rows of immutable tables changed or are gone: "
                                          "renkei quarantine", (long long)changed));
     return row;
+}
+
+/* What the last pass over each table asked of its source. */
+static void print_load(const struct cli_call *call, const json_t *status) {
+    SCOPED_JSON json_t *rows = json_array();
+    size_t i, k;
+    json_t *source, *table;
+    json_array_foreach(json_object_get(status, "sources"), i, source)
+        json_array_foreach(json_object_get(source, "tables"), k, table) {
+            json_t *load = json_object_get(table, "load");
+            if (load == NULL)
+                continue;
+            json_t *row = json_pack("{s:s, s:s}", "source", cli_json_text(source, "source"),
+                                    "table", cli_json_text(table, "table"));
+            json_object_update(row, load);
+            json_array_append_new(rows, row);
+        }
+    static const struct output_column columns[] = {
+        {"source", "source", false},      {"table", "table", false},
+        {"rows", "rows read", true},      {"bytes", "bytes", true},
+        {"queries", "queries", true},     {"sourceMs", "source ms", true},
+        {"pausedMs", "capped ms", true},  {"slowedMs", "slowed ms", true},
+        {"latencyUs", "latency us", true}, {"latencyBestUs", "best us", true},
+        {NULL, NULL, false}};
+    if (json_array_size(rows) == 0)
+        return;
+    printf("\nload of the last pass\n");
+    output_table(call, columns, rows);
 }
 
 static enum error_code run_status(const struct cli_call *call, struct error *err) {
@@ -254,6 +294,7 @@ static enum error_code run_status(const struct cli_call *call, struct error *err
         {"lastPass", "last pass", false},  {"trouble", "trouble", false},
         {NULL, NULL, false}};
     output_table(call, columns, rows);
+    print_load(call, status);
     return ERROR_NONE;
 }
 

@@ -33,6 +33,10 @@ static void emit_progress(struct buffer *out, const struct sync_progress *p) {
         emit_bool(out, "dryRun", p->dry_run);
         emit_bool(out, "declared", p->declared);
         emit_text(out, "table", p->table);
+        if (p->pause != SYNC_NOT_PAUSED)
+            emit_text(out, "pause", sync_pause_name(p->pause));
+        if (p->pause_until_ms > 0)
+            emit_time(out, "pauseUntil", p->pause_until_ms);
         emit_u64(out, "tablesDone", p->tables_done);
         emit_u64(out, "tables", p->tables);
         emit_counts(out, &p->counts);
@@ -47,6 +51,24 @@ static void emit_progress(struct buffer *out, const struct sync_progress *p) {
     }
     if (p->code != ERROR_NONE)
         rest__emit_error(out, "error", p->code, p->error, p->hint);
+    emit_object_end(out);
+}
+
+static void emit_load(struct buffer *out, const char *name, const struct sync_load *load) {
+    emit_object(out, name);
+    emit_u64(out, "pass", load->pass);
+    emit_u64(out, "rows", load->rows);
+    emit_u64(out, "bytes", load->bytes);
+    emit_u64(out, "queries", load->queries);
+    emit_u64(out, "sourceMs", load->source_ms);
+    emit_u64(out, "waitMs", load->wait_ms);
+    emit_u64(out, "pausedMs", load->paused_ms);
+    emit_u64(out, "slowedMs", load->slowed_ms);
+    emit_u64(out, "closedMs", load->closed_ms);
+    if (load->latency_us > 0) {
+        emit_u64(out, "latencyUs", load->latency_us);
+        emit_u64(out, "latencyBestUs", load->latency_base_us);
+    }
     emit_object_end(out);
 }
 
@@ -65,6 +87,10 @@ static void emit_tables(struct buffer *out, const struct sync_source_status *sou
         emit_u64(out, "immutableChanged", t->immutable_changed);
         if (t->last_pass_ms > 0)
             emit_time(out, "lastPass", t->last_pass_ms);
+        if (t->load.pass > 0) {
+            emit_load(out, "load", &t->load);
+            emit_load(out, "loadTotal", &t->load_total);
+        }
         emit_object_end(out);
     }
     emit_list_end(out);

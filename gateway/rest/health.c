@@ -1,4 +1,6 @@
 #include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
 
 #include "gateway/rest/embedded.h"
 #include "gateway/rest/routes.h"
@@ -89,6 +91,37 @@ static void request_metrics(struct rest *rest, struct buffer *out) {
     value(out, "late_connections_total", rest->metrics.late_connections);
 }
 
+/* What was asked of the sources since the start, by table. */
+static void load_metrics(const struct sync_status *status, struct buffer *out) {
+    static const struct {
+        const char *name, *help;
+        size_t at;
+    } counters[] = {
+        {"source_rows_total", "Rows read.", offsetof(struct sync_load, rows)},
+        {"source_bytes_total", "Bytes of cells read.", offsetof(struct sync_load, bytes)},
+        {"source_queries_total", "Statements sent.", offsetof(struct sync_load, queries)},
+        {"source_milliseconds_total", "Time waited for the source.",
+         offsetof(struct sync_load, source_ms)},
+        {"source_paused_milliseconds_total", "Time waited for the cap of rows a second.",
+         offsetof(struct sync_load, paused_ms)},
+        {"source_slowed_milliseconds_total", "Time given to a source that answered slowly.",
+         offsetof(struct sync_load, slowed_ms)},
+    };
+    for (size_t c = 0; c < sizeof counters / sizeof counters[0]; c++) {
+        metric(out, counters[c].name, "counter", counters[c].help);
+        for (size_t i = 0; i < status->source_count; i++)
+            for (size_t t = 0; t < status->sources[i].table_count; t++) {
+                const struct sync_table_status *table = &status->sources[i].tables[t];
+                uint64_t number;
+                memcpy(&number, (const char *)&table->load_total + counters[c].at, sizeof number);
+                buffer_append_format(out,
+                                     "renkei_%s{source=\"%s\",table=\"%s\"} %" PRIu64 "\n",
+                                     counters[c].name, status->sources[i].source, table->table,
+                                     number);
+            }
+    }
+}
+
 static void source_metrics(const struct sync_status *status, struct buffer *out) {
     metric(out, "source_failures", "gauge", "Passes of a source that failed one after another.");
     for (size_t i = 0; i < status->source_count; i++)
@@ -125,6 +158,7 @@ static void source_metrics(const struct sync_status *status, struct buffer *out)
                 out, "renkei_immutable_changed_rows{source=\"%s\",table=\"%s\"} %" PRIu64 "\n",
                 status->sources[i].source, status->sources[i].tables[t].table,
                 status->sources[i].tables[t].immutable_changed);
+    load_metrics(status, out);
     metric(out, "vault_bytes", "gauge", "Size of the vault.");
     value(out, "vault_bytes", status->vault_bytes);
     metric(out, "enrolments", "gauge", "Enrolled keys.");

@@ -36,3 +36,9 @@ const char *verdict_name(enum verdict verdict) {
     }
     return "unknown";
 }
+
+const char *sync_pause_name(enum sync_pause pause) {
+    static const char *const names[] = {
+        [SYNC_NOT_PAUSED] = "", [SYNC_SLOWED] = "slowed", [SYNC_CLOSED] = "closed"};
+    return names[pause];
+}

@@ -132,6 +132,38 @@ static void show_progress(struct pass *p) {
     pthread_mutex_unlock(&p->sync->lock);
 }
 
+static void on_load(void *context, const struct worker_totals *t, enum worker_pause pause,
+                    uint64_t until_ms) {
+    struct pass *p = context;
+    struct sync__source *s = p->source;
+    pthread_mutex_lock(&p->sync->lock);
+    s->loads[p->index] = (struct sync_load){.pass = p->number,
+                                            .rows = t->rows,
+                                            .bytes = t->raw_bytes,
+                                            .queries = t->queries,
+                                            .source_ms = t->source_us / 1000,
+                                            .wait_ms = t->wait_us / 1000,
+                                            .paused_ms = t->paused_us / 1000,
+                                            .slowed_ms = t->slowed_us / 1000,
+                                            .closed_ms = t->closed_us / 1000,
+                                            .latency_us = t->latency_us,
+                                            .latency_base_us = t->latency_base_us};
+    s->progress.pause = pause == WORKER_CLOSED   ? SYNC_CLOSED
+                        : pause == WORKER_SLOWED ? SYNC_SLOWED
+                                                 : SYNC_NOT_PAUSED;
+    s->progress.pause_until_ms = until_ms;
+    pthread_mutex_unlock(&p->sync->lock);
+}
+
+/* The load of the pass before joins the total: from here on its place is this pass's. */
+static void begin_load(struct pass *p) {
+    pthread_mutex_lock(&p->sync->lock);
+    struct sync_load *last = &p->source->loads[p->index];
+    p->source->loads_total[p->index] = sync__load_sum(&p->source->loads_total[p->index], last);
+    *last = (struct sync_load){.pass = p->number};
+    pthread_mutex_unlock(&p->sync->lock);
+}
+
 /* ------------------------------------------------------------------------------ anchors ---- */
 
 static enum error_code flush(struct pass *p, struct error *err) {
@@ -570,7 +602,8 @@ static enum error_code pull(struct pass *p, struct worker_totals *ret_totals, st
     TRY(watermark_from(p, from, sizeof from, err));
     struct worker_pull_calls calls = {
         .context = p, .start = on_start, .salts = on_salts, .rows = on_rows,
-        .characters = on_characters};
+        .characters = on_characters, .load = on_load};
+    begin_load(p);
     return worker_pull(p->source->puller, p->table->table, modes[p->mode], from, &calls,
                        ret_totals, err);
 }

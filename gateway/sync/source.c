@@ -83,6 +83,8 @@ static void end_pass(struct sync__source *source, enum error_code code, const st
     uint64_t wall_ms = clock_wall_ms();
     uint64_t now_ms = clock_monotonic_ms();
     p->ended_ms = wall_ms;
+    p->pause = SYNC_NOT_PAUSED;
+    p->pause_until_ms = 0;
     p->left_ms = code == ERROR_NONE ? 0 : -1;
     p->state = code == ERROR_NONE               ? SYNC_DONE
                : code == ERROR_SOURCE_CANCELLED ? SYNC_CANCELLED

@@ -7,6 +7,20 @@ static enum error_code no_memory(struct error *err) {
     return error_set(err, ERROR_NO_MEMORY, "the status: no memory");
 }
 
+struct sync_load sync__load_sum(const struct sync_load *sum, const struct sync_load *one) {
+    return (struct sync_load){.pass = sum->pass + (one->pass > 0),
+                              .rows = sum->rows + one->rows,
+                              .bytes = sum->bytes + one->bytes,
+                              .queries = sum->queries + one->queries,
+                              .source_ms = sum->source_ms + one->source_ms,
+                              .wait_ms = sum->wait_ms + one->wait_ms,
+                              .paused_ms = sum->paused_ms + one->paused_ms,
+                              .slowed_ms = sum->slowed_ms + one->slowed_ms,
+                              .closed_ms = sum->closed_ms + one->closed_ms,
+                              .latency_us = one->latency_us,
+                              .latency_base_us = one->latency_base_us};
+}
+
 static enum error_code tables_status(struct sync__source *source, struct arena *arena,
                                      struct sync_source_status *out, struct error *err) {
     size_t count = source->mapping->table_count;
@@ -33,6 +47,10 @@ static enum error_code tables_status(struct sync__source *source, struct arena *
         pthread_mutex_unlock(&source->sync->lock);
         if (tables[t].table == NULL || tables[t].category == NULL)
             return no_memory(err);
+        pthread_mutex_lock(&source->sync->lock);
+        tables[t].load = source->loads[t];
+        tables[t].load_total = sync__load_sum(&source->loads_total[t], &source->loads[t]);
+        pthread_mutex_unlock(&source->sync->lock);
         uint64_t pending;
         TRY(vault_pending_count(source->sync->vault, state.id, &pending, err));
         out->pending += pending;

@@ -55,9 +55,16 @@ static enum error_code make_workers(struct sync__source *source, const struct sy
                                    .mapping_path = so->mapping,
                                    .hospital = o->hospital,
                                    .source = source->mapping->source,
-                                   .rows_per_second_max = so->rows_per_second_max};
+                                   .memory_bytes_max = so->worker_memory_bytes_max,
+                                   .cpu_seconds_max = so->worker_cpu_seconds_max,
+                                   .rows_per_second_max = so->rows_per_second_max,
+                                   .windows = so->windows,
+                                   .time_zone = so->time_zone,
+                                   .latency_factor_max = so->latency_factor_max};
     TRY(worker_new(&config, &source->puller, err));
     config.rows_per_second_max = 0;
+    config.windows = NULL;
+    config.latency_factor_max = 0;
     return worker_new(&config, &source->fetcher, err);
 }
 
@@ -65,7 +72,10 @@ static enum error_code open_tables(struct sync__source *source, struct error *er
     size_t count = source->mapping->table_count;
     source->table_ids = calloc(count + 1, sizeof *source->table_ids);
     source->alarms = calloc(count + 1, sizeof *source->alarms);
-    if (source->table_ids == NULL || source->alarms == NULL)
+    source->loads = calloc(count + 1, sizeof *source->loads);
+    source->loads_total = calloc(count + 1, sizeof *source->loads_total);
+    if (source->table_ids == NULL || source->alarms == NULL || source->loads == NULL ||
+        source->loads_total == NULL)
         return error_set(err, ERROR_NO_MEMORY, "sync: no memory");
     for (size_t t = 0; t < count; t++) {
         char name[VAULT_TABLE_BYTES_MAX + 1];
@@ -178,6 +188,8 @@ void sync_close(struct sync *sync) {
         mapping_free(source->mapping);
         free(source->table_ids);
         free(source->alarms);
+        free(source->loads);
+        free(source->loads_total);
     }
     vault_close(sync->vault);
     ledger_close(sync->submit_ledger);

@@ -44,6 +44,12 @@ struct sync_source_options {
     uint32_t rows_per_second_max;  /* 0: no cap */
     uint32_t deletions_percent_max; /* of a table's records that one pass may anchor as deleted
                                        unasked; 100: all. Up to SYNC_DELETIONS_MIN always */
+    /* As in worker.h; NULL and 0: always open, no slowing down, the worker's own limits. */
+    const char *windows;
+    const char *time_zone;
+    uint32_t latency_factor_max;
+    uint64_t worker_memory_bytes_max;
+    uint32_t worker_cpu_seconds_max;
 };
 
 /* Strings are copied. */
@@ -129,6 +135,28 @@ struct sync_counts {
     uint64_t remapped; /* of modified: only because the mapping changed */
 };
 
+/* What a pass asks of a source. */
+struct sync_load {
+    uint64_t pass; /* 0: none yet */
+    uint64_t rows;
+    uint64_t bytes;     /* of the cells */
+    uint64_t queries;
+    uint64_t source_ms; /* waited for the source: what it worked for us, at most */
+    uint64_t wait_ms;   /* the source was not asked because vault and chain were waited for */
+    uint64_t paused_ms; /* by rows_per_second_max */
+    uint64_t slowed_ms; /* by the source's latency */
+    uint64_t closed_ms; /* outside of the work windows */
+    uint64_t latency_us; /* the last round trip; 0: none was measured */
+    uint64_t latency_base_us; /* the best one */
+};
+
+enum sync_pause {
+    SYNC_NOT_PAUSED = 0,
+    SYNC_SLOWED = 1, /* the source answers slower than it could: the pass gives way */
+    SYNC_CLOSED = 2, /* outside of the work windows */
+};
+const char *sync_pause_name(enum sync_pause pause); /* "", "slowed", "closed" */
+
 struct sync_progress {
     uint64_t pass; /* counts the passes of this source for ever, from 1; 0: none yet */
     enum sync_state state;
@@ -136,6 +164,8 @@ struct sync_progress {
     bool dry_run;
     bool declared;
     const char *table; /* the one being read; "" between */
+    enum sync_pause pause;
+    uint64_t pause_until_ms; /* of SYNC_CLOSED, wall clock */
     uint32_t tables_done;
     uint32_t tables;
     struct sync_counts counts;
@@ -161,6 +191,8 @@ struct sync_table_status {
     /* Alarms of the last full or keys pass since the start of the program: */
     uint64_t vanished;     /* rows not anchored as deleted, since they are too many at once */
     uint64_t immutable_changed; /* rows of an immutable table that changed or are gone */
+    struct sync_load load; /* of the last pass, or the running one */
+    struct sync_load load_total; /* of all since the start of the program; pass: how many */
 };
 
 struct sync_source_status {

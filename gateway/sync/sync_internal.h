@@ -58,6 +58,8 @@ struct sync__source {
     bool cancelled;
     struct sync_progress progress; /* its strings are not used */
     char table[SYNC_TABLE_NAME_BYTES_MAX];
+    struct sync_load *loads;       /* of the last pass, in the mapping's order */
+    struct sync_load *loads_total; /* of all passes before */
     struct sync__failure pass_failure;
     struct sync__failure failure;
     uint32_t failures;
@@ -107,6 +109,9 @@ void sync__failure_set(struct sync__failure *failure, const struct error *err);
 void sync__wait_until(struct sync *sync, uint64_t monotonic_ms);
 /* True where the pass should end. Takes the lock. */
 bool sync__pass_must_stop(struct sync__source *source);
+
+/* pass: how many passes are in it. */
+struct sync_load sync__load_sum(const struct sync_load *sum, const struct sync_load *one);
 
 /* A patient id as it is compared and indexed: blanks at its end come from padded columns. */
 struct bytes sync__patient_text(struct bytes text);

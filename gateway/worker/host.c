@@ -6,10 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { LEAVE_S_MAX = 3 };
+#include "base/clock.h"
+
+enum { LEAVE_S_MAX = 3, ROUND_TRIPS_FIRST = 3 };
 
 /* --- the socket --- */
 
@@ -90,8 +93,19 @@ enum frame_type host_receive(struct host *h, struct wire_reader *ret_payload) {
     return type;
 }
 
+/* The CPU's limit is for the time between two messages: a worker that gets on has no end of it. */
+static void renew_cpu(const struct host *h) {
+    struct rusage used;
+    if (h->cpu_seconds_max == 0 || getrusage(RUSAGE_SELF, &used) != 0)
+        return;
+    rlim_t seconds = (rlim_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) + 1;
+    struct rlimit limits = {seconds + h->cpu_seconds_max, RLIM_INFINITY};
+    (void)setrlimit(RLIMIT_CPU, &limits);
+}
+
 enum error_code host_send(struct host *h, struct error *err) {
     struct bytes data = frame_end(&h->out);
+    renew_cpu(h);
     TRY(buffer_check(&h->out, "a worker's message", err));
     size_t done = 0;
     while (done < data.len) {
@@ -127,11 +141,27 @@ static void drop_tables(struct host *h) {
 
 void host_drop_session(struct host *h) {
     drop_tables(h);
+    host_rest(h);
+}
+
+void host_rest(struct host *h) {
     pthread_mutex_lock(&h->mutex);
     struct renkei_session *session = h->session;
     h->session = NULL;
     pthread_mutex_unlock(&h->mutex);
     h->connector->close(session);
+}
+
+bool host_round_trip(struct host *h, struct renkei_session *session, uint64_t *ret_us) {
+    struct renkei_server server = {0};
+    struct renkei_fault ignored = {0};
+    uint64_t since = clock_monotonic_ns();
+    if (h->connector->server(session, &server, &ignored) != RENKEI_OK)
+        return false;
+    *ret_us = (clock_monotonic_ns() - since) / 1000 + 1;
+    if (h->latency_base_us == 0 || *ret_us < h->latency_base_us)
+        h->latency_base_us = *ret_us;
+    return true;
 }
 
 enum error_code host_session(struct host *h, struct error *err) {
@@ -145,6 +175,11 @@ enum error_code host_session(struct host *h, struct error *err) {
     pthread_mutex_lock(&h->mutex);
     h->session = session;
     pthread_mutex_unlock(&h->mutex);
+    /* Before our own load is on it. A session that fails here does so again where it is told. */
+    uint64_t us;
+    for (int i = 0; h->latency_factor_max > 0 && i < ROUND_TRIPS_FIRST; i++)
+        if (!host_round_trip(h, session, &us))
+            break;
     return ERROR_NONE;
 }
 
@@ -171,8 +206,8 @@ enum error_code host_bad_request(struct error *err) {
 
 /* --- tables --- */
 
-static enum error_code make_table(struct host *h, const struct mapping_table *mapped,
-                                  struct host_table **ret_table, struct error *err) {
+static enum error_code make_normalizer(struct host *h, const struct mapping_table *mapped,
+                                       struct normalizer **ret_normalizer, struct error *err) {
     struct renkei_fault fault = {0};
     struct renkei_server server = {0};
     const struct renkei_column *columns = NULL;
@@ -181,11 +216,30 @@ static enum error_code make_table(struct host *h, const struct mapping_table *ma
         h->connector->columns(h->session, mapped->schema, mapped->table, &columns, &count,
                               &fault) != RENKEI_OK)
         return host_fault(h, &fault, err);
+    return normalizer_new(h->mapping, mapped, h->hospital, columns, count, server.settings,
+                          ret_normalizer, err);
+}
+
+enum error_code host_check_same(struct host *h, const struct host_table *t, struct error *err) {
+    struct normalizer *now = NULL;
+    struct hash before = normalizer_mapping_digest(t->normalizer);
+    const char *name = t->mapped->table;
+    TRY(make_normalizer(h, t->mapped, &now, err));
+    struct hash digest = normalizer_mapping_digest(now);
+    normalizer_free(now);
+    if (hash_equal(&before, &digest))
+        return ERROR_NONE;
+    error_set(err, ERROR_MAPPING, "table %s: its columns changed since the last work window", name);
+    error_hint(err, "the next pass starts over and reads it as it is now");
+    return ERROR_MAPPING;
+}
+
+static enum error_code make_table(struct host *h, const struct mapping_table *mapped,
+                                  struct host_table **ret_table, struct error *err) {
     struct host_table *t = calloc(1, sizeof *t);
     if (t == NULL)
         return error_set(err, ERROR_NO_MEMORY, "table %s: no memory", mapped->table);
-    enum error_code code = normalizer_new(h->mapping, mapped, h->hospital, columns, count,
-                                          server.settings, &t->normalizer, err);
+    enum error_code code = make_normalizer(h, mapped, &t->normalizer, err);
     if (code != ERROR_NONE) {
         free(t);
         return code;
@@ -320,6 +374,7 @@ static enum error_code serve(struct host *h, enum frame_type type, struct wire_r
     case FRAME_KEYS:
     case FRAME_ROWS:
     case FRAME_CHARACTERS:
+    case FRAME_LOAD:
         break;
     }
     return host_bad_request(err);

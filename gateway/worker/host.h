@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "gateway/worker/plugin.h"
 #include "gateway/worker/protocol.h"
+#include "gateway/worker/window.h"
 #include "gateway/worker/worker.h"
 
 /* A table of the mapping, made ready for the session that is open. */
@@ -33,6 +34,10 @@ struct host_table {
 struct host {
     int fd;
     const char *hospital;
+    struct windows *windows; /* NULL: always open */
+    uint32_t latency_factor_max;
+    uint64_t latency_base_us; /* the best round trip seen, 0: none */
+    uint32_t cpu_seconds_max;
     struct mapping *mapping;
     struct plugin *plugin;
     const struct renkei_connector *connector;
@@ -63,6 +68,13 @@ _Noreturn void host_serve(struct host *h);
 /* Opens a session where none is. */
 MUST_CHECK enum error_code host_session(struct host *h, struct error *err);
 void host_drop_session(struct host *h);
+/* Closes the session; what is known of the tables stays. */
+void host_rest(struct host *h);
+/* Times a round trip of a session, and keeps the best; false: the source does not answer. */
+bool host_round_trip(struct host *h, struct renkei_session *session, uint64_t *ret_us);
+/* After a rest: ERROR_MAPPING where the source describes the table in another way than before. */
+MUST_CHECK enum error_code host_check_same(struct host *h, const struct host_table *t,
+                                           struct error *err);
 /* A fault as an error; a session that cannot go on is dropped. */
 enum error_code host_fault(struct host *h, const struct renkei_fault *fault, struct error *err);
 /* The mapping's table with its normalizer; anew: ask the source again what its columns are. */

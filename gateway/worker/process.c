@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -19,9 +20,18 @@ enum {
     STOP_MS_MAX = 2000,  /* how long a child may take to end by itself */
     STOP_STEP_MS = 5,
     ENVIRONMENT_MAX = 16,
-    ARGUMENTS_MAX = 20,
+    ARGUMENTS_MAX = 24,
     WORD_BYTES_MAX = 32,
+    LOOK_MS = 100, /* between two looks at a child's memory */
+    MIB = 1 << 20,
 };
+
+/* What an address sanitizer takes beside what the program asks for. */
+#if defined(__SANITIZE_ADDRESS__)
+#define SANITIZER_BYTES (UINT64_C(768) << 20)
+#else
+#define SANITIZER_BYTES UINT64_C(0)
+#endif
 
 /* What of our own environment a worker gets; a source's own variables come by its mapping. */
 static const char *const inherited[] = {
@@ -43,15 +53,26 @@ static void build_environment(char *ret_environment[ENVIRONMENT_MAX]) {
 }
 
 static int spawn(const struct process *p, int fd, pid_t *ret_pid) {
-    char memory[WORD_BYTES_MAX], cpu[WORD_BYTES_MAX];
+    char memory[WORD_BYTES_MAX], cpu[WORD_BYTES_MAX], factor[WORD_BYTES_MAX];
+    snprintf(factor, sizeof factor, "%u", p->config.latency_factor_max);
     snprintf(memory, sizeof memory, "%llu", (unsigned long long)p->config.memory_bytes_max);
     snprintf(cpu, sizeof cpu, "%u", p->config.cpu_seconds_max);
     /* No secret is among them: a command line is readable by everybody. */
     const char *words[ARGUMENTS_MAX] = {
         "renkei-worker",       "--plugins",   p->config.plugin_folder, "--mapping",
         p->config.mapping_path, "--hospital", p->config.hospital,      "--memory-bytes-max",
-        memory,                "--cpu-seconds-max", cpu,               NULL,
+        memory,                "--cpu-seconds-max", cpu,               "--latency-factor-max",
+        factor,                NULL,
     };
+    if (p->config.windows != NULL) {
+        size_t count = 0;
+        while (words[count] != NULL)
+            count++;
+        words[count++] = "--windows";
+        words[count++] = p->config.windows;
+        words[count++] = "--time-zone";
+        words[count] = p->config.time_zone == NULL ? "UTC" : p->config.time_zone;
+    }
     char *environment[ENVIRONMENT_MAX];
     build_environment(environment);
     posix_spawn_file_actions_t actions;
@@ -83,34 +104,50 @@ static int spawn(const struct process *p, int fd, pid_t *ret_pid) {
     return number;
 }
 
-/* Waits for the child's end, kills it when it is late. Gives its wait status. */
-static int reap(struct process *p, uint32_t ms_max) {
-    int status = 0;
+/* How a child ended, and the most memory it ever had. */
+struct ending {
+    int status;
+    uint64_t memory_bytes;
+};
+
+static bool try_reap(struct process *p, int options, struct ending *ret_ending) {
+    struct rusage used;
+    pid_t got;
+    while ((got = wait4(p->pid, &ret_ending->status, options, &used)) < 0 && errno == EINTR)
+        ;
+    if (got == p->pid)
+        ret_ending->memory_bytes = (uint64_t)used.ru_maxrss * 1024;
+    return got != 0;
+}
+
+/* Waits for the child's end, kills it when it is late. */
+static struct ending reap(struct process *p, uint32_t ms_max) {
+    struct ending ending = {0};
     uint64_t until = clock_monotonic_ms() + ms_max;
     for (;;) {
-        pid_t got = waitpid(p->pid, &status, WNOHANG);
-        if (got == p->pid || (got < 0 && errno != EINTR))
-            return status;
+        if (try_reap(p, WNOHANG, &ending))
+            return ending;
         if (clock_monotonic_ms() >= until)
             break;
         clock_sleep_ms(STOP_STEP_MS);
     }
     kill(p->pid, SIGKILL);
-    while (waitpid(p->pid, &status, 0) < 0 && errno == EINTR)
-        ;
-    return status;
+    (void)try_reap(p, 0, &ending);
+    return ending;
 }
 
 /* The child is gone after this; how it ended is told. */
-static int hang_up(struct process *p, uint32_t ms_max) {
+static struct ending hang_up(struct process *p, uint32_t ms_max) {
     pthread_mutex_lock(&p->send_mutex);
     if (p->fd >= 0)
         close(p->fd);
     p->fd = -1;
     pthread_mutex_unlock(&p->send_mutex);
-    int status = p->pid > 0 ? reap(p, ms_max) : 0;
+    struct ending ending = {0};
+    if (p->pid > 0)
+        ending = reap(p, ms_max);
     p->pid = 0;
-    return status;
+    return ending;
 }
 
 void process_stop(struct process *p) {
@@ -130,10 +167,34 @@ static void count_death(struct process *p) {
     p->start_at_ms = clock_monotonic_ms() + backoff_ms;
 }
 
+static enum error_code too_much_memory(struct process *p, uint64_t bytes, struct error *err) {
+    error_set(err, ERROR_WORKER,
+              "source %s: the worker used %llu MiB of memory and was ended, at most %llu MiB are "
+              "possible (worker_memory_mib)",
+              p->config.source, (unsigned long long)bytes / MIB,
+              (unsigned long long)p->config.memory_bytes_max / MIB);
+    error_hint(err, "a driver that holds whole results needs more: see worker_memory_mib of the "
+                    "source in gateway.yaml");
+    return ERROR_WORKER;
+}
+
+static uint64_t memory_allowed(const struct process *p) {
+    return p->config.memory_bytes_max + SANITIZER_BYTES;
+}
+
 static enum error_code died(struct process *p, struct error *err) {
     pid_t pid = p->pid;
-    int status = hang_up(p, STOP_MS_MAX);
+    struct ending ending = hang_up(p, STOP_MS_MAX);
+    int status = ending.status;
     count_death(p);
+    /* One that got no more memory ends in its own way, mostly by a signal. */
+    if (WIFSIGNALED(status) && ending.memory_bytes >= memory_allowed(p))
+        return too_much_memory(p, ending.memory_bytes, err);
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGXCPU)
+        return error_set(err, ERROR_WORKER,
+                         "source %s: the worker used the CPU for %u s without an answer and was "
+                         "ended (worker_cpu)",
+                         p->config.source, p->config.cpu_seconds_max);
     if (WIFSIGNALED(status))
         return error_set(err, ERROR_WORKER, "source %s: worker process %d ended by signal %d (%s)",
                          p->config.source, (int)pid, WTERMSIG(status),
@@ -161,17 +222,37 @@ static enum error_code too_late(struct process *p, struct error *err) {
                      p->config.source);
 }
 
-/* Waits for an event of the socket; false: the deadline has passed. */
-static bool wait_for(const struct process *p, short events, uint64_t deadline_ms) {
+/* The child's resident memory now; 0: it cannot be told. */
+static uint64_t memory_of(pid_t pid) {
+    char path[40], text[64];
+    unsigned long long pages = 0;
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    if (got <= 0)
+        return 0;
+    text[got] = '\0';
+    char *second = strchr(text, ' ');
+    if (second != NULL)
+        pages = strtoull(second, NULL, 10);
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Waits for an event of the socket; false: the deadline has passed, or the child has grown past its
+ * memory and was killed: then the next use of its socket tells. */
+static bool wait_for(struct process *p, short events, uint64_t deadline_ms) {
     for (;;) {
         uint64_t now = clock_monotonic_ms();
         if (now >= deadline_ms)
             return false;
         uint64_t left = deadline_ms - now;
         struct pollfd pfd = {p->fd, events, 0};
-        int got = poll(&pfd, 1, left > 60000 ? 60000 : (int)left);
-        if (got > 0)
+        if (poll(&pfd, 1, left > LOOK_MS ? LOOK_MS : (int)left) > 0)
             return true;
+        if (memory_of(p->pid) > memory_allowed(p))
+            kill(p->pid, SIGKILL);
     }
 }
 

@@ -40,6 +40,7 @@ enum frame_type {
     FRAME_ROWS = 29,     /* u32 n, n rows of a pull */
     FRAME_CHARACTERS = 30, /* before a pull's END: u64 beyond, u32 n, n x {u32 column, u8 kind,
                               u32 code, u64 count, key} */
+    FRAME_LOAD = 31,     /* during a pull: u8 pause, u64 until, totals */
 };
 
 enum { FRAME_HEADER_BYTES = 5, FRAME_BYTES_MAX = 128 << 20 };

@@ -11,10 +11,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "gateway/worker/pace.h"
 
 enum {
-    RANGE_ROWS = 1024,      /* rows of one short range of a table without snapshots */
-    PAUSE_STEP_MS = 50,
+    /* Rows of one short range of a table without snapshots; what it aims at. */
+    RANGE_ROWS_FIRST = 128,
+    RANGE_ROWS_MAX = 1024,
+    RANGE_US = 10000,
+    RANGE_BYTES = 1 << 20,
     SLOT_BYTES_MAX = 256 << 20,
     SLOT_BYTES = 4 << 20, /* after which a batch is handed over, however few its rows are */
     GROUP_ROWS = 32,      /* whose digests are made together */
@@ -68,8 +72,8 @@ struct pulling {
     enum worker_mode mode;
     char name[TABLE_BYTES];
     char watermark_from[WATERMARK_BYTES];
-    uint32_t rows_per_second;
-    uint64_t started_ns;
+    struct pace pace;
+    bool closed; /* the work window has ended */
     struct arena *listed; /* of mode listed: */
     struct bytes *keys;
     uint32_t key_count;
@@ -306,20 +310,6 @@ static enum error_code hand_over(struct pulling *p, struct error *err) {
 
 /* --- reading --- */
 
-/* The source is read no faster than was asked for; a cancel is seen in between. */
-static enum error_code pace(struct pulling *p, uint64_t rows, struct error *err) {
-    uint64_t since = clock_monotonic_ns();
-    while (p->rows_per_second > 0) {
-        uint64_t passed_ms = (clock_monotonic_ns() - p->started_ns) / 1000000;
-        if (passed_ms * p->rows_per_second >= rows * 1000)
-            break;
-        TRY(host_check_cancelled(p->host, err));
-        clock_sleep_ms(PAUSE_STEP_MS);
-    }
-    p->totals.paused_us += lap_us(&since);
-    return host_check_cancelled(p->host, err);
-}
-
 static void note_watermark(struct pulling *p, const struct renkei_batch *batch, uint32_t row) {
     if (p->watermark_column < 0)
         return;
@@ -397,8 +387,7 @@ static enum error_code take_batch(struct pulling *p, const struct renkei_batch *
 static enum error_code read_cursor(struct pulling *p, struct renkei_cursor *cursor,
                                    struct renkei_fault *fault, struct error *err) {
     struct host *h = p->host;
-    uint64_t rows = p->totals.rows;
-    while (!p->stopped) {
+    while (!p->stopped && !p->closed) {
         struct renkei_batch batch;
         uint64_t since = clock_monotonic_ns();
         enum renkei_status status = h->connector->next(cursor, &batch, fault);
@@ -412,8 +401,7 @@ static enum error_code read_cursor(struct pulling *p, struct renkei_cursor *curs
         /* What settle() counted as waiting and hashing is not counted twice. */
         uint64_t inside = p->totals.wait_us - waited + p->totals.digest_us - hashed;
         p->totals.normalize_us += lap_us(&since) - inside;
-        rows += batch.row_count;
-        TRY(pace(p, rows, err));
+        TRY(pace_rows(&p->pace, batch.row_count, &p->closed, err));
     }
     return ERROR_NONE;
 }
@@ -425,6 +413,7 @@ static enum error_code run(struct pulling *p, const struct renkei_query *query,
     struct renkei_cursor *cursor = NULL;
     uint64_t since = clock_monotonic_ns();
     enum renkei_status status = h->connector->query(h->session, query, &cursor, &fault);
+    p->totals.queries++;
     p->totals.source_us += lap_us(&since);
     p->unordered = status == RENKEI_UNSUPPORTED && query->order_by_key && !p->has_after;
     if (p->unordered)
@@ -458,25 +447,105 @@ static struct renkei_query query_of(const struct pulling *p) {
     return q;
 }
 
-static enum error_code run_stream(struct pulling *p, struct error *err) {
-    struct renkei_query q = query_of(p);
-    return run(p, &q, err);
+/* Outside of the work windows nothing of ours is in the source: no rows under way, no session. */
+static enum error_code rest(struct pulling *p, struct error *err) {
+    TRY(hand_over(p, err));
+    TRY(settle(p, err));
+    p->closed = false;
+    if (p->stopped)
+        return ERROR_NONE;
+    pace_done(&p->pace);
+    host_rest(p->host);
+    TRY(pace_window(&p->pace, err));
+    TRY(host_session(p->host, err));
+    p->totals.queries++;
+    return host_check_same(p->host, p->table, err);
+}
+
+/* Between begin and end, where there is a snapshot. ret_label: NULL: is not asked for. */
+static enum error_code begin(struct pulling *p, bool *ret_begun, const char **ret_label,
+                             struct error *err) {
+    struct host *h = p->host;
+    struct renkei_fault fault = {0};
+    *ret_begun = false;
+    if ((h->connector->capabilities & RENKEI_CAN_SNAPSHOT) == 0)
+        return ERROR_NONE;
+    enum renkei_status status = h->connector->begin(h->session, ret_label, &fault);
+    /* A connector for many databases finds out here whether this one has snapshots. */
+    if (status != RENKEI_OK && status != RENKEI_UNSUPPORTED)
+        return host_fault(h, &fault, err);
+    *ret_begun = status == RENKEI_OK;
+    p->totals.queries += *ret_begun;
+    return ERROR_NONE;
+}
+
+static void end(struct pulling *p) {
+    struct host *h = p->host;
+    struct renkei_fault fault = {0};
+    p->totals.queries++;
+    /* All rows came, or an error is told already: only the session is of no more use. */
+    if (h->session != NULL && h->connector->end(h->session, &fault) != RENKEI_OK)
+        host_drop_session(h);
+}
+
+/* One stream in one snapshot; where windows may end it, in the order of the key and a snapshot a
+ * window. */
+static enum error_code run_stream(struct pulling *p, bool snapshot, struct error *err) {
+    struct host *h = p->host;
+    bool ordered = h->windows != NULL && !p->unordered &&
+                   (h->connector->capabilities & RENKEI_CAN_KEY_RANGE) != 0;
+    const char *label;
+    for (;;) {
+        struct renkei_query q = query_of(p);
+        q.order_by_key = ordered;
+        q.after = ordered && p->has_after ? p->after : NULL;
+        enum error_code code = run(p, &q, err);
+        if (p->unordered && ordered) { /* nothing was read: once more, as the rows come */
+            ordered = false;
+            continue;
+        }
+        if (snapshot)
+            end(p);
+        TRY(code);
+        if (!p->closed || p->stopped)
+            return ERROR_NONE;
+        if (!ordered)
+            return error_set(err, ERROR_LIMIT,
+                             "table %s: the work window ended; its rows do not come in the order "
+                             "of their key, so that the next pass starts over",
+                             p->name);
+        TRY(rest(p, err));
+        if (!p->stopped)
+            TRY(begin(p, &snapshot, &label, err));
+    }
 }
 
 /* A table without snapshots is read in short ranges by its key, each fetched whole: no writer of
- * the hospital's waits for us longer than one of them takes. A connector that cannot order this
- * database's rows is asked for all of them at once. */
+ * the hospital's waits for us longer than one of them takes. A range is as long as is read in
+ * RANGE_US. A connector that cannot order this database's rows is asked for all of them at once. */
 static enum error_code run_ranges(struct pulling *p, struct error *err) {
-    do {
+    uint32_t rows = RANGE_ROWS_FIRST;
+    bool more = true;
+    while (more && !p->stopped) {
         struct renkei_query q = query_of(p);
+        uint64_t before_us = p->totals.source_us, before_bytes = p->totals.raw_bytes;
         q.order_by_key = 1;
-        q.rows_max = RANGE_ROWS;
+        q.rows_max = rows;
         q.after = p->has_after ? p->after : NULL;
         p->range_rows = 0;
         TRY(run(p, &q, err));
         if (p->unordered)
-            return run_stream(p, err);
-    } while (p->range_rows == RANGE_ROWS && !p->stopped);
+            return run_stream(p, false, err);
+        more = p->range_rows == rows || p->closed;
+        uint64_t us = p->totals.source_us - before_us;
+        uint64_t bytes = p->totals.raw_bytes - before_bytes;
+        if (us > RANGE_US || bytes > RANGE_BYTES)
+            rows = rows > 1 ? rows / 2 : 1;
+        else if (us < RANGE_US / 2 && bytes < RANGE_BYTES / 2)
+            rows = rows < RANGE_ROWS_MAX ? rows * 2 : RANGE_ROWS_MAX;
+        if (p->closed)
+            TRY(rest(p, err));
+    }
     return ERROR_NONE;
 }
 
@@ -521,21 +590,8 @@ static enum error_code finish(struct pulling *p, struct error *err) {
         TRY(settle(p, err));
     if (!p->stopped && p->mode != WORKER_KEYS)
         TRY(send_characters(p, err));
-    struct buffer *out = &p->host->out;
-    const struct worker_totals *t = &p->totals;
-    frame_begin(out, FRAME_END);
-    wire_u64(out, t->rows);
-    wire_u64(out, t->rows_new);
-    wire_u64(out, t->rows_same);
-    wire_u64(out, t->rows_changed);
-    wire_u64(out, t->rows_quarantined);
-    wire_u64(out, t->raw_bytes);
-    wire_u64(out, t->source_us);
-    wire_u64(out, t->normalize_us);
-    wire_u64(out, t->digest_us);
-    wire_u64(out, t->wait_us);
-    wire_u64(out, t->paused_us);
-    frame_text(out, t->watermark);
+    frame_begin(&p->host->out, FRAME_END);
+    pace_write_totals(&p->host->out, &p->totals);
     return host_send(p->host, err);
 }
 
@@ -570,27 +626,31 @@ static enum error_code prepare(struct pulling *p, struct error *err) {
 
 static enum error_code pull(struct pulling *p, struct error *err) {
     struct host *h = p->host;
-    struct renkei_fault fault = {0};
     const char *label = "";
-    TRY(prepare(p, err));
+    bool snapshot = false;
+    /* A few rows by their keys are looked at whenever somebody asks. */
     bool listed = p->mode == WORKER_LISTED;
+    if (!listed)
+        TRY(pace_window(&p->pace, err));
+    TRY(prepare(p, err));
     bool ranges = !listed && p->table->transactional == 0 &&
                   (h->connector->capabilities & RENKEI_CAN_KEY_RANGE) != 0;
-    bool snapshot = !ranges && (h->connector->capabilities & RENKEI_CAN_SNAPSHOT) != 0;
-    enum renkei_status status =
-        snapshot ? h->connector->begin(h->session, &label, &fault) : RENKEI_UNSUPPORTED;
-    /* A connector for many databases finds out here whether this one has snapshots. */
-    snapshot = status == RENKEI_OK;
-    if (status != RENKEI_OK && status != RENKEI_UNSUPPORTED)
-        return host_fault(h, &fault, err);
+    if (!ranges)
+        TRY(begin(p, &snapshot, &label, err));
     enum error_code code = host_send_plan(h, p->table, label, err);
-    if (code == ERROR_NONE)
-        code = listed ? run_listed(p, err) : ranges ? run_ranges(p, err) : run_stream(p, err);
-    if (snapshot && h->session != NULL && h->connector->end(h->session, &fault) != RENKEI_OK) {
-        /* All rows came, or an error is told already: only the session is of no more use. */
-        host_drop_session(h);
-    }
+    if (code != ERROR_NONE && snapshot)
+        end(p);
     TRY(code);
+    if (ranges) {
+        TRY(run_ranges(p, err));
+    } else if (listed) {
+        code = run_listed(p, err);
+        if (snapshot)
+            end(p);
+        TRY(code);
+    } else {
+        TRY(run_stream(p, snapshot, err));
+    }
     return finish(p, err);
 }
 
@@ -599,6 +659,7 @@ static void pulling_done(struct pulling *p) {
         buffer_done(&p->slots[i].data);
         free(p->slots[i].reasons);
     }
+    pace_done(&p->pace);
     buffer_done(&p->after_data);
     arena_free(p->listed);
     free(p);
@@ -628,7 +689,6 @@ enum error_code host_pull(struct host *h, struct wire_reader *r, struct error *e
     if (p == NULL)
         return error_set(err, ERROR_NO_MEMORY, "pull: no memory");
     p->host = h;
-    p->started_ns = clock_monotonic_ns();
     buffer_init(&p->after_data, RENKEI_BATCH_BYTES_MAX);
     bool good = true;
     for (int i = 0; i < 2; i++) {
@@ -643,7 +703,7 @@ enum error_code host_pull(struct host *h, struct wire_reader *r, struct error *e
     uint8_t mode = wire_read_u8(r);
     p->mode = (enum worker_mode)mode;
     good = good && host_text(r, p->watermark_from, sizeof p->watermark_from);
-    p->rows_per_second = wire_read_u32(r);
+    pace_start(&p->pace, h, &p->totals, wire_read_u32(r));
     if (code == ERROR_NONE && (!good || r->failed || mode > WORKER_LISTED))
         code = host_bad_request(err);
     if (code == ERROR_NONE)

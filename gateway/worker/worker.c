@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "gateway/worker/answer.h"
 #include "gateway/worker/process.h"
+#include "gateway/worker/window.h"
 
 struct worker {
     struct process process;
@@ -31,6 +32,17 @@ static enum error_code copy_config(struct worker *w, const struct worker_config 
     if (c->program == NULL || c->plugin_folder == NULL || c->mapping_path == NULL ||
         c->hospital == NULL || c->source == NULL)
         return error_set(err, ERROR_NO_MEMORY, "worker: no memory");
+    c->windows = config->windows == NULL ? NULL : arena_text(w->texts, config->windows);
+    c->time_zone = config->time_zone == NULL ? NULL : arena_text(w->texts, config->time_zone);
+    if (c->windows != NULL) {
+        struct windows *windows = NULL;
+        TRY(windows_parse(c->windows, c->time_zone, &windows, err));
+        windows_free(windows);
+    }
+    if (c->memory_bytes_max == 0)
+        c->memory_bytes_max = WORKER_MEMORY_BYTES_DEFAULT;
+    if (c->cpu_seconds_max == 0)
+        c->cpu_seconds_max = WORKER_CPU_S_DEFAULT;
     if (c->call_ms_max == 0)
         c->call_ms_max = WORKER_CALL_MS_DEFAULT;
     if (c->pull_idle_ms_max == 0)
@@ -503,6 +515,7 @@ static enum error_code on_characters(struct pull *pull, struct wire_reader *r, s
     return ERROR_NONE;
 }
 
+/* The same fields as pace_write_totals. */
 static bool read_totals(struct wire_reader *r, struct worker_totals *ret_totals) {
     struct worker_totals t = {0};
     t.rows = wire_read_u64(r);
@@ -511,11 +524,16 @@ static bool read_totals(struct wire_reader *r, struct worker_totals *ret_totals)
     t.rows_changed = wire_read_u64(r);
     t.rows_quarantined = wire_read_u64(r);
     t.raw_bytes = wire_read_u64(r);
+    t.queries = wire_read_u64(r);
     t.source_us = wire_read_u64(r);
     t.normalize_us = wire_read_u64(r);
     t.digest_us = wire_read_u64(r);
     t.wait_us = wire_read_u64(r);
     t.paused_us = wire_read_u64(r);
+    t.slowed_us = wire_read_u64(r);
+    t.closed_us = wire_read_u64(r);
+    t.latency_us = wire_read_u64(r);
+    t.latency_base_us = wire_read_u64(r);
     struct bytes watermark = wire_read_bytes(r, sizeof t.watermark - 1);
     if (!wire_read_end(r))
         return false;
@@ -523,6 +541,17 @@ static bool read_totals(struct wire_reader *r, struct worker_totals *ret_totals)
         memcpy(t.watermark, watermark.data, watermark.len);
     *ret_totals = t;
     return true;
+}
+
+static enum error_code on_load(struct pull *pull, struct wire_reader *r, struct error *err) {
+    struct worker_totals totals;
+    uint8_t pause = wire_read_u8(r);
+    uint64_t until_ms = wire_read_u64(r);
+    if (pause > WORKER_CLOSED || !read_totals(r, &totals))
+        return process_broken(&pull->w->process, "load", err);
+    if (!pull->stopped && pull->calls->load != NULL)
+        pull->calls->load(pull->calls->context, &totals, (enum worker_pause)pause, until_ms);
+    return ERROR_NONE;
 }
 
 /* Reads to END. The keys of the next batch may come before the rows of this one: they are held
@@ -542,6 +571,8 @@ static enum error_code pull_frames(struct pull *pull, struct worker_totals *ret_
         if (frame.type == FRAME_END) {
             if (!pull->stopped && !read_totals(&frame.payload, ret_totals))
                 return process_broken(p, "totals", err);
+            if (!pull->stopped && pull->calls->load != NULL)
+                pull->calls->load(pull->calls->context, ret_totals, WORKER_READING, 0);
             return ERROR_NONE;
         }
         if (frame.type == FRAME_KEYS && rows_due && !holding) {
@@ -561,6 +592,8 @@ static enum error_code pull_frames(struct pull *pull, struct worker_totals *ret_
             code = on_plan(pull, &frame.payload, told);
         } else if (frame.type == FRAME_CHARACTERS) {
             code = on_characters(pull, &frame.payload, told);
+        } else if (frame.type == FRAME_LOAD) {
+            code = on_load(pull, &frame.payload, told);
         } else {
             code = process_broken(p, "answer to a pull", told);
         }

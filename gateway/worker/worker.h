@@ -44,6 +44,8 @@ enum {
     WORKER_BACKOFF_MS_MAX = 30000,
     WORKER_CALL_MS_DEFAULT = 30000,      /* describe, preview, fetch */
     WORKER_PULL_IDLE_MS_DEFAULT = 300000, /* a pull that says nothing for so long */
+    WORKER_MEMORY_BYTES_DEFAULT = 512 << 20,
+    WORKER_CPU_S_DEFAULT = 60,
 };
 
 /* Everything is copied by worker_new. */
@@ -55,9 +57,16 @@ struct worker_config {
     const char *source;   /* the mapping's `source:`, for messages */
     uint32_t call_ms_max;      /* past it the child is killed: ERROR_TIMEOUT; 0: the default */
     uint32_t pull_idle_ms_max; /* 0: the default */
-    uint64_t memory_bytes_max; /* RLIMIT_AS of the child; 0: none */
-    uint32_t cpu_seconds_max;  /* RLIMIT_CPU of the child; 0: none */
+    uint64_t memory_bytes_max; /* of the child; 0: WORKER_MEMORY_BYTES_DEFAULT */
+    uint32_t cpu_seconds_max;  /* between two messages of the child; 0: WORKER_CPU_S_DEFAULT */
     uint32_t rows_per_second_max; /* of pulls; 0: none */
+    /* When pulls may read, see window.h; NULL: always. A pull that meets a window's end lets go of
+     * the source and goes on behind its last key when the next one opens. */
+    const char *windows;
+    const char *time_zone; /* of the windows; NULL: UTC */
+    /* A pull is slowed down while the source's round trip is more than this many times its best;
+     * 0: never. */
+    uint32_t latency_factor_max;
 };
 
 struct worker;
@@ -196,6 +205,33 @@ struct worker_row {
     size_t reason_count;
 };
 
+/* What a pull is doing to its source. */
+enum worker_pause {
+    WORKER_READING = 0,
+    WORKER_SLOWED = 1, /* the source answers slower than it could */
+    WORKER_CLOSED = 2, /* outside of the work windows: no session is open */
+};
+
+struct worker_totals {
+    uint64_t rows;
+    uint64_t rows_new;
+    uint64_t rows_same;
+    uint64_t rows_changed;
+    uint64_t rows_quarantined;
+    uint64_t raw_bytes;   /* of the cells */
+    uint64_t queries;     /* statements sent, and round trips measured */
+    uint64_t source_us;   /* time spent in the connector: the load caused, at most */
+    uint64_t normalize_us; /* in the normalizer: text, values, canonical JSON, preimage */
+    uint64_t digest_us;    /* in the digests, and in handing the rows over */
+    uint64_t wait_us;     /* waiting for the gateway */
+    uint64_t paused_us;   /* slowed down by rows_per_second_max */
+    uint64_t slowed_us;   /* slowed down by the source's latency */
+    uint64_t closed_us;   /* waiting for a work window */
+    uint64_t latency_us;  /* the latest round trip, 0: none was measured */
+    uint64_t latency_base_us; /* the best one */
+    char watermark[256];  /* the greatest watermark value met, raw bytes as text; "" : none */
+};
+
 /* Each may stop the pull by returning an error, which worker_pull then returns. NULL: not called,
  * but for salts and rows. characters comes once, after the last row of a pull that is whole, unless
  * in mode keys: the characters that the hospital should look at (their column: an index into
@@ -211,21 +247,10 @@ struct worker_pull_calls {
                             struct error *err);
     enum error_code (*characters)(void *context, const struct character_count *counts,
                                   size_t count, uint64_t beyond, struct error *err);
-};
-
-struct worker_totals {
-    uint64_t rows;
-    uint64_t rows_new;
-    uint64_t rows_same;
-    uint64_t rows_changed;
-    uint64_t rows_quarantined;
-    uint64_t raw_bytes;   /* of the cells */
-    uint64_t source_us;   /* time spent in the connector: the load caused, at most */
-    uint64_t normalize_us; /* in the normalizer: text, values, canonical JSON, preimage */
-    uint64_t digest_us;    /* in the digests, and in handing the rows over */
-    uint64_t wait_us;     /* waiting for the gateway */
-    uint64_t paused_us;   /* slowed down by rows_per_second_max */
-    char watermark[256];  /* the greatest watermark value met, raw bytes as text; "" : none */
+    /* About once a second, and at the end: the load so far. until_ms: of WORKER_CLOSED, the wall
+     * clock's time at which a window opens. */
+    void (*load)(void *context, const struct worker_totals *totals, enum worker_pause pause,
+                 uint64_t until_ms);
 };
 
 /* A whole result or an error: where the connection breaks in the middle it is ERROR_SOURCE_LOST,

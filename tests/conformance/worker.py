@@ -22,11 +22,11 @@ class WorkerError(Exception):
 
 class Worker:
     def __init__(self, mapping, plugins=BUILD / "connectors", call_ms=0, memory=0, rate=0,
-                 source="main", env=None):
+                 source="main", env=None, cpu=0, latency_factor=0, windows=""):
         self.process = subprocess.Popen(
             [PROGRAM, WORKER, plugins, mapping, "h1", source, str(int(call_ms * PATIENCE)),
              str(memory),
-             str(rate)],
+             str(rate), str(cpu), str(latency_factor), windows],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
             env={**os.environ, **(env or {})})
 
@@ -69,6 +69,7 @@ class Worker:
         """Gives rows and totals."""
         self.send(f"{'pull-quietly' if quietly else 'pull'} {table} {mode} {watermark}")
         found, totals = self.until("rows")
+        self.loads = [answer for answer in found if "load" in answer]
         return [answer for answer in found if "row" in answer], totals
 
     def plan_of_pull(self, table):

@@ -3,7 +3,8 @@
  * input; answers are JSON objects, one a line. It plays the vault: it keeps each row's r and
  * digests in memory, so that a second pull finds what changed.
  *
- *   worker-probe PROGRAM PLUGINS MAPPING HOSPITAL SOURCE [call_ms [memory_bytes [rows_a_second]]]
+ *   worker-probe PROGRAM PLUGINS MAPPING HOSPITAL SOURCE [call_ms [memory_bytes [rows_a_second
+ *                [cpu_seconds [latency_factor [WINDOWS]]]]]]
  *
  *   describe | columns TABLE | plan TABLE | preview TABLE N | pull TABLE full|keys|watermark [FROM]
  *   fetch TABLE KEY... | patient TABLE ID N | forget | process
@@ -199,6 +200,14 @@ static enum error_code on_rows(void *context, const struct worker_row *rows, siz
     return fail ? error_set(err, ERROR_IO, "the vault says no") : ERROR_NONE;
 }
 
+static void on_load(void *context, const struct worker_totals *t, enum worker_pause pause,
+                    uint64_t until_ms) {
+    static const char *const names[] = {"reading", "slowed", "closed"};
+    (void)context;
+    put(json_pack("{s:s,s:I,s:I}", "load", names[pause], "read", (json_int_t)t->rows, "until",
+                  (json_int_t)until_ms));
+}
+
 /* --- commands --- */
 
 static enum error_code describe(struct error *err) {
@@ -304,7 +313,7 @@ static enum error_code pull(const char *table, const char *mode, const char *fro
                          : strcmp(mode, "watermark") == 0 ? WORKER_WATERMARK
                                                           : WORKER_FULL;
     struct worker_pull_calls calls = {
-        .context = &quiet, .start = on_start, .salts = on_salts, .rows = on_rows};
+        .context = &quiet, .start = on_start, .salts = on_salts, .rows = on_rows, .load = on_load};
     struct worker_totals t;
     probe.rows_seen = 0;
     enum error_code code =
@@ -312,7 +321,10 @@ static enum error_code pull(const char *table, const char *mode, const char *fro
     probe.cancel_after = probe.fail_after = probe.kill_after = probe.pause_after = 0;
     if (code != ERROR_NONE)
         return code;
-    put(json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "rows", (json_int_t)t.rows, "new",
+    put(json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s}", "queries",
+                  (json_int_t)t.queries, "slowed_us", (json_int_t)t.slowed_us, "closed_us",
+                  (json_int_t)t.closed_us, "latency_us", (json_int_t)t.latency_us,
+                  "latency_base_us", (json_int_t)t.latency_base_us, "rows", (json_int_t)t.rows, "new",
                   (json_int_t)t.rows_new, "same", (json_int_t)t.rows_same, "changed",
                   (json_int_t)t.rows_changed, "quarantined", (json_int_t)t.rows_quarantined,
                   "source_us", (json_int_t)t.source_us, "normalize_us",
@@ -371,6 +383,9 @@ int main(int argc, char **argv) {
         .call_ms_max = argc > 6 ? (uint32_t)number(argv[6]) : 0,
         .memory_bytes_max = argc > 7 ? number(argv[7]) : 0,
         .rows_per_second_max = argc > 8 ? (uint32_t)number(argv[8]) : 0,
+        .cpu_seconds_max = argc > 9 ? (uint32_t)number(argv[9]) : 0,
+        .latency_factor_max = argc > 10 ? (uint32_t)number(argv[10]) : 0,
+        .windows = argc > 11 && argv[11][0] != '\0' ? argv[11] : NULL,
     };
     probe.rows = calloc(VAULT_ROWS_MAX, sizeof *probe.rows);
     probe.fresh = calloc(WORKER_BATCH_ROWS_MAX, WORKER_SALT_BYTES);
