@@ -128,6 +128,19 @@ void support_wipe(void *data, size_t len) {
     explicit_bzero(data, len);
 }
 
+enum renkei_status support_no_authority(struct renkei_fault *fault) {
+    return support_fault(fault, RENKEI_OPTION, 0, NULL,
+                         "option 'tls': verify needs 'tls_ca', the file of the authority that "
+                         "signed the server (of the system's own: "
+                         "/etc/ssl/certs/ca-certificates.crt)");
+}
+
+enum renkei_status support_not_encrypted(struct renkei_fault *fault) {
+    return support_fault(fault, RENKEI_OPTION, 0, NULL,
+                         "option 'tls' asks for encryption, and this connection has none (over a "
+                         "Unix socket write off)");
+}
+
 /* --- batches --- */
 
 enum renkei_status support_batch_init(struct support_batch *b, uint32_t column_count,

@@ -52,6 +52,10 @@ enum renkei_status support_secret(const struct support_options *o, const char *n
                                   struct renkei_fault *fault);
 void support_wipe(void *data, size_t len);
 
+/* Faults of option 'tls', the same in every connector. */
+enum renkei_status support_no_authority(struct renkei_fault *fault);
+enum renkei_status support_not_encrypted(struct renkei_fault *fault);
+
 /* --- a batch being filled: cells are copied once, row by row, into one block --- */
 
 struct support_batch {

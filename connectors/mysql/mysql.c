@@ -176,6 +176,8 @@ static enum renkei_status set_tls(const struct renkei_session *s, MYSQL *mysql,
     if (!verify && strcmp(tls, "required") != 0)
         return support_fault(fault, RENKEI_OPTION, 0, NULL,
                              "option 'tls': expected off, required or verify");
+    if (verify && support_option(&s->options, "tls_ca") == NULL)
+        return support_no_authority(fault);
     mysql_ssl_set(mysql, support_option(&s->options, "tls_key"),
                   support_option(&s->options, "tls_certificate"),
                   support_option(&s->options, "tls_ca"), NULL, NULL);
@@ -222,6 +224,9 @@ static enum renkei_status dial(const struct renkei_session *s, MYSQL *mysql,
             status = connect_fault(mysql, fault);
     }
     support_wipe(password, sizeof password);
+    if (status == RENKEI_OK && strcmp(support_option(o, "tls"), "off") != 0 &&
+        mysql_get_ssl_cipher(mysql) == NULL)
+        return support_not_encrypted(fault);
     return status;
 }
 

@@ -170,6 +170,11 @@ static enum renkei_status dial(struct renkei_session *s, struct renkei_fault *fa
     if (mode == NULL)
         return support_fault(fault, RENKEI_OPTION, 0, NULL,
                              "option 'tls': expected off, required or verify");
+    if (strcmp(mode, "verify-full") == 0 && support_option(o, "tls_ca") == NULL)
+        return support_no_authority(fault);
+    /* libpq takes no notice of sslmode there, and says nothing. */
+    if (socket != NULL && strcmp(mode, "disable") != 0)
+        return support_not_encrypted(fault);
     char password[SUPPORT_SECRET_BYTES_MAX];
     enum renkei_status status = support_secret(o, "password_file", password, fault);
     if (status != RENKEI_OK)
@@ -199,6 +204,8 @@ static enum renkei_status dial(struct renkei_session *s, struct renkei_fault *fa
                                  "the server did not answer within %d ms", CONNECT_MS_MAX);
         return connect_fault(s->connection, fault);
     }
+    if (strcmp(mode, "disable") != 0 && !PQsslInUse(s->connection))
+        return support_not_encrypted(fault);
     return RENKEI_OK;
 }
 
