@@ -576,7 +576,7 @@ static void on_check(uv_check_t *check) {
     node_take_inbox(node);
     node_settle(node);
     node_fetch(node, node_now_ms());
-    if (node->inbox.first != NULL)
+    if (node->inbox.waiting > 0)
         (void)uv_idle_start(&node->idle, on_idle);
     else
         (void)uv_idle_stop(&node->idle);

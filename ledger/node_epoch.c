@@ -274,7 +274,8 @@ static void sign(void *context, const struct hash *statement,
 
 static bool verify(void *context, uint32_t signer, const struct hash *statement,
                    const uint8_t signature[PBFT_SIGNATURE_BYTES]) {
-    const struct node *node = context;
+    struct node *node = context;
+    node->signatures_asked++;
     return signer < node->members->validator_count &&
            signature_valid(node->members->validators[signer].vote_key, statement, signature);
 }
@@ -345,7 +346,9 @@ static void forget_epoch(struct node *node) {
     node->pending_told = false;
     node->fetch.fed = chain_height(node->chain);
     node->fetch.asked_to = chain_height(node->chain);
+    node_inbox_epoch(node);
     /* What is kept by a validator's number is of another one now. */
+    memset(node->budgets, 0, sizeof node->budgets);
     memset(node->watch.clock, 0, sizeof node->watch.clock);
     memset(node->fetch.refused, 0, sizeof node->fetch.refused);
     node->epoch_over = false;

@@ -6,6 +6,7 @@
 
 #include <uv.h>
 
+#include "ledger/budget.h"
 #include "ledger/chain.h"
 #include "ledger/lane.h"
 #include "ledger/local.h"
@@ -41,7 +42,10 @@ enum {
     NODE_KEYS = 2,        /* the key, and the one that takes its place in the next epoch */
     NODE_EVIDENCE_MAX = 16,
     NODE_INBOX_SLICE = 64, /* signatures checked before the votes get their turn */
-    NODE_INBOX_BYTES_MAX = 64 << 20,
+    NODE_INBOX_PEER_BYTES_MAX = 16 << 20,
+    NODE_LANES_MAX = GENESIS_VALIDATORS_MAX + MEMBERS_OBSERVERS_MAX,
+    NODE_PEER_SIGNATURES_PER_S = 2000, /* of protocol messages: an eighth of a slow core */
+    NODE_PEER_SIGNATURES_MIN = 2000,   /* that a peer's budget holds at least when it is full */
     NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
     NODE_CLOCK_OLD_MS = 60000,
     NODE_CERTIFICATE_STAGES = 4,
@@ -105,6 +109,15 @@ struct wanted {
     uint32_t from;
     uint32_t asked; /* validators asked so far */
     uint64_t asked_ms;
+};
+
+/* What one peer passed on and is not checked yet. Each peer has its own, and its turn in the round. */
+struct inbox_lane {
+    struct inbox *first;
+    struct inbox *last;
+    size_t bytes;
+    bool paused; /* its bulk lane is not read until this is shorter */
+    bool former; /* some of it came from whoever had this number in the epoch before */
 };
 
 /* What a peer's clock showed when it was heard of last. */
@@ -203,12 +216,13 @@ struct node {
     } fetch;
     struct buffer outgoing; /* transactions for the other validators */
     struct {
-        struct inbox *first;
-        struct inbox *last;
-        size_t bytes;
+        struct inbox_lane lanes[NODE_LANES_MAX]; /* validators, then observers */
+        uint32_t next;    /* the peer whose turn it is */
+        uint32_t waiting; /* messages, of all peers */
         uint32_t checked; /* in this slice */
-        bool paused;      /* the bulk lanes are not read until it is shorter */
     } inbox;
+    struct budget budgets[GENESIS_VALIDATORS_MAX]; /* of signature checks, by protocol messages */
+    uint64_t signatures_asked; /* that the core had checked, ever */
     struct node_watch watch;
     uint64_t watched_ms;
     uint64_t flushed_ms;
@@ -223,6 +237,7 @@ struct node {
         uint64_t view_changes;
         uint64_t evidence;
         uint64_t bad_transactions; /* from peers */
+        uint64_t over_budget;      /* protocol messages that were not looked at */
         uint64_t strangers;
         uint64_t commit_ms; /* when the last block was committed */
     } count;
@@ -287,6 +302,8 @@ void node_flush_outgoing(struct node *node);
 /* Checks a slice of what the peers passed on. */
 void node_take_inbox(struct node *node);
 void node_inbox_done(struct node *node);
+/* What waits is kept; whom to blame for it is not known any more. */
+void node_inbox_epoch(struct node *node);
 void node_resend(struct node *node, uint64_t now_ms);
 
 /* node_clients.c */

@@ -327,52 +327,80 @@ void node_resend(struct node *node, uint64_t now_ms) {
 
 struct inbox {
     struct inbox *next;
-    uint32_t peer;
     size_t at;
     size_t len;
     uint8_t bytes[];
 };
 
-static void inbox_drop_first(struct node *node) {
-    struct inbox *first = node->inbox.first;
-    node->inbox.first = first->next;
+/* NULL: no peer of ours. */
+static struct inbox_lane *inbox_lane(struct node *node, uint32_t peer) {
+    if (peer < GENESIS_VALIDATORS_MAX)
+        return &node->inbox.lanes[peer];
+    uint32_t observer = peer - MESH_OBSERVER_FIRST;
+    return peer >= MESH_OBSERVER_FIRST && observer < MEMBERS_OBSERVERS_MAX
+               ? &node->inbox.lanes[GENESIS_VALIDATORS_MAX + observer]
+               : NULL;
+}
+
+static uint32_t lane_peer(uint32_t lane) {
+    return lane < GENESIS_VALIDATORS_MAX ? lane
+                                         : MESH_OBSERVER_FIRST + lane - GENESIS_VALIDATORS_MAX;
+}
+
+static void inbox_drop_first(struct node *node, struct inbox_lane *lane) {
+    struct inbox *first = lane->first;
+    lane->first = first->next;
     if (first->next == NULL)
-        node->inbox.last = NULL;
-    node->inbox.bytes -= first->len;
+        lane->last = NULL;
+    lane->bytes -= first->len;
+    node->inbox.waiting--;
     free(first);
 }
 
 void node_inbox_done(struct node *node) {
-    while (node->inbox.first != NULL)
-        inbox_drop_first(node);
+    for (uint32_t i = 0; i < NODE_LANES_MAX; i++)
+        while (node->inbox.lanes[i].first != NULL)
+            inbox_drop_first(node, &node->inbox.lanes[i]);
 }
 
-static void pause_bulk(struct node *node, bool paused) {
-    if (node->inbox.paused == paused)
+void node_inbox_epoch(struct node *node) {
+    for (uint32_t i = 0; i < NODE_LANES_MAX; i++) {
+        struct inbox_lane *lane = &node->inbox.lanes[i];
+        if (lane->paused)
+            mesh_pause(node->mesh, lane_peer(i), MESH_BULK, false);
+        lane->paused = false;
+        lane->former = lane->first != NULL;
+    }
+}
+
+static void pause_bulk(struct node *node, uint32_t peer, bool paused) {
+    struct inbox_lane *lane = inbox_lane(node, peer);
+    if (lane->paused == paused)
         return;
-    node->inbox.paused = paused;
-    for (uint32_t i = 0; i < node->members->validator_count; i++)
-        mesh_pause(node->mesh, i, MESH_BULK, paused); /* of ourselves there is no lane */
-    for (uint32_t i = 0; i < node->members->observer_count; i++)
-        mesh_pause(node->mesh, MESH_OBSERVER_FIRST + i, MESH_BULK, paused);
+    lane->paused = paused;
+    mesh_pause(node->mesh, peer, MESH_BULK, paused);
 }
 
 static void on_transactions(struct node *node, uint32_t peer, struct bytes body) {
+    struct inbox_lane *lane = inbox_lane(node, peer);
+    if (lane == NULL || body.len == 0)
+        return;
     struct inbox *inbox = malloc(sizeof *inbox + body.len);
-    if (inbox == NULL || node->inbox.bytes >= NODE_INBOX_BYTES_MAX) {
+    if (inbox == NULL || lane->bytes >= NODE_INBOX_PEER_BYTES_MAX) {
         free(inbox); /* the sender tells us again of what its clients wait for */
         return;
     }
-    *inbox = (struct inbox){.peer = peer, .len = body.len};
+    *inbox = (struct inbox){.len = body.len};
     memcpy(inbox->bytes, body.data, body.len);
-    if (node->inbox.last != NULL)
-        node->inbox.last->next = inbox;
+    if (lane->last != NULL)
+        lane->last->next = inbox;
     else
-        node->inbox.first = inbox;
-    node->inbox.last = inbox;
-    node->inbox.bytes += body.len;
-    if (node->inbox.bytes >= NODE_INBOX_BYTES_MAX / 2)
-        pause_bulk(node, true);
+        lane->first = inbox;
+    lane->last = inbox;
+    lane->bytes += body.len;
+    node->inbox.waiting++;
+    if (lane->bytes >= NODE_INBOX_PEER_BYTES_MAX / 2)
+        pause_bulk(node, peer, true);
 }
 
 /* False where the peer sent what an honest node never passes on, having checked it itself. */
@@ -390,30 +418,76 @@ static bool take_transaction(struct node *node, struct bytes bytes, uint64_t now
     return true;
 }
 
+/* One transaction of one peer. */
+static void take_one(struct node *node, uint32_t peer, uint64_t now_ms) {
+    struct inbox_lane *lane = inbox_lane(node, peer);
+    struct inbox *first = lane->first;
+    struct wire_reader r = wire_reader(bytes_of(first->bytes + first->at, first->len - first->at));
+    struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
+    struct error err;
+    bool good = !r.failed;
+    if (!good)
+        error_set(&err, ERROR_PROTOCOL, "transactions: a message that is cut short");
+    else
+        good = take_transaction(node, bytes, now_ms, &err);
+    first->at = (size_t)(r.at - first->bytes);
+    if (!good) {
+        node->count.bad_transactions++;
+        while (lane->first != NULL) /* nothing that it sent is worth a check now */
+            inbox_drop_first(node, lane);
+        if (!lane->former)
+            mesh_drop(node->mesh, peer, &err);
+    } else if (first->at >= first->len) {
+        inbox_drop_first(node, lane);
+    }
+    lane->former = lane->former && lane->first != NULL;
+    if (lane->bytes < NODE_INBOX_PEER_BYTES_MAX / 4)
+        pause_bulk(node, peer, false);
+}
+
+/* One of each peer in turn, so that a peer's flood waits behind nobody's transactions but its own. */
 void node_take_inbox(struct node *node) {
     uint64_t now_ms = node_now_ms();
     node->inbox.checked = 0;
-    while (node->inbox.first != NULL && node->inbox.checked < NODE_INBOX_SLICE) {
-        struct inbox *first = node->inbox.first;
-        struct wire_reader r =
-            wire_reader(bytes_of(first->bytes + first->at, first->len - first->at));
-        struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
-        struct error err;
-        bool good = !r.failed;
-        if (!good)
-            error_set(&err, ERROR_PROTOCOL, "transactions: a message that is cut short");
-        else
-            good = take_transaction(node, bytes, now_ms, &err);
-        first->at = (size_t)(r.at - first->bytes);
-        if (!good) {
-            node->count.bad_transactions++;
-            mesh_drop(node->mesh, first->peer, &err);
-        }
-        if (!good || first->at >= first->len)
-            inbox_drop_first(node);
+    while (node->inbox.waiting > 0 && node->inbox.checked < NODE_INBOX_SLICE) {
+        uint32_t lane = node->inbox.next++ % NODE_LANES_MAX;
+        if (node->inbox.lanes[lane].first != NULL)
+            take_one(node, lane_peer(lane), now_ms);
     }
-    if (node->inbox.bytes < NODE_INBOX_BYTES_MAX / 4)
-        pause_bulk(node, false);
+}
+
+/* The budget of a peer's protocol messages. A full one holds what the largest NEW-VIEW of this chain
+ * costs, twice: Q VIEW-CHANGEs, each with a certificate for every height of the window and one for
+ * what is committed. */
+
+static int64_t budget_full(const struct node *node) {
+    struct pbft_status status;
+    pbft_status(node->pbft, &status);
+    int64_t q = status.quorum;
+    int64_t certificates = (int64_t)node->genesis->parameters.window + 1;
+    return NODE_PEER_SIGNATURES_MIN + 2 * q * (1 + certificates * q);
+}
+
+/* A message that is not looked at is as one that was lost: the core's are sent again. */
+static void on_protocol(struct node *node, uint32_t peer, struct bytes body) {
+    bool validator = peer < node->members->validator_count;
+    struct budget *budget = validator ? &node->budgets[peer] : NULL;
+    if (budget != NULL && !budget_left(budget, NODE_PEER_SIGNATURES_PER_S, budget_full(node),
+                                       node_now_ms())) {
+        uint64_t count = ++node->count.over_budget;
+        if ((count & (count - 1)) == 0)
+            log_event(LOG_LEVEL_WARNING, "over-budget", "peer", peer_name(node, peer), "count",
+                      log_u64(count), NULL);
+        return;
+    }
+    uint64_t before = node->signatures_asked;
+    struct pbft_event event = {
+        .kind = PBFT_EVENT_MESSAGE,
+        .message = {validator ? peer : PBFT_OBSERVER, body},
+    };
+    node_step(node, &event);
+    if (budget != NULL)
+        budget_spend(budget, node->signatures_asked - before);
 }
 
 /* Callbacks of the mesh. */
@@ -425,14 +499,9 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
         return;
     struct bytes body = bytes_of(bytes.data + 1, bytes.len - 1);
     switch (bytes.data[0]) {
-    case NODE_PBFT: {
-        struct pbft_event event = {
-            .kind = PBFT_EVENT_MESSAGE,
-            .message = {peer < node->members->validator_count ? peer : PBFT_OBSERVER, body},
-        };
-        node_step(node, &event);
+    case NODE_PBFT:
+        on_protocol(node, peer, body);
         break;
-    }
     case NODE_TRANSACTIONS:
         on_transactions(node, peer, body);
         break;
@@ -471,7 +540,7 @@ static void on_peer_up(void *context, uint32_t peer) {
         return;
     struct pbft_event event = {.kind = PBFT_EVENT_CONNECTED, .connected = {peer}};
     (void)node_event(node, &event, bytes_of(NULL, 0), bytes_of(NULL, 0));
-    if (node->inbox.paused)
+    if (node->inbox.lanes[peer].paused)
         mesh_pause(node->mesh, peer, MESH_BULK, true);
     node->watch.clock_told_ms = 0; /* it hears of our clock soon */
     struct pool_cursor cursor = {0, 0}; /* it may have missed what our clients wait for */

@@ -242,6 +242,9 @@ void node_metrics(struct node *node, struct buffer *out) {
            node->count.evidence);
     metric(out, "renkei_node_bad_transactions_total", "counter",
            "Invalid transactions that validators passed on.", node->count.bad_transactions);
+    metric(out, "renkei_node_over_budget_total", "counter",
+           "Protocol messages of peers that had used up their signature checks.",
+           node->count.over_budget);
     metric(out, "renkei_node_strangers_total", "counter", "Connections turned away.",
            node->count.strangers);
     metric(out, "renkei_node_signatures_checked_total", "counter", "Signatures of votes checked.",

@@ -1,0 +1,59 @@
+"""A validator that sends garbage, or more than its share, does not take the others' time."""
+import re
+import threading
+
+import pytest
+
+from tests.harness.ledger import BUILD, Chain, wait_until
+
+GARBAGE = BUILD / "tests" / "harness" / "renkei-node-garbage"
+
+
+def metric(node, name):
+    return int(re.search(rf"^{name} (\d+)$", node.client().metrics(), re.M)[1])
+
+
+@pytest.mark.parametrize("what", ["transactions", "votes"])
+def test_garbage_in_signatures_costs_a_check_and_a_ban(what):
+    """20,000 bad signatures are offered; each of the others checks a handful, hangs up, and goes on."""
+    with Chain(4, submitters=2, view_timeout_ms=1000) as chain:
+        chain.nodes[3].program = GARBAGE
+        for node in chain.nodes:
+            node.start(wait=False, RENKEI_GARBAGE=what)
+        for node in chain.nodes:
+            wait_until(node.ready, 30, "socket")
+        honest, liar = chain.signers
+        if what == "transactions":
+            feed = chain.nodes[3].client()
+            for _ in range(20000):
+                feed.send(1, liar.note(b"bad")[:-1] + b"\xff")
+        client = chain.nodes[0].client()
+        for i in range(60):
+            assert client.submit(honest.note(b"%d" % i))["status"] == 0
+        count = {"transactions": "renkei_node_bad_transactions_total",
+                 "votes": "renkei_node_peer_faults_total"}[what]
+        for node in chain.nodes[:3]:
+            assert 1 <= metric(node, count) < 50, node.index
+            assert metric(node, "renkei_node_transactions_total") >= 60
+
+
+def test_one_peers_flood_waits_behind_itself():
+    """A validator passes on 8,000 good transactions at once, without checking them; a note of another
+    one's client does not wait until the rest have checked them all."""
+    count = 8000
+    with Chain(4, submitters=2, view_timeout_ms=4000) as chain:
+        chain.nodes[3].program = GARBAGE
+        for node in chain.nodes:
+            node.start(wait=False, RENKEI_GARBAGE="transactions")
+        for node in chain.nodes:
+            wait_until(node.ready, 30, "socket")
+        single, many = chain.signers
+        flood = [many.note(b"flood") for _ in range(count)]
+        feed, client = chain.nodes[3].client(), chain.nodes[1].client()
+        feeding = threading.Thread(target=lambda: [feed.send(1, t) for t in flood])
+        feeding.start()
+        wait_until(lambda: client.next_sequence(many.public) > 1, 60, "the flood is under way")
+        assert client.submit(single.note(b"alone"))["status"] == 0
+        assert client.next_sequence(many.public) < count / 2 # it came through in its midst
+        feeding.join()
+        wait_until(lambda: client.next_sequence(many.public) == count + 1, 120, "nothing is lost")
