@@ -107,6 +107,8 @@ static void log_view(struct node *node, const struct pbft_effect *effect) {
     if (effect->view.cause == PBFT_CAUSE_NONE)
         return;
     node->watch.view_changed_ms = clock_wall_ms();
+    node->watch.view_since_ms = node_now_ms();
+    node->watch.view_height = chain_height(node->chain);
     log_event(effect->view.changing ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "view",
               "view", log_u64(effect->view.view), "state",
               effect->view.changing ? "changing" : "normal", "cause",
@@ -534,7 +536,11 @@ static void watch_for_censorship(struct node *node, uint64_t now_ms) {
         if (entry == NULL || now_ms - entry->added_ms < NODE_CENSORED_MS ||
             height < entry->added_height + NODE_CENSORED_BLOCKS)
             continue;
-        entry->added_ms = now_ms; /* the next leader gets the same patience */
+        /* Every leader gets the same patience: what the one before left out is not this one's. */
+        if (now_ms - node->watch.view_since_ms < NODE_CENSORED_MS ||
+            height < node->watch.view_height + NODE_CENSORED_BLOCKS)
+            continue;
+        entry->added_ms = now_ms;
         entry->added_height = height;
         struct pbft_event event = {.kind = PBFT_EVENT_SUSPECT,
                                    .suspect = {PBFT_CAUSE_CENSORSHIP}};

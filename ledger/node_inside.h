@@ -136,6 +136,8 @@ struct node_watch {
     uint64_t disk_free_bytes;
     bool disk_low;
     uint64_t view_changed_ms; /* wall clock; 0: not since the start */
+    uint64_t view_since_ms;
+    uint64_t view_height; /* of the chain then */
     struct node_clock clock[GENESIS_VALIDATORS_MAX + 1]; /* the last one: ours, where we are no validator */
 };
 
