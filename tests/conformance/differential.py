@@ -2,6 +2,7 @@
 database's own client tells what is in there. See test_differential.py."""
 
 import sqlite3
+import uuid
 
 from tests.conformance import generate as g
 from tests.conformance.conversion import Column
@@ -89,7 +90,7 @@ def mariadb_columns():
              lambda rng: str(rng.randrange(8))),
         Made("x_blob", "longblob", Column("binary"), lambda rng: f"X'{rng.randbytes(rng.choice((0, 1, 700, rng.randrange(60)))).hex()}'"),
         Made("x_fixed", "binary(8)", Column("binary"), lambda rng: f"X'{rng.randbytes(rng.randrange(9)).hex()}'"),
-        Made("x_uuid", "uuid", Column("uuid"), lambda rng: f"'{rng.getrandbits(128):032x}'"),
+        Made("x_uuid", "uuid", Column("uuid"), lambda rng: f"'{uuid.UUID(int=rng.getrandbits(128), version=4)}'"),
         Made("x_inet", "inet6", Column("other"), lambda rng: f"'2001:db8::{rng.getrandbits(16):x}'"),
         Made("x_point", "point", Column("binary"), lambda rng: f"ST_GeomFromText('POINT({rng.randrange(99)} {rng.randrange(99)}.5)')"),
         mariadb_text("x_long", "longtext", "cp932", "cp932"),
@@ -259,7 +260,7 @@ def postgresql_columns(encoding):
         Made("x_interval", "interval", Column("interval"),
              lambda rng: f"'{rng.randrange(-50, 50)} years {rng.randrange(40)} days {g.clock(rng, 2)}'"),
         Made("x_money", "money", Column("money", charset), lambda rng: f"'{rng.randrange(-10**9, 10**9)}.{rng.randrange(100):02}'"),
-        Made("x_uuid", "uuid", Column("uuid"), lambda rng: f"'{rng.getrandbits(128):032x}'"),
+        Made("x_uuid", "uuid", Column("uuid"), lambda rng: f"'{uuid.UUID(int=rng.getrandbits(128), version=4)}'"),
         Made("x_json", "json", Column("json", charset), json_of),
         Made("x_jsonb", "jsonb", Column("json", charset), safe_json),
         Made("x_array", "text[]", Column("array", charset), array_of),
