@@ -123,7 +123,8 @@ static void emit_sources(struct buffer *out, const struct sync_status *status) {
 }
 
 static bool is_running(const struct sync_status *status) {
-    bool running = status->pending > 0;
+    /* What waits for room on a disk waits for somebody, who is not to wait for it. */
+    bool running = status->pending > 0 && status->ledger_code != ERROR_DISK_FULL;
     for (size_t i = 0; i < status->source_count; i++) {
         enum sync_state state = status->sources[i].progress.state;
         running =

@@ -152,8 +152,34 @@ enum error_code sync__anchor_incident(struct sync *sync, const struct ledger_inc
     return code;
 }
 
+/* A chain that cannot be reached is waited for. A full disk is not: somebody must make room, and who
+ * asked for the pass is to be told. */
+static enum error_code check_room(struct sync *sync, uint64_t troubles, struct error *err) {
+    enum error_code code = ERROR_NONE;
+    pthread_mutex_lock(&sync->lock);
+    if (sync->troubles != troubles && sync->ledger_failure.code == ERROR_DISK_FULL) {
+        code = error_set(err, ERROR_DISK_FULL, "%s", sync->ledger_failure.message);
+        error_hint(err, "%s", sync->ledger_failure.hint);
+    }
+    pthread_mutex_unlock(&sync->lock);
+    return code;
+}
+
+/* How often anchoring has failed so far; where a full disk stops it, it tries again at once. */
+static uint64_t troubles_so_far(struct sync *sync) {
+    pthread_mutex_lock(&sync->lock);
+    uint64_t troubles = sync->troubles;
+    if (sync->ledger_failure.code == ERROR_DISK_FULL) {
+        sync->retry = true;
+        pthread_cond_broadcast(&sync->changed);
+    }
+    pthread_mutex_unlock(&sync->lock);
+    return troubles;
+}
+
 enum error_code sync__wait_pending(struct sync *sync, struct sync__source *source, uint32_t table,
                                    uint64_t most, struct error *err) {
+    uint64_t troubles = troubles_so_far(sync);
     for (;;) {
         pthread_mutex_lock(&sync->lock);
         uint64_t applied = sync->applied;
@@ -162,6 +188,7 @@ enum error_code sync__wait_pending(struct sync *sync, struct sync__source *sourc
         TRY(vault_pending_count(sync->vault, table, &count, err));
         if (count <= most)
             return ERROR_NONE;
+        TRY(check_room(sync, troubles, err));
         pthread_mutex_lock(&sync->lock);
         bool stop = sync->stopping || (source != NULL && source->cancelled);
         if (!stop && sync->applied == applied)
@@ -325,18 +352,21 @@ static enum error_code submit_round(struct sync *sync, struct flight *f, size_t 
     return ERROR_NONE;
 }
 
-static void note_trouble(struct sync *sync, const struct error *err, uint32_t *backoff_ms) {
+static void note_trouble(struct sync *sync, struct error *err, uint32_t *backoff_ms) {
+    sync__explain_full(sync, -1, err);
     pthread_mutex_lock(&sync->lock);
     bool fresh = sync->ledger_failure.code != err->code;
     sync__failure_set(&sync->ledger_failure, err);
+    sync->troubles++;
     pthread_cond_broadcast(&sync->changed);
     pthread_mutex_unlock(&sync->lock);
     if (fresh)
         sync__event(sync, "anchoring-waits", NULL, err);
     pthread_mutex_lock(&sync->lock);
     uint64_t until = clock_monotonic_ms() + *backoff_ms;
-    while (!sync->stopping && clock_monotonic_ms() < until)
+    while (!sync->stopping && !sync->retry && clock_monotonic_ms() < until)
         sync__wait_until(sync, until);
+    sync->retry = false;
     pthread_mutex_unlock(&sync->lock);
     *backoff_ms = *backoff_ms * 2 < SYNC__BACKOFF_MS_MAX ? *backoff_ms * 2 : SYNC__BACKOFF_MS_MAX;
 }

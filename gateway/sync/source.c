@@ -132,6 +132,10 @@ static void run_pass(struct sync__source *source) {
     if (code == ERROR_NONE)
         code = pass_tables(source, only, number, &err);
     pthread_mutex_lock(&sync->lock);
+    int64_t left = source->progress.rows_expected - (int64_t)source->progress.counts.read;
+    pthread_mutex_unlock(&sync->lock);
+    sync__explain_full(sync, left, &err);
+    pthread_mutex_lock(&sync->lock);
     end_pass(source, code, &err);
     pthread_mutex_unlock(&sync->lock);
     sync__event(sync, code == ERROR_NONE ? "pass-done" : "pass-failed", source->mapping->source,

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -19,6 +20,26 @@ void sync__failure_set(struct sync__failure *failure, const struct error *err) {
     failure->code = err->code;
     snprintf(failure->message, sizeof failure->message, "%s", err->message);
     snprintf(failure->hint, sizeof failure->hint, "%s", error_hint_text(err));
+}
+
+void sync__explain_full(struct sync *sync, int64_t rows, struct error *err) {
+    enum { RECORD_BYTES = 700, MIB = 1 << 20 };
+    struct statvfs disk;
+    uint64_t used;
+    uint64_t used_max;
+    if (err->code != ERROR_DISK_FULL || statvfs(sync->vault_folder, &disk) != 0 ||
+        vault_size(sync->vault, &used, &used_max, NULL) != ERROR_NONE)
+        return;
+    uint64_t free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    uint64_t pending = 0;
+    if (vault_pending_count(sync->vault, 0, &pending, NULL) != ERROR_NONE)
+        pending = VAULT_PENDING_MAX;
+    /* What is pending, the batch that fails, and the rows that are still to be read. */
+    uint64_t needed = (pending + 1) * VAULT_ITEMS_MAX * RECORD_BYTES +
+                      (rows > 0 ? (uint64_t)rows * RECORD_BYTES : 0);
+    error_hint(err, "%s has %llu MiB free, about %llu MiB are needed to go on; the work goes on where "
+               "it stopped", sync->vault_folder, (unsigned long long)(free_bytes / MIB),
+               (unsigned long long)(needed / MIB + 1));
 }
 
 struct bytes sync__patient_text(struct bytes text) {

@@ -99,6 +99,8 @@ struct sync {
     uint64_t applied; /* transactions carried out since the start */
     bool chain_checked; /* vault and chain agree on where this gateway stands */
     struct sync__failure ledger_failure;
+    uint64_t troubles; /* rounds of the anchoring thread that failed since the start */
+    bool retry;        /* it is to try again now, not only when its backoff has passed */
 };
 
 /* sync.c */
@@ -112,6 +114,10 @@ bool sync__pass_must_stop(struct sync__source *source);
 
 /* pass: how many passes are in it. */
 struct sync_load sync__load_sum(const struct sync_load *sum, const struct sync_load *one);
+
+/* Where the vault's disk is full: how much is free and how much more is needed, as the hint. rows:
+ * that are still to be read, -1: unknown. */
+void sync__explain_full(struct sync *sync, int64_t rows, struct error *err);
 
 /* A patient id as it is compared and indexed: blanks at its end come from padded columns. */
 struct bytes sync__patient_text(struct bytes text);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -47,10 +48,21 @@ enum error_code vault__begin(struct vault *vault, unsigned flags, MDB_txn **ret_
     return rc == 0 ? ERROR_NONE : vault__error(err, rc, "beginning a transaction");
 }
 
+/* A write that a full disk cut short is EIO to LMDB. */
+static int commit_error(MDB_env *env, int rc) {
+    enum { FULL_BYTES_MAX = 16 << 20 };
+    const char *path;
+    struct statvfs disk;
+    bool full = rc == EIO && mdb_env_get_path(env, &path) == 0 && statvfs(path, &disk) == 0 &&
+                (uint64_t)disk.f_bavail * disk.f_frsize < FULL_BYTES_MAX;
+    return full ? ENOSPC : rc;
+}
+
 enum error_code vault__commit(MDB_txn **txn, struct error *err) {
     MDB_txn *taken = *txn;
     *txn = NULL;
-    int rc = mdb_txn_commit(taken);
+    MDB_env *env = mdb_txn_env(taken);
+    int rc = commit_error(env, mdb_txn_commit(taken));
     return rc == 0 ? ERROR_NONE : vault__error(err, rc, "committing");
 }
 
