@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "base/wire.h"
 #include "ledger/anchor.h"
+#include "ledger/chain_map.h"
 
 enum { ANCHOR_CACHE = 256, LEAF_COMPACT_BYTES_MAX = 2 + LOCATOR_BYTES + 4 + 4 * HASH_BYTES };
 
@@ -29,6 +30,7 @@ struct chain {
     const struct genesis *genesis;
     struct store *store;
     struct state *state;
+    struct chain_map *map; /* NULL while stored blocks are executed again */
     struct block_header head;
     struct hash head_hash;
     struct block_header epoch_base;
@@ -143,6 +145,22 @@ static void finish_header(struct chain *chain, struct block_header *header) {
     header->members = state_members_hash(chain->state);
 }
 
+/* Nothing is compared while stored blocks are executed again: Q validators compared it before they
+ * signed, and chain_map_open compares the last of them. */
+static enum error_code check_map(const struct chain *chain, const struct block_header *header,
+                                 struct error *err) {
+    uint64_t height = 0;
+    struct hash root;
+    if (chain->map == NULL)
+        return ERROR_NONE;
+    TRY(chain_map_expected(chain->map, header->height, &height, &root, err));
+    if (height != header->map_height || !hash_equal(&root, &header->map_root))
+        return error_set(err, ERROR_VERIFY,
+                         "block %llu: its map root is not that of block %llu",
+                         (unsigned long long)header->height, (unsigned long long)height);
+    return ERROR_NONE;
+}
+
 enum error_code chain_build(struct chain *chain, const struct pool *pool, uint64_t time_ms,
                             struct hash *ret_hash, struct bytes *ret_block, struct error *err) {
     struct hash previous;
@@ -158,7 +176,10 @@ enum error_code chain_build(struct chain *chain, const struct pool *pool, uint64
         .previous = previous,
         .time_ms = time_ms > parent_time ? time_ms : parent_time,
     };
-    enum error_code code = state_begin(chain->state, err);
+    enum error_code code = chain_map_expected(chain->map, t->header.height, &t->header.map_height,
+                                              &t->header.map_root, err);
+    if (code == ERROR_NONE)
+        code = state_begin(chain->state, err);
     if (code != ERROR_NONE) {
         tentative_free(t);
         return code;
@@ -207,12 +228,10 @@ static enum error_code check_header(const struct chain *chain, const struct bloc
         return invalid(err, header, "it does not follow the block before it");
     if (header->time_ms < parent->time_ms)
         return invalid(err, header, "its time is before that of the block before it");
-    if (header->map_height != 0 || !hash_is_zero(&header->map_root))
-        return invalid(err, header, "it has a map root, and there is no map in this format");
     if (len > genesis->parameters.block_bytes_max ||
         header->transaction_count > genesis->parameters.block_transactions_max)
         return invalid(err, header, "it is larger than the genesis allows");
-    return ERROR_NONE;
+    return check_map(chain, header, err);
 }
 
 /* One entry: from the pool where the same bytes were checked already, else checked now. */
@@ -308,6 +327,8 @@ static enum error_code settle(struct chain *chain, const struct block_header *he
     bool some = state_lowest(chain->state, &change);
     assert(some);
     TRY(store_apply(chain->store, &change, err));
+    if (chain->map != NULL)
+        chain_map_add(chain->map, &change);
     if (state_settle(chain->state))
         chain->epoch_base = *header;
     return ERROR_NONE;
@@ -321,6 +342,7 @@ enum error_code chain_commit(struct chain *chain, struct bytes certificate, stru
     buffer_append(&chain->certificate, certificate.data, certificate.len);
     TRY(buffer_check(&chain->certificate, "certificate", err));
     TRY(settle(chain, &t->header, err));
+    TRY(chain_map_commit(chain->map, &t->header, err));
     chain->head = t->header;
     chain->head_hash = t->hash;
     tentative_free(t);
@@ -450,6 +472,16 @@ const struct block_header *chain_epoch_base(const struct chain *chain) {
     return &chain->epoch_base;
 }
 
+/* For the map, when it lacks leaves. */
+static enum error_code read_changes(void *context, uint64_t first, size_t count,
+                                    struct map_change *ret_changes, struct error *err);
+
+static enum error_code open_map(struct chain *chain, const char *folder, struct error *err) {
+    struct chain_map_settings settings = {folder,      chain->genesis, chain->store,
+                                          chain->head, read_changes,   chain};
+    return chain_map_open(&settings, &chain->map, err);
+}
+
 enum error_code chain_open(const struct genesis *genesis, const char *folder,
                            struct chain **ret_chain, struct error *err) {
     struct chain *chain = calloc(1, sizeof *chain);
@@ -474,6 +506,8 @@ enum error_code chain_open(const struct genesis *genesis, const char *folder,
     }
     if (code == ERROR_NONE)
         code = replay(chain, err);
+    if (code == ERROR_NONE)
+        code = open_map(chain, folder, err);
     if (code != ERROR_NONE) {
         chain_close(chain);
         return code;
@@ -490,6 +524,7 @@ void chain_close(struct chain *chain) {
     for (int i = 0; chain->anchors != NULL && i < ANCHOR_CACHE; i++)
         buffer_done(&chain->anchors[i].bytes);
     free(chain->anchors);
+    chain_map_close(chain->map);
     state_free(chain->state);
     store_close(chain->store);
     buffer_done(&chain->certificate);
@@ -647,6 +682,46 @@ enum error_code chain_version(struct chain *chain, uint64_t log_index,
                          (unsigned long long)log_index);
     *ret_version = v;
     return ERROR_NONE;
+}
+
+static enum error_code read_changes(void *context, uint64_t first, size_t count,
+                                    struct map_change *ret_changes, struct error *err) {
+    struct chain *chain = context;
+    SCOPED_FREE struct leaf_place *places = calloc(count, sizeof *places);
+    SCOPED_FREE struct hash *hashes = calloc(count, sizeof *hashes);
+    if (places == NULL || hashes == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "map: no memory");
+    TRY(store_places(chain->store, first, count, places, err));
+    TRY(store_leaf_hashes(chain->store, first, count, hashes, err));
+    struct known_anchor *known = NULL;
+    for (size_t i = 0; i < count; i++) {
+        struct leaf leaf;
+        if (known == NULL || known->height != places[i].height ||
+            known->transaction != places[i].transaction)
+            TRY(load_anchor(chain, &places[i], &known, err));
+        TRY(anchor_leaf_at(buffer_bytes(&known->bytes),
+                           places[i].leaf_at - places[i].transaction_at, &leaf, err));
+        ret_changes[i].value = (struct map_value){leaf.version, first + i, hashes[i]};
+        memcpy(ret_changes[i].locator, leaf.locator.byte, LOCATOR_BYTES);
+    }
+    return ERROR_NONE;
+}
+
+enum error_code chain_prove(struct chain *chain, const struct locator *locator,
+                            struct map_proof *ret_proof, struct error *err) {
+    struct hash key = map_key(locator->byte);
+    uint64_t log_index = 0;
+    TRY(chain_map_prove(chain->map, &key, ret_proof, &log_index, err));
+    if (!ret_proof->some)
+        return ERROR_NONE;
+    struct map_change change;
+    TRY(read_changes(chain, log_index, 1, &change, err));
+    ret_proof->value = change.value;
+    return ERROR_NONE;
+}
+
+bool chain_map_is_behind(const struct chain *chain) {
+    return chain_map_lags(chain->map);
 }
 
 struct chain_block_tree {

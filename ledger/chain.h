@@ -11,6 +11,7 @@
 #include "ledger/block.h"
 #include "ledger/genesis.h"
 #include "ledger/pool.h"
+#include "ledger/merkle/map.h"
 #include "ledger/state/state.h"
 #include "ledger/store/store.h"
 
@@ -107,6 +108,11 @@ struct chain_version {
     struct hash transaction;
     struct merkle_path path; /* to the head's log root */
 };
+/* A proof for the head's map root of what it says of a record. */
+MUST_CHECK enum error_code chain_prove(struct chain *chain, const struct locator *locator,
+                                       struct map_proof *ret_proof, struct error *err);
+/* True where the head's map root does not speak of the whole log yet: further blocks help. */
+bool chain_map_is_behind(const struct chain *chain);
 MUST_CHECK enum error_code chain_version(struct chain *chain, uint64_t log_index,
                                          struct chain_version *ret_version, struct error *err);
 

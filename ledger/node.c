@@ -254,6 +254,12 @@ static void step_own(struct node *node) {
 
 /* Executing what the core wants. */
 
+/* The core may know of a commit that waits for its sync; a header speaks of the map as of a window
+ * below it, so that block must be committed here, too. */
+static bool is_beyond_window(const struct node *node, uint64_t height) {
+    return height > chain_height(node->chain) + node->genesis->parameters.window;
+}
+
 static void execute_wanted(struct node *node, struct wanted *w) {
     struct bytes own = chain_tentative_block(node->chain, w->height, &w->digest);
     if (own.data != NULL) { /* built here, or executed in an earlier view */
@@ -262,7 +268,8 @@ static void execute_wanted(struct node *node, struct wanted *w) {
         return;
     }
     struct payload *payload = node_payload(node, &w->digest);
-    if (payload == NULL || chain_tentative(node->chain) < w->height - 1)
+    if (payload == NULL || chain_tentative(node->chain) < w->height - 1 ||
+        is_beyond_window(node, w->height))
         return;
     if (chain_tentative(node->chain) >= w->height)
         chain_undo(node->chain, w->height);
@@ -294,9 +301,12 @@ static void run_wanted(struct node *node) {
 
 /* Committing. */
 
+/* Sooner while the map's root lags behind the log, so that the latest version can be proved soon. */
 static bool is_empty_due(const struct node *node) {
-    return clock_wall_ms() >=
-           chain_head(node->chain)->time_ms + node->genesis->parameters.empty_block_ms;
+    uint64_t pause_ms = node->genesis->parameters.empty_block_ms;
+    if (pause_ms > NODE_MAP_BLOCK_MS && chain_map_is_behind(node->chain))
+        pause_ms = NODE_MAP_BLOCK_MS;
+    return clock_wall_ms() >= chain_head(node->chain)->time_ms + pause_ms;
 }
 
 static void tell_pending(struct node *node) {
@@ -421,7 +431,8 @@ static bool something_to_order(struct node *node) {
 
 static void try_propose(struct node *node) {
     if (!node->proposal.open || node->stopping ||
-        chain_tentative(node->chain) < node->proposal.height - 1 || !something_to_order(node))
+        chain_tentative(node->chain) < node->proposal.height - 1 ||
+        is_beyond_window(node, node->proposal.height) || !something_to_order(node))
         return;
     node->proposal.open = false;
     chain_undo(node->chain, node->proposal.height); /* what an earlier view left there */

@@ -38,6 +38,7 @@ enum {
     NODE_CENSORED_MS = 5000,
     NODE_CENSORED_BLOCKS = 3,
     NODE_FLUSH_MS = 60000,
+    NODE_MAP_BLOCK_MS = 500, /* between empty blocks while the map's root lags behind the log */
     NODE_QUIET_MS = 3000, /* no block for so long, and one is due: somebody is asked for more */
     NODE_KEYS = 2,        /* the key, and the one that takes its place in the next epoch */
     NODE_EVIDENCE_MAX = 16,

@@ -441,6 +441,10 @@ enum error_code store_sync(struct store *store, struct error *err) {
     return segments_sync(store->segments, segments_height(store->segments), err);
 }
 
+enum error_code store_sync_up_to(struct store *store, uint64_t height, struct error *err) {
+    return segments_sync(store->segments, height, err);
+}
+
 static enum error_code write_places(struct store *store, const struct state_change *change,
                                     struct error *err) {
     if (change->place_count == 0)
@@ -504,14 +508,8 @@ enum error_code store_read_part(struct store *store, uint64_t height, size_t off
     return ERROR_NONE;
 }
 
-enum error_code store_place(struct store *store, uint64_t log_index, struct leaf_place *ret_place,
-                            struct error *err) {
-    if (log_index >= store->frontier.size)
-        return error_set(err, ERROR_NOT_FOUND, "leaf %llu: the log has %llu",
-                         (unsigned long long)log_index, (unsigned long long)store->frontier.size);
-    uint8_t raw[PLACE_BYTES];
-    TRY(read_at(store->places_fd, log_index * PLACE_BYTES, raw, sizeof raw, "places", err));
-    *ret_place = (struct leaf_place){
+static struct leaf_place place_decode(const uint8_t raw[PLACE_BYTES]) {
+    return (struct leaf_place){
         .height = wire_load_u64(raw),
         .transaction = wire_load_u32(raw + 8),
         .leaf = wire_load_u32(raw + 12),
@@ -519,7 +517,32 @@ enum error_code store_place(struct store *store, uint64_t log_index, struct leaf
         .leaf_at = wire_load_u32(raw + 20),
         .previous = wire_load_u64(raw + 24),
     };
+}
+
+enum error_code store_places(struct store *store, uint64_t first, size_t count,
+                             struct leaf_place *ret_places, struct error *err) {
+    if (first >= store->frontier.size || count > store->frontier.size - first)
+        return error_set(err, ERROR_NOT_FOUND, "leaf %llu: the log has %llu",
+                         (unsigned long long)first, (unsigned long long)store->frontier.size);
+    SCOPED_FREE uint8_t *raw = malloc(count * PLACE_BYTES);
+    if (raw == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "places: no memory");
+    TRY(read_at(store->places_fd, first * PLACE_BYTES, raw, count * PLACE_BYTES, "places", err));
+    for (size_t i = 0; i < count; i++)
+        ret_places[i] = place_decode(raw + i * PLACE_BYTES);
     return ERROR_NONE;
+}
+
+enum error_code store_place(struct store *store, uint64_t log_index, struct leaf_place *ret_place,
+                            struct error *err) {
+    return store_places(store, log_index, 1, ret_place, err);
+}
+
+enum error_code store_leaf_hashes(struct store *store, uint64_t first, size_t count,
+                                  struct hash *ret_hashes, struct error *err) {
+    int fd = -1;
+    TRY(level_fd(store, 0, &fd, err));
+    return read_at(fd, first * HASH_BYTES, ret_hashes[0].byte, count * HASH_BYTES, "log", err);
 }
 
 static bool merkle_node(void *self, unsigned level, uint64_t index, struct hash *ret_hash) {

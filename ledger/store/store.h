@@ -12,6 +12,7 @@
  *   heights              16 bytes a height: segment, offset
  *   places               32 bytes a leaf: height, positions, the version before
  *   log/00 ...           32 bytes a complete subtree, one file a level
+ *   map/00 ...           the map's parts (ledger/store/map.h)
  *   state/               LMDB: record, submitter and transaction entries, and how far they go
  *   lock                 one process a folder
  */
@@ -46,6 +47,9 @@ struct state_base store_base(struct store *store);
 MUST_CHECK enum error_code store_append(struct store *store, uint64_t height, struct bytes block,
                                         struct bytes certificate, struct error *err);
 MUST_CHECK enum error_code store_sync(struct store *store, struct error *err);
+/* Blocks up to a height that was appended before; on any thread. */
+MUST_CHECK enum error_code store_sync_up_to(struct store *store, uint64_t height,
+                                            struct error *err);
 
 /* The changes of the block after store_state_height(). */
 MUST_CHECK enum error_code store_apply(struct store *store, const struct state_change *change,
@@ -74,6 +78,11 @@ MUST_CHECK enum error_code store_read_some(struct store *store, uint64_t height,
                                            struct error *err);
 MUST_CHECK enum error_code store_place(struct store *store, uint64_t log_index,
                                        struct leaf_place *ret_place, struct error *err);
+/* Of several leaves that follow one another. */
+MUST_CHECK enum error_code store_places(struct store *store, uint64_t first, size_t count,
+                                        struct leaf_place *ret_places, struct error *err);
+MUST_CHECK enum error_code store_leaf_hashes(struct store *store, uint64_t first, size_t count,
+                                             struct hash *ret_hashes, struct error *err);
 /* Reads complete subtrees of the log, for proofs. */
 struct merkle_reader store_merkle(struct store *store);
 

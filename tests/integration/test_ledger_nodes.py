@@ -397,6 +397,7 @@ def test_random_kills_under_load_fork_nothing_and_lose_nothing():
                     assert client.submit(transaction) == receipt
                 assert all(v is not None for v in client.latest([l.locator for l in writer.leaves]))
         top = chain.nodes[0].client().head()["height"]
+        wait_until(lambda: min(heights(chain)) >= top, 30, "all nodes at the same height")
         blocks = [[n.client().block(h)[2] for h in range(1, top + 1, max(1, top // 50))]
                   for n in chain.nodes]
         assert all(b == blocks[0] for b in blocks)

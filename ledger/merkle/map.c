@@ -1,0 +1,174 @@
+#include "ledger/merkle/map.h"
+
+#include <assert.h>
+#include <string.h>
+
+static const char key_domain[] = "renkei/map/1\n";
+
+enum { LOCATOR_BYTES_HERE = 16, BATCH = 64 };
+
+struct hash map_key(const uint8_t locator[16]) {
+    struct bytes parts[] = {bytes_of(key_domain, sizeof key_domain - 1),
+                            bytes_of(locator, LOCATOR_BYTES_HERE)};
+    return sha256_of_parts(parts, 2);
+}
+
+void map_leaf_set(struct map_leaf *leaf, const struct hash *key, const struct map_value *value) {
+    leaf->key = *key;
+    wire_store_u32(leaf->value, value->version);
+    wire_store_u64(leaf->value + 4, value->log_index);
+    memcpy(leaf->value + 12, value->leaf.byte, HASH_BYTES);
+}
+
+void map_leaf_hashes(const struct map_leaf *leaves, size_t count, struct hash *ret_hashes) {
+    static const uint8_t prefix = 0x00;
+    struct sha256_message messages[BATCH];
+    for (size_t at = 0; at < count; at += BATCH) {
+        size_t some = count - at < BATCH ? count - at : (size_t)BATCH;
+        for (size_t i = 0; i < some; i++)
+            messages[i] = (struct sha256_message){bytes_of(&prefix, 1),
+                                                  bytes_of(&leaves[at + i], sizeof leaves[0])};
+        sha256_many(messages, some, ret_hashes + at);
+    }
+}
+_Static_assert(sizeof(struct map_leaf) == HASH_BYTES + MAP_VALUE_BYTES, "hashed as it stands");
+
+struct hash map_leaf_hash(const struct hash *key, const struct map_value *value) {
+    struct map_leaf leaf;
+    struct hash hash;
+    map_leaf_set(&leaf, key, value);
+    map_leaf_hashes(&leaf, 1, &hash);
+    return hash;
+}
+
+static struct hash inner_hash(const struct hash *left, const struct hash *right) {
+    uint8_t raw[1 + 2 * HASH_BYTES];
+    raw[0] = 0x01;
+    memcpy(raw + 1, left->byte, HASH_BYTES);
+    memcpy(raw + 1 + HASH_BYTES, right->byte, HASH_BYTES);
+    return sha256_of(bytes_of(raw, sizeof raw));
+}
+
+struct map_node map_join(const struct map_node *left, const struct map_node *right) {
+    if (left->kind == MAP_EMPTY && right->kind != MAP_INNER)
+        return *right;
+    if (right->kind == MAP_EMPTY && left->kind != MAP_INNER)
+        return *left;
+    return (struct map_node){inner_hash(&left->hash, &right->hash), MAP_INNER};
+}
+
+bool map_bit(const struct hash *key, unsigned depth) {
+    return (key->byte[depth / 8] >> (7 - depth % 8) & 1) != 0;
+}
+
+/* How many of the entries have a zero at this depth: they come first. */
+static size_t split(const struct map_entry *entries, size_t count, unsigned depth) {
+    size_t low = 0;
+    size_t high = count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (map_bit(&entries[middle].key, depth))
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+struct map_node map_subtree(const struct map_entry *entries, size_t count, unsigned depth) {
+    if (count == 0)
+        return (struct map_node){.kind = MAP_EMPTY};
+    if (count == 1)
+        return (struct map_node){entries[0].hash, MAP_LEAF};
+    assert(depth < MAP_DEPTH_MAX); /* two entries would have one key */
+    size_t left = split(entries, count, depth);
+    struct map_node a = map_subtree(entries, left, depth + 1);
+    struct map_node b = map_subtree(entries + left, count - left, depth + 1);
+    return (struct map_node){inner_hash(&a.hash, &b.hash), MAP_INNER};
+}
+
+const struct map_entry *map_descend(const struct map_entry *entries, size_t count, unsigned depth,
+                                    const struct hash *key, struct map_proof *proof) {
+    while (count > 1) {
+        assert(depth < MAP_DEPTH_MAX);
+        size_t left = split(entries, count, depth);
+        bool right = map_bit(key, depth);
+        struct map_node other = right ? map_subtree(entries, left, depth + 1)
+                                      : map_subtree(entries + left, count - left, depth + 1);
+        proof->sibling[depth++] = other.hash;
+        entries = right ? entries + left : entries;
+        count = right ? count - left : left;
+    }
+    proof->depth = depth;
+    return count == 1 ? entries : NULL;
+}
+
+enum map_answer map_verify(const struct map_proof *proof, const struct hash *key,
+                           const struct hash *root) {
+    if (proof->depth > MAP_DEPTH_MAX)
+        return MAP_WRONG;
+    struct hash hash = {{0}};
+    if (proof->some)
+        hash = map_leaf_hash(&proof->key, &proof->value);
+    for (unsigned i = 0; proof->some && i < proof->depth; i++)
+        if (map_bit(&proof->key, i) != map_bit(key, i))
+            return MAP_WRONG; /* that leaf does not stand on the key's path */
+    for (unsigned depth = proof->depth; depth > 0; depth--)
+        hash = map_bit(key, depth - 1) ? inner_hash(&proof->sibling[depth - 1], &hash)
+                                       : inner_hash(&hash, &proof->sibling[depth - 1]);
+    if (!hash_equal(&hash, root))
+        return MAP_WRONG;
+    return proof->some && hash_equal(&proof->key, key) ? MAP_PRESENT : MAP_ABSENT;
+}
+
+void map_proof_encode(const struct map_proof *proof, struct buffer *out) {
+    uint8_t bits[MAP_DEPTH_MAX / 8] = {0};
+    assert(proof->depth <= MAP_DEPTH_MAX);
+    for (unsigned i = 0; i < proof->depth; i++)
+        if (!hash_is_zero(&proof->sibling[i]))
+            bits[i / 8] |= (uint8_t)(0x80 >> i % 8);
+    wire_u16(out, (uint16_t)proof->depth);
+    wire_fixed(out, bits, (proof->depth + 7) / 8);
+    for (unsigned i = 0; i < proof->depth; i++)
+        if (!hash_is_zero(&proof->sibling[i]))
+            wire_fixed(out, proof->sibling[i].byte, HASH_BYTES);
+    wire_u8(out, proof->some ? 1 : 0);
+    if (!proof->some)
+        return;
+    wire_fixed(out, proof->key.byte, HASH_BYTES);
+    wire_u32(out, proof->value.version);
+    wire_u64(out, proof->value.log_index);
+    wire_fixed(out, proof->value.leaf.byte, HASH_BYTES);
+}
+
+void map_proof_decode(struct wire_reader *r, struct map_proof *ret_proof) {
+    uint8_t bits[MAP_DEPTH_MAX / 8] = {0};
+    memset(ret_proof, 0, sizeof *ret_proof);
+    uint32_t depth = wire_read_u16(r);
+    if (depth > MAP_DEPTH_MAX) {
+        r->failed = true;
+        return;
+    }
+    ret_proof->depth = depth;
+    wire_read_fixed(r, bits, (depth + 7) / 8);
+    for (unsigned i = 0; i < (depth + 7) / 8 * 8; i++) {
+        bool some = (bits[i / 8] & 0x80 >> i % 8) != 0;
+        if (some && i >= depth)
+            r->failed = true;
+        else if (some) {
+            wire_read_fixed(r, ret_proof->sibling[i].byte, HASH_BYTES);
+            if (hash_is_zero(&ret_proof->sibling[i]))
+                r->failed = true; /* there is one way to write a proof */
+        }
+    }
+    uint8_t some = wire_read_u8(r);
+    ret_proof->some = some == 1;
+    if (some > 1)
+        r->failed = true;
+    if (!ret_proof->some)
+        return;
+    wire_read_fixed(r, ret_proof->key.byte, HASH_BYTES);
+    ret_proof->value.version = wire_read_u32(r);
+    ret_proof->value.log_index = wire_read_u64(r);
+    wire_read_fixed(r, ret_proof->value.leaf.byte, HASH_BYTES);
+}
