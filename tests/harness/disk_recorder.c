@@ -33,7 +33,7 @@ enum operation {
     WRITE = 2,   /* number: descriptor, offset, data */
     CUT = 3,     /* number: descriptor, offset: new size */
     SYNCING = 4, /* number: descriptor */
-    SYNCED = 5,
+    SYNCED = 5,  /* number: descriptor, offset: 1 where only the last write is meant */
     RENAME = 6, /* paths */
     UNLINK = 7, /* path */
     FOLDER = 8, /* path */
@@ -158,7 +158,7 @@ static void note_write(int fd, uint64_t at, const void *data, ssize_t len) {
         return;
     put(WRITE, (uint32_t)fd, at, data, (size_t)len, NULL, 0);
     if (synchronous[fd])
-        put(SYNCED, (uint32_t)fd, 0, NULL, 0, NULL, 0);
+        put(SYNCED, (uint32_t)fd, 1, NULL, 0, NULL, 0);
 }
 
 ssize_t pwrite(int fd, const void *data, size_t len, off_t at) {

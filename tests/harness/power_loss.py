@@ -106,12 +106,11 @@ class Disk:
             self.syncs += 1
             target = self.open.get(e.number)
             if isinstance(target, File):
-                # A descriptor with O_DSYNC has no beginning: only its own write is safe then.
-                if target.under_way:
+                if e.offset == 1:  # O_DSYNC: the write before this, and no other
+                    target.apply(target.safe, target.waiting.pop())
+                else:
                     target.sync(target.under_way)
                     target.under_way = 0
-                else:
-                    target.apply(target.safe, target.waiting.pop())
             elif target is not None:
                 self.sync_folder(target)
         elif e.operation == RENAME:
