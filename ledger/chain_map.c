@@ -199,7 +199,7 @@ static enum error_code read_header(const struct chain_map *m, uint64_t height,
                                    struct block_header *ret_header, struct error *err) {
     uint8_t raw[BLOCK_HEADER_BYTES];
     if (height == 0) {
-        block_genesis_header(m->settings.genesis, ret_header);
+        *ret_header = (struct block_header){.time_ms = m->settings.genesis->created_ms};
         return ERROR_NONE;
     }
     TRY(store_read_part(m->settings.store, height, 0, raw, sizeof raw, err));
