@@ -162,7 +162,7 @@ static void diverged(struct node *node, uint64_t height, const char *what) {
 /* What is committed by transfer must outlive a power cut as well. */
 static void keep_transferred(struct node *node, const struct hash *digest) {
     const struct payload *payload = node_payload(node, digest);
-    if (payload != NULL && payload->transferred)
+    if (payload != NULL)
         votes_add(node->votes, VOTES_PAYLOAD, buffer_bytes(&payload->block));
 }
 
@@ -179,7 +179,8 @@ static void take_effect(struct node *node, const struct pbft_effect *effect) {
         break;
     case PBFT_EFFECT_COMMITTED:
         /* The core's later records stand on this block, and segments are not synced with them. */
-        keep_transferred(node, &effect->committed.digest);
+        if (!effect->committed.executed) /* else it was kept when it was executed */
+            keep_transferred(node, &effect->committed.digest);
         votes_add(node->votes, VOTES_COMMITTED, effect->committed.certificate);
         held = hold(node, effect->kind, effect->committed.certificate);
         held->first = effect->committed.height;
