@@ -33,14 +33,31 @@ static void log_sync(void *context, const char *event, const char *source,
               "detail", err != NULL ? err->message : "", NULL);
 }
 
+static struct sync_intervals intervals_of(const struct settings_intervals *i) {
+    return (struct sync_intervals){i->full_s, i->watermark_s, i->keys_s};
+}
+
 static enum error_code open_sync(const struct settings *settings, struct sync **ret_sync,
                                  struct error *err) {
     struct sync_source_options sources[SETTINGS_SOURCES_MAX];
+    size_t table_count = 0;
+    for (size_t i = 0; i < settings->source_count; i++)
+        table_count += settings->sources[i].table_count;
+    SCOPED_FREE struct sync_table_options *tables = calloc(table_count + 1, sizeof *tables);
+    if (tables == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");
+    table_count = 0;
     for (size_t i = 0; i < settings->source_count; i++) {
         const struct settings_source *s = &settings->sources[i];
+        struct sync_table_options *own = tables + table_count;
+        for (size_t t = 0; t < s->table_count; t++)
+            tables[table_count++] = (struct sync_table_options){
+                s->tables[t].table, intervals_of(&s->tables[t].intervals)};
         sources[i] =
             (struct sync_source_options){.mapping = s->mapping,
-                                         .interval_s = s->interval_s,
+                                         .intervals = intervals_of(&s->intervals),
+                                         .tables = own,
+                                         .table_count = s->table_count,
                                          .rows_per_second_max = s->rows_per_second,
                                          .deletions_percent_max = s->deletions_percent_max,
                                          .windows = s->windows,

@@ -28,9 +28,20 @@ static const struct config_key hospital_keys[] = {
     {.name = "url", .kind = CONFIG_TEXT, .required = true, .max = 1024},
     {.name = "certificate", .kind = CONFIG_PATH, .required = true},
     {0}};
+#define INTERVAL_KEYS                                                                              \
+    {.name = "interval", .kind = CONFIG_DURATION, .min = 1000, .max = 7 * 86400000LL},             \
+        {.name = "watermark_interval", .kind = CONFIG_DURATION, .min = 1000,                       \
+         .max = 7 * 86400000LL},                                                                   \
+    {                                                                                              \
+        .name = "keys_interval", .kind = CONFIG_DURATION, .min = 1000, .max = 7 * 86400000LL       \
+    }
+
+static const struct config_key table_keys[] = {
+    {.name = "table", .kind = CONFIG_TEXT, .required = true, .max = 511}, INTERVAL_KEYS, {0}};
 static const struct config_key source_keys[] = {
     {.name = "mapping", .kind = CONFIG_PATH, .required = true},
-    {.name = "interval", .kind = CONFIG_DURATION, .min = 1000, .max = 7 * 86400000LL},
+    INTERVAL_KEYS,
+    {.name = "tables", .kind = CONFIG_MAPS, .keys = table_keys, .max = SETTINGS_TABLES_MAX},
     {.name = "rows_per_second",
      .kind = CONFIG_NUMBER,
      .default_text = "0",
@@ -157,6 +168,31 @@ static enum error_code read_windows(struct arena *arena, const struct config_map
     return ERROR_NONE;
 }
 
+static struct settings_intervals read_intervals(const struct config_map *map) {
+    return (struct settings_intervals){
+        .full_s = (uint32_t)(config_duration_ms(map, "interval") / 1000),
+        .watermark_s = (uint32_t)(config_duration_ms(map, "watermark_interval") / 1000),
+        .keys_s = (uint32_t)(config_duration_ms(map, "keys_interval") / 1000)};
+}
+
+static enum error_code read_tables(struct arena *arena, const struct config_map *map,
+                                   struct settings_source *source, struct error *err) {
+    size_t count = config_count(map, "tables");
+    struct settings_table *tables = arena_alloc(arena, (count + 1) * sizeof *tables);
+    if (tables == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "no memory for the configuration");
+    for (size_t i = 0; i < count; i++) {
+        const struct config_map *item = config_item(map, "tables", i);
+        tables[i] = (struct settings_table){config_text(item, "table"), read_intervals(item)};
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(tables[i].table, tables[k].table) == 0)
+                return config_error(item, "table", err, "%s stands twice", tables[i].table);
+    }
+    source->tables = tables;
+    source->table_count = count;
+    return ERROR_NONE;
+}
+
 static enum error_code read_sources(struct loaded *loaded, const struct config_map *root,
                                     struct error *err) {
     size_t count = config_count(root, "sources");
@@ -167,7 +203,7 @@ static enum error_code read_sources(struct loaded *loaded, const struct config_m
         const struct config_map *map = config_item(root, "sources", i);
         sources[i] = (struct settings_source){
             .mapping = config_text(map, "mapping"),
-            .interval_s = (uint32_t)(config_duration_ms(map, "interval") / 1000),
+            .intervals = read_intervals(map),
             .rows_per_second = (uint32_t)config_number(map, "rows_per_second"),
             .deletions_percent_max = (uint32_t)config_number(map, "deletions_percent_max"),
             .time_zone = config_text(map, "time_zone"),
@@ -175,6 +211,7 @@ static enum error_code read_sources(struct loaded *loaded, const struct config_m
             .worker_memory_bytes = (uint64_t)config_number(map, "worker_memory_mib") << 20,
             .worker_cpu_s = (uint32_t)((config_duration_ms(map, "worker_cpu") + 999) / 1000)};
         TRY(read_windows(loaded->arena, map, &sources[i].windows, err));
+        TRY(read_tables(loaded->arena, map, &sources[i], err));
     }
     loaded->settings.sources = sources;
     loaded->settings.source_count = count;

@@ -14,6 +14,7 @@
 enum {
     SETTINGS_SOURCES_MAX = 64,
     SETTINGS_HOSPITALS_MAX = 100,
+    SETTINGS_TABLES_MAX = 1024, /* of a source, with intervals of their own */
     SETTINGS_URLS_MAX = 16,
     SETTINGS_WINDOWS_MAX = 16, /* of a source */
     SETTINGS_MORE_NODES_MAX = 15,
@@ -29,9 +30,23 @@ struct settings_listen {
     size_t url_count;
 };
 
+/* Between two passes of a mode; 0: on demand only. */
+struct settings_intervals {
+    uint32_t full_s;
+    uint32_t watermark_s;
+    uint32_t keys_s;
+};
+
+struct settings_table {
+    const char *table;
+    struct settings_intervals intervals;
+};
+
 struct settings_source {
     const char *mapping;
-    uint32_t interval_s;
+    struct settings_intervals intervals;
+    const struct settings_table *tables; /* with intervals of their own */
+    size_t table_count;
     uint32_t rows_per_second;
     uint32_t deletions_percent_max;
     const char *windows; /* with commas between; NULL: always */

@@ -23,7 +23,8 @@ static void begin_pass(struct sync__source *source, uint64_t number, int64_t row
     p->mode = source->mode;
     p->dry_run = source->dry_run;
     p->declared = source->declared;
-    p->tables = source->only_table >= 0 ? 1 : (uint32_t)source->mapping->table_count;
+    for (size_t t = 0; t < source->mapping->table_count; t++)
+        p->tables += sync__schedule_covers(source, source->only_table, t);
     p->rows_expected = rows_expected;
     p->left_ms = -1;
     p->started_ms = clock_wall_ms();
@@ -39,7 +40,7 @@ static int64_t expected_rows(struct sync__source *source, int only) {
         struct vault_table state;
         snprintf(name, sizeof name, "%s/%s", source->mapping->source,
                  source->mapping->tables[t].table);
-        if ((only >= 0 && (size_t)only != t) ||
+        if (!sync__schedule_covers(source, only, t) ||
             vault_table(source->sync->vault, name, &state, NULL) != ERROR_NONE ||
             state.passes == 0)
             continue;
@@ -53,7 +54,7 @@ static enum error_code pass_tables(struct sync__source *source, int only, uint64
                                    struct error *err) {
     enum error_code first = ERROR_NONE;
     for (size_t t = 0; t < source->mapping->table_count; t++) {
-        if (only >= 0 && (size_t)only != t)
+        if (!sync__schedule_covers(source, only, t))
             continue;
         pthread_mutex_lock(&source->sync->lock);
         source->progress.state = SYNC_READING;
@@ -81,7 +82,6 @@ static enum error_code pass_tables(struct sync__source *source, int only, uint64
 static void end_pass(struct sync__source *source, enum error_code code, const struct error *err) {
     struct sync_progress *p = &source->progress;
     uint64_t wall_ms = clock_wall_ms();
-    uint64_t now_ms = clock_monotonic_ms();
     p->ended_ms = wall_ms;
     p->pause = SYNC_NOT_PAUSED;
     p->pause_until_ms = 0;
@@ -92,7 +92,9 @@ static void end_pass(struct sync__source *source, enum error_code code, const st
     if (code == ERROR_NONE) {
         source->failures = 0;
         source->failure.code = ERROR_NONE;
-        if (source->only_table < 0 && !source->dry_run && source->mode != SYNC_REPLAY)
+        /* A pass of the schedule may leave tables out: then the tables' own times tell. */
+        if (source->only_table < 0 && !source->scheduled && !source->dry_run &&
+            source->mode != SYNC_REPLAY)
             source->last_pass_ms = wall_ms;
     } else {
         sync__failure_set(&source->pass_failure, err);
@@ -101,14 +103,11 @@ static void end_pass(struct sync__source *source, enum error_code code, const st
         source->failures++;
         sync__failure_set(&source->failure, err);
     }
-    uint64_t wait_ms = (uint64_t)source->interval_s * 1000;
-    if (p->state == SYNC_FAILED) {
-        unsigned doublings = source->failures < 12 ? source->failures - 1 : 11;
-        uint64_t backoff_ms = (uint64_t)SYNC__PASS_BACKOFF_MS_MIN << doublings;
-        wait_ms = backoff_ms < wait_ms ? backoff_ms : wait_ms;
-    }
-    source->next_pass_monotonic_ms = now_ms + wait_ms;
-    source->next_pass_ms = source->interval_s == 0 ? 0 : wall_ms + wait_ms;
+    /* Rows that have vanished wait for somebody: reading them all again soon helps nobody. */
+    unsigned doublings = source->failures < 12 ? source->failures - 1 : 11;
+    sync__schedule_passed(source, p->state == SYNC_FAILED && code != ERROR_VANISHED
+                                      ? (uint64_t)SYNC__PASS_BACKOFF_MS_MIN << doublings
+                                      : UINT64_MAX);
     source->requested = false;
     source->cancelled = false;
     pthread_cond_broadcast(&source->sync->changed);
@@ -144,15 +143,16 @@ static void run_pass(struct sync__source *source) {
 
 /* With the lock held: a scheduled pass that is due is a request like any other. */
 static void ask_when_due(struct sync__source *source) {
-    if (source->requested || source->interval_s == 0 ||
-        clock_monotonic_ms() < source->next_pass_monotonic_ms)
+    const struct sync__due *due = source->requested ? NULL : sync__schedule_due(source);
+    if (due == NULL)
         return;
     source->requested = true;
-    source->mode = SYNC_FULL;
+    source->scheduled = true;
+    source->mode = due->mode;
     source->dry_run = false;
     source->declared = false;
     source->accept_deletions = false;
-    source->only_table = -1;
+    source->only_table = due->table;
 }
 
 void *sync__source_thread(void *context) {
@@ -167,8 +167,8 @@ void *sync__source_thread(void *context) {
             pthread_mutex_lock(&sync->lock);
             continue;
         }
-        sync__wait_until(sync, source->interval_s == 0 ? clock_monotonic_ms() + 60000
-                                                       : source->next_pass_monotonic_ms);
+        uint64_t next_ms = sync__schedule_next_ms(source);
+        sync__wait_until(sync, next_ms == UINT64_MAX ? clock_monotonic_ms() + 60000 : next_ms);
     }
     pthread_mutex_unlock(&sync->lock);
     return NULL;

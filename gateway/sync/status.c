@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "gateway/sync/sync_internal.h"
 
 static enum error_code no_memory(struct error *err) {
@@ -64,7 +65,11 @@ static enum error_code tables_status(struct sync__source *source, struct arena *
 static void copy_shared(struct sync__source *source, struct arena *arena,
                         struct sync_source_status *out) {
     out->last_pass_ms = source->last_pass_ms;
-    out->next_pass_ms = source->requested ? 0 : source->next_pass_ms;
+    uint64_t next_ms = source->requested ? UINT64_MAX : sync__schedule_next_ms(source);
+    uint64_t now_ms = clock_monotonic_ms();
+    out->next_pass_ms = next_ms == UINT64_MAX
+                            ? 0
+                            : clock_wall_ms() + (next_ms > now_ms ? next_ms - now_ms : 0);
     out->failures = source->failures;
     out->code = source->failure.code;
     bool failed = source->failure.code != ERROR_NONE;

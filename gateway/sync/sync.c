@@ -114,18 +114,18 @@ static enum error_code open_source(struct sync *sync, size_t i, const struct syn
     struct sync__source *source = &sync->sources[i];
     const struct sync_source_options *so = &o->sources[i];
     source->sync = sync;
-    source->interval_s = so->interval_s;
+    source->interval_s = so->intervals.full_s;
     source->deletions_percent_max = so->deletions_percent_max;
     source->only_table = -1;
     source->progress.rows_expected = -1;
     source->progress.left_ms = -1;
-    source->next_pass_ms = so->interval_s == 0 ? 0 : clock_wall_ms();
     TRY(mapping_load(so->mapping, &source->mapping, err));
     for (size_t j = 0; j < i; j++)
         if (strcmp(sync->sources[j].mapping->source, source->mapping->source) == 0)
             return error_set(err, ERROR_CONFIG, "%s: the source '%s' is also in %s", so->mapping,
                              source->mapping->source, sync->sources[j].mapping->path);
     TRY(open_tables(source, err));
+    TRY(sync__schedule_make(source, so, err));
     return make_workers(source, o, so, err);
 }
 
@@ -209,6 +209,7 @@ void sync_close(struct sync *sync) {
         mapping_free(source->mapping);
         free(source->table_ids);
         free(source->alarms);
+        free(source->schedule);
         free(source->loads);
         free(source->loads_total);
     }
@@ -265,6 +266,7 @@ static enum error_code check_request(const struct sync__source *source,
 /* With the lock held. */
 static void request(struct sync__source *source, const struct sync_request *r) {
     source->requested = true;
+    source->scheduled = false;
     source->cancelled = false;
     source->mode = r->mode;
     source->dry_run = r->dry_run;

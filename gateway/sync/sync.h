@@ -30,7 +30,6 @@ enum {
     SYNC_PATIENT_BYTES_MAX = 256,    /* a patient id, in UTF-8 */
     SYNC_DELETIONS_MIN = 100,        /* vanished rows that no pass stops for, */
     SYNC_EMPTIED_MIN = 10,           /* but for a table of more records that reads empty */
-    SYNC_DELETIONS_PERCENT_DEFAULT = 10,
 };
 
 /* What a daemon logs. source may be NULL. err is NULL where nothing failed. Never holds a record's
@@ -38,9 +37,23 @@ enum {
 typedef void sync_event_function(void *context, const char *event, const char *source,
                                  const struct error *err);
 
+/* Between two passes of a mode; 0: on demand only. */
+struct sync_intervals {
+    uint32_t full_s;
+    uint32_t watermark_s;
+    uint32_t keys_s;
+};
+
+struct sync_table_options {
+    const char *table;
+    struct sync_intervals intervals; /* the source's are for the tables without one of their own */
+};
+
 struct sync_source_options {
     const char *mapping;           /* path of the mapping file, which names the source */
-    uint32_t interval_s;           /* between the starts of two full passes; 0: on demand only */
+    struct sync_intervals intervals;
+    const struct sync_table_options *tables;
+    size_t table_count;
     uint32_t rows_per_second_max;  /* 0: no cap */
     uint32_t deletions_percent_max; /* of a table's records that one pass may anchor as deleted
                                        unasked; 100: all. Up to SYNC_DELETIONS_MIN always */
@@ -199,9 +212,9 @@ struct sync_source_status {
     const char *source;
     const char *connector;
     const char *mapping; /* path */
-    uint32_t interval_s;
+    uint32_t interval_s; /* of full passes over all its tables */
     uint64_t last_pass_ms; /* end of the last pass that was whole, over all tables; 0: none */
-    uint64_t next_pass_ms; /* 0: on demand only */
+    uint64_t next_pass_ms; /* of any mode and table; 0: on demand only */
     uint32_t failures;     /* passes failed one after another */
     enum error_code code;  /* of the last failure, ERROR_NONE once a pass went through */
     const char *error;

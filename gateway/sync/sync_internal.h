@@ -31,6 +31,14 @@ struct sync__failure {
     char hint[ERROR_HINT_BYTES_MAX];
 };
 
+/* A pass that begins by itself. */
+struct sync__due {
+    int table; /* index; -1: all that have no interval of their own */
+    enum sync_mode mode;
+    uint32_t interval_s;
+    uint64_t next_monotonic_ms;
+};
+
 struct sync__alarms {
     uint64_t vanished;
     uint64_t immutable_changed;
@@ -64,8 +72,9 @@ struct sync__source {
     struct sync__failure failure;
     uint32_t failures;
     uint64_t last_pass_ms;
-    uint64_t next_pass_ms;
-    uint64_t next_pass_monotonic_ms;
+    struct sync__due *schedule;
+    size_t schedule_count;
+    bool scheduled; /* the request is the schedule's */
     uint64_t pass_started_monotonic_ms;
     uint64_t anchors_failed; /* transactions of this source that were without effect */
     struct sync__failure anchor_failure;
@@ -182,6 +191,20 @@ MUST_CHECK enum error_code sync__characters_keep(struct sync *sync, uint32_t tab
 
 /* source.c */
 void *sync__source_thread(void *source);
+
+/* schedule.c. Under lock, but for the first. */
+MUST_CHECK enum error_code sync__schedule_make(struct sync__source *source,
+                                               const struct sync_source_options *options,
+                                               struct error *err);
+/* The pass that is due for longest, NULL where none is. */
+struct sync__due *sync__schedule_due(struct sync__source *source);
+/* Monotonic; UINT64_MAX: there is none. */
+uint64_t sync__schedule_next_ms(const struct sync__source *source);
+/* The pass that the source ran has ended; retry_ms: after which it is tried again where that is
+ * sooner than its interval, UINT64_MAX: it need not be. */
+void sync__schedule_passed(struct sync__source *source, uint64_t retry_ms);
+/* Is this table part of the pass that is asked for? */
+bool sync__schedule_covers(const struct sync__source *source, int only, size_t table);
 
 /* verdict.c */
 struct sync__comparison {

@@ -6,7 +6,7 @@ import tempfile
 
 import pytest
 
-from tests.harness.gateways import Chain
+from tests.harness.gateways import Chain, wait_until
 from tests.harness.sources import MySQLSource
 
 NOTE = "ソ表十".encode("cp932")
@@ -64,3 +64,24 @@ def test_keys_finds_deletions_and_anchors_no_new_row(clinic):
     found = counts(hospital, "keys")
     assert (found["read"], found["deleted"], found["created"]) == (20, 1, 0)
     assert counts(hospital, "full")["created"] == 1
+
+
+def test_modes_and_tables_have_schedules_of_their_own(clinic):
+    hospital, source = clinic
+    assert hospital.gateway_program.end() == 0
+    config = hospital.folder / "gateway.yaml"
+    config.write_text(config.read_text().replace(
+        "  - mapping: mysql-emr.yaml\n",
+        "  - mapping: mysql-emr.yaml\n    watermark_interval: 1h\n    tables:\n"
+        "      - table: records\n        watermark_interval: 1s\n        keys_interval: 2s\n"))
+    hospital.start_gateway()
+    hospital.wait_gateway()
+    counts(hospital, "full")
+
+    def table():
+        [found] = hospital.status()["sources"][0]["tables"]
+        return found["records"], found["deleted"]
+    source.insert([(40, "p1", NOTE, "drug", "2012-01-01 00:00:00")])
+    wait_until(lambda: table() == (21, 0), "the row that a pass by watermark finds")
+    source.delete(7)
+    wait_until(lambda: table() == (20, 1), "the deletion that a pass over keys finds")

@@ -79,7 +79,7 @@ static void the_example_in_deploy_is_valid(void **state) {
     assert_int_equal(s->listen.url_count, 1);
     assert_string_equal(s->listen.urls[0], "https://127.0.0.1:8443");
     assert_int_equal(s->source_count, 1);
-    assert_int_equal(s->sources[0].interval_s, 600);
+    assert_int_equal(s->sources[0].intervals.full_s, 600);
     settings_free(s);
 }
 

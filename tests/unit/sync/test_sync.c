@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "gateway/sync/keyset.h"
 #include "gateway/sync/records.h"
@@ -21,6 +22,8 @@ struct fixture {
     char folder[64];
     struct sync *sync;
     struct arena *arena;
+    struct sync_intervals intervals;
+    struct sync_table_options table; /* table NULL: none has intervals of its own */
 };
 
 static const char mapping_text[] = "source: main\n"
@@ -45,7 +48,11 @@ static enum error_code try_open(struct fixture *f, struct error *err) {
     path_of(f, "main.yaml", mapping);
     path_of(f, "key.pem", key);
     path_of(f, "vault", vault);
-    struct sync_source_options source = {.mapping = mapping, .deletions_percent_max = 10};
+    struct sync_source_options source = {.mapping = mapping,
+                                         .deletions_percent_max = 10,
+                                         .intervals = f->intervals,
+                                         .tables = &f->table,
+                                         .table_count = f->table.table != NULL};
     struct sync_options options = {.hospital = "st-luke",
                                    .vault = vault,
                                    .node_socket = "none",
@@ -363,6 +370,57 @@ static void a_key_set_that_is_sorted_in_a_file_has_the_same_root(void **state) {
         sync__keyset_free(k);
         free(all);
     }
+}
+
+/* Waits for the end of the pass of this number, which nobody asked for. */
+static struct sync_progress scheduled_pass(struct fixture *f, uint64_t number) {
+    struct sync_progress p = status_of(f).progress;
+    for (int i = 0; i < WAIT_MS / 10 && (p.pass < number || p.state != SYNC_DONE); i++) {
+        clock_sleep_ms(10);
+        p = status_of(f).progress;
+    }
+    assert_int_equal(p.pass, number);
+    assert_int_equal(p.state, SYNC_DONE);
+    return p;
+}
+
+static void each_mode_has_its_own_interval(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    f->intervals = (struct sync_intervals){.full_s = 3600, .keys_s = 1};
+    restart(f);
+    assert_int_equal(scheduled_pass(f, 1).mode, SYNC_FULL);
+    assert_true(status_of(f).next_pass_ms > 0);
+    assert_int_equal(scheduled_pass(f, 2).mode, SYNC_KEYS);
+    assert_int_equal(scheduled_pass(f, 3).mode, SYNC_KEYS);
+}
+
+static void a_table_with_an_interval_of_its_own_is_left_out_of_the_source_s(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    f->intervals = (struct sync_intervals){.full_s = 3600};
+    f->table = (struct sync_table_options){"visits", {.full_s = 3600, .keys_s = 3600}};
+    restart(f);
+    struct sync_progress first = scheduled_pass(f, 2);
+    assert_int_equal(first.tables, 1); /* of the two passes, the later one is the table's */
+    assert_int_equal(first.counts.read, 3);
+    assert_int_equal(status_of(f).tables[0].records, 3);
+}
+
+static void intervals_that_cannot_be_kept_are_refused(void **state) {
+    struct fixture *f = *state;
+    struct error err = {0};
+    sync_close(f->sync);
+    f->sync = NULL;
+    f->intervals = (struct sync_intervals){.watermark_s = 60};
+    assert_int_equal(try_open(f, &err), ERROR_CONFIG);
+    assert_non_null(strstr(err.message, "passes by watermark are asked for, but no table has a "
+                                        "watermark: in the mapping"));
+    f->intervals = (struct sync_intervals){0};
+    f->table = (struct sync_table_options){"visit", {.full_s = 60}};
+    assert_int_equal(try_open(f, &err), ERROR_CONFIG);
+    assert_non_null(strstr(err.message, "has no table 'visit', which gateway.yaml gives "
+                                        "intervals"));
 }
 
 static void accept_deletions(struct fixture *f, enum sync_state expected) {
@@ -835,6 +893,9 @@ int main(void) {
         CASE(a_dry_run_counts_and_leaves_nothing),
         CASE(a_pass_that_was_not_whole_deletes_nothing),
         CASE(a_row_that_a_reader_missed_is_not_called_deleted),
+        CASE(each_mode_has_its_own_interval),
+        CASE(a_table_with_an_interval_of_its_own_is_left_out_of_the_source_s),
+        CASE(intervals_that_cannot_be_kept_are_refused),
         CASE(a_whole_pass_anchors_which_keys_there_were),
         CASE(a_key_set_that_is_sorted_in_a_file_has_the_same_root),
         CASE(many_vanished_rows_are_held_back_until_somebody_has_looked),
