@@ -7,6 +7,7 @@
 #include <sql.h>
 #include <sqlext.h>
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "connectors/support.h"
@@ -18,6 +19,7 @@ enum {
     /* Some drivers zero-fill the whole buffer for each cell: longer cells go by SQLGetData. */
     ODBC_BIND_BYTES = 512,
     ODBC_PIECE_BYTES = 64 << 10,
+    ODBC_READ_AHEAD = 2, /* batches that wait for the worker */
     ODBC_PARAMETERS_MAX = RENKEI_BATCH_ROWS_MAX * 4,
 };
 
@@ -45,6 +47,7 @@ struct odbc_quirks {
     bool limit;        /* knows LIMIT */
     bool binds;        /* SQLBindCol with a short buffer and SQLGetData for longer cells works */
     bool order;        /* knows ORDER BY */
+    bool reads_ahead;  /* its calls compute: a thread of their own pays, and they stand one */
     bool chooses_here; /* no condition can be trusted to the driver: all rows are read */
     bool no_data_is_null; /* SQLGetData ends before it begins: NULL, and an empty text too */
     bool loses_characters; /* what is beyond 16 bits comes as two question marks */
@@ -57,7 +60,10 @@ struct odbc_quirks {
 
 const struct odbc_quirks *odbc_quirks_of(const char *driver);
 
+struct odbc_reader;
+
 struct renkei_cursor {
+    struct odbc_reader *reader; /* NULL: rows are fetched when they are asked for */
     struct renkei_session *session;
     SQLHSTMT statement;
     struct support_batch batch;
@@ -79,6 +85,7 @@ struct renkei_cursor {
     bool open;
     bool binds;
     bool ended;
+    atomic_bool unwanted; /* the reader's thread is to end */
 };
 
 struct renkei_session {
@@ -127,8 +134,14 @@ enum renkei_status odbc_describe(struct renkei_session *s, const char *schema, c
 /* rows.c */
 enum renkei_status odbc_query(struct renkei_session *s, const struct renkei_query *query,
                               struct renkei_cursor **ret_cursor, struct renkei_fault *fault);
+/* RENKEI_OK with rows in c->batch, RENKEI_END, or an error. */
+enum renkei_status odbc_fill(struct renkei_cursor *c, struct renkei_fault *fault);
+void odbc_finish(struct renkei_cursor *c);
+
+/* reader.c */
+enum renkei_status odbc_reader_start(struct renkei_cursor *c, struct renkei_fault *fault);
+void odbc_reader_stop(struct renkei_cursor *c);
 enum renkei_status odbc_next(struct renkei_cursor *c, struct renkei_batch *ret_batch,
                              struct renkei_fault *fault);
-void odbc_finish(struct renkei_cursor *c);
 
 #endif

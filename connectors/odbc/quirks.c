@@ -38,6 +38,7 @@ static const struct odbc_quirks table[] = {
         /* With autocommit off the driver reads a whole result into memory, whatever StepAPI says. */
         .begin = "BEGIN",
         .end = "ROLLBACK",
+        .reads_ahead = true,
         .literal = ODBC_SQLITE,
         .limit = true,
         .binds = true,

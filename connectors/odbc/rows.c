@@ -174,6 +174,7 @@ static enum renkei_status bind_parameters(struct renkei_session *s, SQLHSTMT sta
 void odbc_finish(struct renkei_cursor *c) {
     if (c == NULL || !c->open)
         return;
+    odbc_reader_stop(c);
     atomic_store(&c->session->running, SQL_NULL_HSTMT);
     if (c->statement != SQL_NULL_HSTMT)
         SQLFreeHandle(SQL_HANDLE_STMT, c->statement);
@@ -323,6 +324,9 @@ static enum renkei_status open_cursor(struct renkei_session *s, const struct sup
         note_columns(c, t, query);
         status = start(c, sql.text, fault);
     }
+    if (status == RENKEI_OK && s->quirks->reads_ahead && query->rows_max == 0 &&
+        query->key_row_count == 0)
+        status = odbc_reader_start(c, fault);
     support_sql_done(&sql);
     return status;
 }
@@ -609,11 +613,10 @@ static enum renkei_status read_exactly(struct renkei_cursor *c, struct renkei_fa
     return status;
 }
 
-enum renkei_status odbc_next(struct renkei_cursor *c, struct renkei_batch *ret_batch,
-                             struct renkei_fault *fault) {
+enum renkei_status odbc_fill(struct renkei_cursor *c, struct renkei_fault *fault) {
     support_batch_clear(&c->batch);
     while (!c->ended && c->delivered + c->batch.rows < c->rows_max &&
-           !support_batch_full(&c->batch)) {
+           !support_batch_full(&c->batch) && !atomic_load(&c->unwanted)) {
         bool whole = true;
         enum renkei_status status = fetch(c, &c->ended, fault);
         if (status == RENKEI_OK && c->ended)
@@ -628,6 +631,5 @@ enum renkei_status odbc_next(struct renkei_cursor *c, struct renkei_batch *ret_b
     if (c->batch.rows == 0)
         return RENKEI_END;
     c->delivered += c->batch.rows;
-    support_batch_view(&c->batch, ret_batch);
     return RENKEI_OK;
 }
