@@ -560,6 +560,24 @@ enum error_code client_head(struct client *client, struct ledger_head *ret_head,
     return ERROR_NONE;
 }
 
+/* The list that certifies what comes after the head: of the next epoch, where the head ended one. */
+enum error_code client_members(struct client *client, struct members **ret_members,
+                               struct error *err) {
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&body, LANE_ANSWER_BYTES_MAX);
+    TRY(call(client, LANE_HEAD, bytes_of(NULL, 0), &body, err));
+    struct wire_reader r = wire_reader(buffer_bytes(&body));
+    struct lane_head head;
+    TRY(lane_read_head(&r, &head, err));
+    TRY(check_head(client, &head, err));
+    TRY(check_fresh(&head, err));
+    const struct members *members = trust_members(client->trust);
+    if (members->epoch == head.header.epoch && !hash_equal(&members->hash, &head.header.members))
+        TRY(prove_epochs(client, head.header.epoch + 1, err));
+    *ret_members = members_copy(trust_members(client->trust));
+    return ERROR_NONE;
+}
+
 /* Reads a version and checks that the head's log holds it where the node says. */
 static enum error_code read_version(struct wire_reader *r, const struct lane_head *head,
                                     const struct locator *locator,

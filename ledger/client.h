@@ -45,6 +45,8 @@ MUST_CHECK enum error_code client_transaction(struct client *client, const struc
                                               struct buffer *ret_transaction,
                                               struct ledger_receipt *ret_receipt,
                                               struct error *err);
+MUST_CHECK enum error_code client_members(struct client *client, struct members **ret_members,
+                                          struct error *err);
 MUST_CHECK enum error_code client_status(struct client *client, struct buffer *ret_json,
                                          struct error *err);
 MUST_CHECK enum error_code client_metrics(struct client *client, struct buffer *ret_text,

@@ -167,6 +167,11 @@ MUST_CHECK enum error_code ledger_transaction(struct ledger *ledger, const struc
                                               struct ledger_receipt *ret_receipt,
                                               struct error *err);
 
+struct members;
+/* The list of members in force, proven from the genesis on. Free with members_free (members.h). */
+MUST_CHECK enum error_code ledger_members(struct ledger *ledger, struct members **ret_members,
+                                          struct error *err);
+
 /* What the node tells of itself, appended: a JSON object; lines for people; Prometheus text. Not
  * signed by anybody. */
 MUST_CHECK enum error_code ledger_status(struct ledger *ledger, struct buffer *ret_json,

@@ -10,15 +10,32 @@
 #include "base/text.h"
 #include "ledger/genesis.h"
 #include "ledger/ledger.h"
+#include "ledger/members_command.h"
 #include "ledger/node.h"
 
 static const char usage[] =
     "usage: renkei-node --config FILE            run the node\n"
     "       renkei-node status --config FILE [--json]\n"
     "       renkei-node metrics --config FILE\n"
+    "       renkei-node members --config FILE [--json]      who the members are, proven\n"
+    "       renkei-node keys --config FILE --out MEMBER     make keys for the next epoch\n"
+    "       renkei-node change --config FILE --out CHANGE OPERATION...\n"
+    "       renkei-node sign --config FILE [--out SIGNED] CHANGE\n"
+    "       renkei-node submit --config FILE [--json] SIGNED...\n"
     "       renkei-node --version | --help\n"
     "\n"
-    "FILE is a node.yaml, as `renkei init` writes it. SIGTERM ends the node in order.\n";
+    "FILE is a node.yaml, as `renkei init` writes it. SIGTERM ends the node in order.\n"
+    "\n"
+    "A change of the members is made by one operator, signed by a quorum of the validators'\n"
+    "operators, each beside the own node, and submitted by any of them. OPERATION is one of\n"
+    "  add-validator=MEMBER  replace-validator=MEMBER  remove-validator=NAME\n"
+    "  add-observer=MEMBER   replace-observer=MEMBER   remove-observer=NAME\n"
+    "  add-submitter=MEMBER  replace-submitter=MEMBER  remove-submitter=NAME\n"
+    "  add-auditor=MEMBER\n"
+    "MEMBER is a member.json, as `renkei init --join` and `renkei-node keys` write it. Example:\n"
+    "  renkei-node change --config node.yaml --out join.json add-observer=west/member.json\n"
+    "  renkei-node sign --config node.yaml join.json        # the others, one after another\n"
+    "  renkei-node submit --config node.yaml join.json\n";
 
 static const char *const levels[] = {"debug", "info", "warning", "error", NULL};
 
@@ -34,12 +51,40 @@ static const struct config_key keys[] = {
     {.name = "log_level", .kind = CONFIG_ENUM, .words = levels, .default_text = "info"},
     {0}};
 
-enum command { COMMAND_RUN, COMMAND_STATUS, COMMAND_METRICS };
+enum command {
+    COMMAND_RUN,
+    COMMAND_STATUS,
+    COMMAND_METRICS,
+    COMMAND_MEMBERS,
+    COMMAND_KEYS,
+    COMMAND_CHANGE,
+    COMMAND_SIGN,
+    COMMAND_SUBMIT,
+    COMMAND_COUNT
+};
+
+/* What each command takes besides --config. */
+static const struct command_info {
+    const char *name;
+    bool json;
+    bool out;
+    bool words;
+    enum error_code (*run)(const struct members_call *call, struct error *err);
+} commands[COMMAND_COUNT] = {
+    [COMMAND_RUN] = {NULL, false, false, false, NULL},
+    [COMMAND_STATUS] = {"status", true, false, false, NULL},
+    [COMMAND_METRICS] = {"metrics", false, false, false, NULL},
+    [COMMAND_MEMBERS] = {"members", true, false, false, members_show},
+    [COMMAND_KEYS] = {"keys", false, true, false, members_keys},
+    [COMMAND_CHANGE] = {"change", false, true, true, members_make},
+    [COMMAND_SIGN] = {"sign", false, true, true, members_sign},
+    [COMMAND_SUBMIT] = {"submit", true, false, true, members_submit},
+};
 
 struct arguments {
     enum command command;
     const char *config;
-    bool json;
+    struct members_call call;
 };
 
 static int report(const struct error *err) {
@@ -50,15 +95,22 @@ static int report(const struct error *err) {
 
 static bool parse(int argc, char **argv, struct arguments *ret_arguments) {
     struct arguments a = {.command = COMMAND_RUN};
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "status") == 0 && i == 1)
-            a.command = COMMAND_STATUS;
-        else if (strcmp(argv[i], "metrics") == 0 && i == 1)
-            a.command = COMMAND_METRICS;
-        else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+    int i = 1;
+    for (int c = COMMAND_STATUS; argc > 1 && c < COMMAND_COUNT; c++)
+        if (strcmp(argv[1], commands[c].name) == 0) {
+            a.command = (enum command)c;
+            i = 2;
+        }
+    const struct command_info *info = &commands[a.command];
+    for (; i < argc; i++) {
+        if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
             a.config = argv[++i];
-        else if (strcmp(argv[i], "--json") == 0 && a.command == COMMAND_STATUS)
-            a.json = true;
+        else if (info->json && strcmp(argv[i], "--json") == 0)
+            a.call.json = true;
+        else if (info->out && strcmp(argv[i], "--out") == 0 && i + 1 < argc)
+            a.call.out = argv[++i];
+        else if (info->words && argv[i][0] != '-' && a.call.word_count < MEMBERS_WORDS_MAX)
+            a.call.words[a.call.word_count++] = argv[i];
         else
             return false;
     }
@@ -141,14 +193,29 @@ static enum error_code show(const struct config_map *root, const struct argument
     TRY(ledger_open(config_text(root, "socket"), config_text(root, "genesis"), &ledger, err));
     enum error_code code =
         arguments->command == COMMAND_METRICS ? ledger_metrics(ledger, &text, err)
-        : arguments->json                     ? ledger_status(ledger, &text, err)
+        : arguments->call.json                ? ledger_status(ledger, &text, err)
                                               : ledger_status_text(ledger, &text, err);
     ledger_close(ledger);
     if (code == ERROR_NONE)
         (void)fwrite(text.data, 1, text.len, stdout);
-    if (code == ERROR_NONE && arguments->json)
+    if (code == ERROR_NONE && arguments->call.json)
         (void)fputc('\n', stdout);
     return code;
+}
+
+static enum error_code dispatch(const struct config_map *root, struct arguments *arguments,
+                                struct error *err) {
+    struct members_call *call = &arguments->call;
+    if (arguments->command == COMMAND_RUN)
+        return run(root, err);
+    if (commands[arguments->command].run == NULL)
+        return show(root, arguments, err);
+    call->genesis = config_text(root, "genesis");
+    call->socket = config_text(root, "socket");
+    call->vote_key = config_text(root, "vote_key");
+    call->tls_key = config_text(root, "tls_key");
+    call->tls_certificate = config_text(root, "tls_certificate");
+    return commands[arguments->command].run(call, err);
 }
 
 int main(int argc, char **argv) {
@@ -169,7 +236,6 @@ int main(int argc, char **argv) {
     SCOPED_CONFIG struct config *config = NULL;
     enum error_code code = config_load(arguments.config, keys, &config, &err);
     if (code == ERROR_NONE)
-        code = arguments.command == COMMAND_RUN ? run(config_root(config), &err)
-                                                : show(config_root(config), &arguments, &err);
+        code = dispatch(config_root(config), &arguments, &err);
     return code == ERROR_NONE ? EXIT_SUCCESS : report(&err);
 }

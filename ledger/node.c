@@ -373,6 +373,8 @@ static void committed(struct node *node, const struct held *held) {
     node->members = chain_members(node->chain); /* others, where the epoch ended */
     if (code == ERROR_NONE)
         code = node_answer_block(node, buffer_bytes(&block), &err);
+    if (held->executed)
+        node_votes_live(node);
     if (code == ERROR_NONE && held->ends)
         node_next_epoch(node, held->executed);
     if (code == ERROR_NONE)

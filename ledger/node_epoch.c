@@ -141,6 +141,16 @@ static bool votes_are_known(const struct node *node, const struct node_key *key,
            base->time_ms > key->since_ms + 2ull * node->genesis->parameters.clock_drift_ms_max;
 }
 
+/* A block that we executed as it was agreed on, in an epoch in which our votes are known: the log was
+ * there when this epoch was now, and so it holds all votes of later ones. */
+void node_votes_live(struct node *node) {
+    struct node_key *key = &node->keys[node->key_at];
+    if (node->self == PBFT_OBSERVER || node->mute || key->since_ms == 0)
+        return;
+    key->since_ms = 0;
+    node_remember_key(node, key);
+}
+
 /* Which of our keys the list names, and as what. */
 static void choose_role(struct node *node, bool live) {
     const struct members *m = node->members;
@@ -159,7 +169,7 @@ static void choose_role(struct node *node, bool live) {
         node->own = validator >= 0 ? &m->validators[validator] : &m->observers[observer];
         node->self = validator >= 0 ? (uint32_t)validator : PBFT_OBSERVER;
         node->mute = validator >= 0 && !votes_are_known(node, key, live);
-        if (validator >= 0 && !node->mute && m->epoch > 0 && key->since_ms != 0) {
+        if (validator >= 0 && live && key->since_ms != 0) {
             key->since_ms = 0;
             node_remember_key(node, key);
         }

@@ -273,6 +273,8 @@ bool node_key_is_ready(const struct node *node, int k);
 MUST_CHECK enum error_code node_tls_paths(const struct node *node, char *ret_certificate,
                                           char *ret_key, struct error *err);
 void node_try_other_tls(struct node *node, uint64_t now_ms);
+/* A block was executed as it was agreed on. */
+void node_votes_live(struct node *node);
 /* Who we are by the list in force; live: see node_next_epoch. */
 void node_choose_identity(struct node *node, bool live);
 MUST_CHECK enum error_code node_new_core(struct node *node, const struct bytes *records,

@@ -181,6 +181,16 @@ enum error_code ledger_transaction(struct ledger *ledger, const struct hash *id,
     return code;
 }
 
+enum error_code ledger_members(struct ledger *ledger, struct members **ret_members,
+                               struct error *err) {
+    enum error_code code;
+    size_t tried = 0;
+    do
+        code = client_members(node(ledger), ret_members, err);
+    while (code != ERROR_NONE && move_on(ledger, code, &tried));
+    return code;
+}
+
 /* What the first node tells of itself: nobody signs that, and nobody else can tell it. */
 
 enum error_code ledger_status(struct ledger *ledger, struct buffer *ret_json, struct error *err) {

@@ -17,6 +17,7 @@ struct trust {
     struct voters *epochs;
     size_t count;
     size_t capacity;
+    struct members *last;
 };
 
 static void *must(void *memory) {
@@ -25,7 +26,8 @@ static void *must(void *memory) {
     return memory;
 }
 
-static void add(struct trust *trust, const struct members *members) {
+/* Takes the list over. */
+static void add(struct trust *trust, struct members *members) {
     if (trust->count == trust->capacity) {
         trust->capacity = trust->capacity == 0 ? 8 : trust->capacity * 2;
         trust->epochs = must(realloc(trust->epochs, trust->capacity * sizeof *trust->epochs));
@@ -35,6 +37,8 @@ static void add(struct trust *trust, const struct members *members) {
     voters->keys = must(calloc(voters->count, sizeof *voters->keys));
     for (uint32_t i = 0; i < voters->count; i++)
         memcpy(voters->keys[i], members->validators[i].vote_key, GENESIS_KEY_BYTES);
+    members_free(trust->last);
+    trust->last = members;
 }
 
 struct trust *trust_new(const struct genesis *genesis) {
@@ -45,7 +49,6 @@ struct trust *trust_new(const struct genesis *genesis) {
     trust->chain = genesis->chain;
     trust->genesis_hash = block_hash(&header);
     add(trust, members);
-    members_free(members);
     return trust;
 }
 
@@ -55,7 +58,12 @@ void trust_free(struct trust *trust) {
     for (size_t i = 0; i < trust->count; i++)
         free(trust->epochs[i].keys);
     free(trust->epochs);
+    members_free(trust->last);
     free(trust);
+}
+
+const struct members *trust_members(const struct trust *trust) {
+    return trust->last;
 }
 
 uint64_t trust_epoch(const struct trust *trust) {
@@ -130,12 +138,12 @@ enum error_code trust_next(struct trust *trust, const struct block_header *last,
     TRY(members_decode(list, &members, err));
     bool fits = hash_equal(&members->hash, &last->members) && members->epoch == epoch + 1 &&
                 hash_equal(&members->chain, &trust->chain);
-    if (fits)
-        add(trust, members);
-    members_free(members);
-    if (!fits)
+    if (!fits) {
+        members_free(members);
         return error_set(err, ERROR_VERIFY,
                          "block %llu: the list of members is not the one that it names",
                          (unsigned long long)last->height);
+    }
+    add(trust, members);
     return ERROR_NONE;
 }

@@ -19,6 +19,9 @@ struct trust;
 struct trust *trust_new(const struct genesis *genesis);
 void trust_free(struct trust *trust);
 
+struct members;
+/* The last list that is proven; borrowed until the next one is. */
+const struct members *trust_members(const struct trust *trust);
 /* The last epoch that is proven, and how many validate in it. */
 uint64_t trust_epoch(const struct trust *trust);
 uint32_t trust_validator_count(const struct trust *trust);

@@ -1,15 +1,22 @@
 """Members that change while real renkei-node processes run and clients submit: growing, shrinking, new
 keys, nodes from outside the genesis, crashes at the boundary, expulsion. Clients know the genesis file
 only; tests/harness/ledger.py proves every epoch to them and shares no code with ours."""
+import hashlib
+import json
 import os
+import random
 import shutil
+import socket
+import ssl
+import struct
+import subprocess
 import threading
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.harness.ledger import (Chain, Leaf, Node, Refused, Signer, change_body, free_port, make_tls,
+from tests.harness.ledger import (NODE, Chain, Leaf, Node, Refused, Signer, change_body, free_port, make_tls,
                                   operation, quorum, wait_until, write_private)
 
 QUICK = {"clock_drift_ms_max": 2000, "view_timeout_ms": 1500, "empty_block_ms": 1000}
@@ -47,6 +54,8 @@ class Members:
             held = [i for i, v in enumerate(members["validators"])
                     if raw(self.keys[names[i]]) == v[3]]
             keys = {i: self.keys[names[i]] for i in held[:quorum(len(names))]}
+            self.signer.key = keys[held[0]]
+            self.signer.public = raw(self.signer.key)
         body = change_body(self.chain.id, members["epoch"] if epoch is None else epoch, operations,
                            keys)
         self.signer.sequence = client.next_sequence(self.signer.public)
@@ -109,22 +118,23 @@ class Load(threading.Thread):
         self.acknowledged, self.places, self.error = [], set(), None
 
     def run(self):
-        at = 0
+        at, client = 0, None
         try:
             while not self.enough.is_set():
                 leaf = Leaf()
                 transaction = self.signer.anchor([leaf])
                 receipt = None
                 while receipt is None:
-                    nodes = [n for n in list(self.members.nodes.values()) if n.process is not None]
-                    at += 1
                     try:
-                        client = nodes[at % len(nodes)].client()
-                        client.socket.settimeout(3)
+                        if client is None:
+                            nodes = wait_until(lambda: [n for n in list(self.members.nodes.values())
+                                                        if n.process is not None], 60, "a node")
+                            at += 1
+                            client = nodes[at % len(nodes)].client()
+                            client.socket.settimeout(2)
                         receipt = client.submit(transaction)
-                        client.close()
-                    except (OSError, ConnectionError):
-                        continue # the same bytes again, elsewhere
+                    except OSError:
+                        client = None # the same bytes again, elsewhere
                     except Refused as e:
                         assert e.name in ("busy", "node-stale"), e
                 assert receipt["status"] == 0
@@ -197,3 +207,295 @@ def test_a_chain_grows_from_4_to_7_and_shrinks_back_to_4_under_load():
         count = load.stop(client)
         assert [len(m["validators"]) for m in client.trust.members] == [4, 4, 7, 4]
         print(count, "anchors,", client.head()["height"], "blocks")
+
+
+def test_every_node_gets_new_keys_one_after_another_under_load():
+    with Chain(4, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        before = [node.folder.joinpath("vote.key").read_bytes() for node in chain.nodes]
+        load = Load(members, chain.signers[0])
+        load.start()
+        load.progress()
+        old = dict(members.keys)
+        operations = {name: members.new_keys(name) for name in list(members.nodes)}
+        fresh, members.keys = members.keys, dict(old)
+        for node in chain.nodes:
+            wait_until(lambda n=node: n.client().status()["next_key_ready"], 30, "the next key")
+        for epoch, (name, change) in enumerate(operations.items(), 1):
+            assert members.change(change)["status"] == 0
+            members.keys[name] = fresh[name]
+            members.wait_epoch(epoch)
+            load.progress()
+        for node, was in zip(chain.nodes, before):
+            status = node.client().status()
+            assert status["role"] == "validator" and not status["next_key"]
+            assert node.folder.joinpath("vote.key").read_bytes() != was
+            assert not list(node.folder.glob("*.next"))
+        wait_until(lambda: all(p.get("up") or p.get("self")
+                               for n in chain.nodes for p in n.client().status()["peers"]),
+                   30, "all are connected by their new keys")
+        chain.kill_all()
+        chain.start() # from the files as they are now
+        load.progress()
+        chain.nodes[2].kill()
+        load.progress()
+        client = chain.nodes[1].client()
+        print(load.stop(client), "anchors")
+        keys = client.trust.keys
+        assert len(keys) == 5 and not set(keys[0]) & set(keys[4])
+        with pytest.raises(Refused) as refused: # the old key's signature is worth nothing now
+            members.signer.key, members.signer.public = old["node-0"], raw(old["node-0"])
+            client.submit(members.signer.transaction(4, change_body(
+                chain.id, 4, [operation("remove-validator", "node-3")], {}), sequence=1))
+        assert refused.value.message == ("transaction: its submitter is not among the members of "
+                                         "epoch 4")
+
+
+def test_kills_at_the_end_of_an_epoch_lose_nothing():
+    chance = random.Random(7)
+    with Chain(4, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        load = Load(members, chain.signers[0])
+        load.start()
+        observer = [operation("add-observer", "monitor", os.urandom(32), os.urandom(32)),
+                    operation("remove-observer", "monitor")]
+        rounds = int(os.environ.get("RENKEI_BOUNDARY_KILLS", "6"))
+        for epoch in range(1, rounds + 1):
+            load.progress(2)
+            victim = chain.nodes[1 + epoch % 3]
+            client = chain.nodes[0].client()
+            killer = threading.Timer(chance.random() * 0.03, victim.kill)
+            killer.start()
+            assert members.change(observer[0] if epoch % 2 else observer[1], client=client)[
+                "status"] == 0
+            if epoch % 2 == 0: # a key is never new twice
+                observer[0] = operation("add-observer", "monitor", os.urandom(32), os.urandom(32))
+            killer.join()
+            if epoch % 3 == 0: # and everybody at once
+                chain.kill_all()
+                chain.start()
+            elif victim.process is None:
+                victim.start()
+            members.wait_epoch(epoch)
+        load.progress()
+        client = chain.nodes[0].client()
+        print(load.stop(client), "anchors")
+        height = client.head()["height"]
+        for node in chain.nodes:
+            wait_until(lambda n=node: n.client().head()["height"] >= height, 30, "equal heights")
+            assert node.client().block(height)[2] == client.block(height)[2]
+
+
+def test_a_change_that_too_few_signed_or_that_does_not_fit_changes_nothing():
+    with Chain(4, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        keys = dict(enumerate(chain.votes))
+        gone = operation("remove-validator", "node-3")
+        assert members.change(gone, keys={0: keys[0], 1: keys[1]})["status"] == 7
+        assert members.change(gone, keys={0: keys[0], 1: keys[1], 2: keys[3]})["status"] == 7
+        assert members.change(gone, epoch=1)["status"] == 6
+        assert members.change(operation("remove-validator", "node-9"))["status"] == 8
+        twice = members.add("add-observer", "node-3")
+        assert members.change(twice)["status"] == 8
+        with pytest.raises(Refused): # an observer has no address
+            members.change(operation("add-observer", "x", b"x" * 32, b"y" * 32, "a:1"))
+        with pytest.raises(Refused) as refused: # a node's key is no hospital's
+            members.signer.sequence = chain.nodes[0].client().next_sequence(members.signer.public)
+            chain.nodes[0].client().submit(members.signer.note(b"x"))
+        assert refused.value.message == "transaction: node-0 may not submit type 2"
+        assert members.any_client().head()["epoch"] == 0
+
+
+def test_a_submitter_joins_changes_its_key_and_keeps_its_records():
+    with Chain(4, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        signer, renewed, client = Signer(chain.id), Signer(chain.id), chain.nodes[0].client()
+        with pytest.raises(Refused):
+            client.submit(signer.note(b"early", sequence=1))
+        assert members.change(operation("add-submitter", "clinic", signer.public, role=1))[
+            "status"] == 0
+        members.wait_epoch(1)
+        leaf = Leaf()
+        assert client.submit(signer.anchor([leaf]))["status"] == 0
+        assert members.change(operation("replace-submitter", "clinic", renewed.public))[
+            "status"] == 0
+        members.wait_epoch(2)
+        with pytest.raises(Refused):
+            client.submit(signer.note(b"late"))
+        renewed.sequence = client.next_sequence(renewed.public)
+        assert renewed.sequence == 2 # it goes on where the old key was
+        assert client.submit(renewed.anchor([leaf.next()]))["status"] == 0
+        assert client.submit(chain.signers[0].anchor([leaf.next().next()]))["status"] == 3
+        assert members.change(operation("remove-submitter", "clinic"))["status"] == 0
+        members.wait_epoch(3)
+        with pytest.raises(Refused) as refused:
+            client.submit(renewed.note(b"gone"))
+        assert refused.value.message == ("transaction: its submitter is not among the members of "
+                                         "epoch 3")
+
+
+class Impostor:
+    """A process with a validator's keys that says two things at once: it dials the others as the mesh
+    wants it (docs/formats.md, "Mesh") and sends contradicting PREPAREs."""
+
+    def __init__(self, chain, index):
+        self.chain, self.index = chain, index
+        self.folder = chain.nodes[index].folder
+        self.key = chain.votes[index]
+        self.open = []
+
+    def connect(self, to):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.load_cert_chain(self.folder / "tls.crt", self.folder / "tls.key")
+        host, port = self.chain.validators[to]["address"].split(":")
+        session = int.from_bytes(os.urandom(7), "big") + 1
+        lanes = []
+        for lane in (0, 1):
+            s = context.wrap_socket(socket.create_connection((host, int(port))))
+            hello = struct.pack(">H32sBIQ", 1, self.chain.id, lane, self.index, session)
+            s.sendall(struct.pack(">IB", len(hello) + 1, 1) + hello)
+            lanes.append(s)
+        for s in lanes:
+            assert s.recv(5)[4] == 1 # its hello
+        self.open += lanes
+        return lanes[0]
+
+    def prepare(self, epoch, view, height, digest):
+        statement = hashlib.sha256(b"renkei/vote/1\n" + self.chain.id + struct.pack(">Q", epoch)
+                                   + b"\x02" + struct.pack(">QQ", view, height) + digest).digest()
+        return (struct.pack(">BBHQQQ", 1, 2, self.index, epoch, view, height) + digest
+                + self.key.sign(statement))
+
+    def contradict(self, to, epoch, view, height):
+        lane = self.connect(to)
+        for digest in (b"\x11" * 32, b"\x22" * 32):
+            message = b"\x01" + self.prepare(epoch, view, height, digest)
+            lane.sendall(struct.pack(">IB", len(message) + 1, 2) + message)
+
+    def close(self):
+        for s in self.open:
+            s.close()
+
+
+@pytest.mark.parametrize("n", [5, 4])
+def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n):
+    with Chain(n, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        signer, client = chain.signers[0], chain.nodes[0].client()
+        client.submit(signer.note(b"before"))
+        chain.nodes[n - 1].kill() # its keys are in other hands now
+        status = client.status()
+        impostor = Impostor(chain, n - 1)
+        impostor.contradict(1, 0, status["view"], client.head()["height"] + 3)
+        members.wait_epoch(1)
+        impostor.close()
+        proven = client.members()
+        assert '"event":"equivocation"' in chain.nodes[1].read_log()
+        names = [v[1].decode() for v in proven["validators"]]
+        if n == 5:
+            assert names == [f"node-{i}" for i in range(4)]
+            assert client.status()["validators"] == 4
+        else:
+            assert names == [f"node-{i}" for i in range(4)]
+            assert [v[0] for v in proven["validators"]] == [0, 0, 0, 1]
+            assert client.status()["suspended"] == 1
+            assert client.status()["peers"][3]["suspended"]
+            assert "renkei_node_suspended 1" in client.metrics()
+            assert '"event":"suspended"' in chain.nodes[0].read_log()
+        assert client.submit(signer.note(b"after"))["status"] == 0
+        # Who sent it is on the chain, and the same evidence a second time does nothing.
+        height = client.head()["height"]
+        found = [(t, s) for h in range(1, height + 1) for t, s in client.block(h)[1]
+                 if struct.unpack_from(">H", t, 2)[0] == 5]
+        assert [s for _, s in found].count(0) == 1
+        assert client.head()["epoch"] == 1
+        if n == 4: # a new key ends the suspension
+            change = members.new_keys("node-3")
+            for name in ("vote.key", "tls.key", "tls.crt"): # the old ones are not to be used again
+                os.replace(chain.nodes[3].folder / f"{name}.next", chain.nodes[3].folder / name)
+            assert members.change(change)["status"] == 0
+            members.wait_epoch(2, ["node-0", "node-1", "node-2"])
+            assert client.status()["suspended"] == 0
+
+
+def command(node, *words, status=0):
+    done = subprocess.run([NODE, words[0], "--config", node.config, *words[1:]], text=True,
+                          capture_output=True, timeout=90)
+    assert done.returncode == status, done.stderr
+    return done.stdout if status == 0 else done.stderr
+
+
+def test_operators_let_a_hospital_in_and_renew_keys_by_commands():
+    with Chain(4, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        first, second, third, fourth = chain.nodes
+        west = members.prepare("west-4", sources=["node-0", "node-1"])
+        west.start() # it follows nobody yet: the others do not know its key
+        gateway = Signer(chain.id)
+        member, change = chain.folder / "member.json", chain.folder / "change.json"
+        member.write_text(json.dumps({
+            "name": "west-4", "vote_key": raw(members.keys["west-4"]).hex(),
+            "tls_pin": members.pins["west-4"].hex(), "address": members.addresses["west-4"],
+            "submitter": gateway.public.hex(), "gateway": "https://west.example"}))
+        told = command(first, "change", "--out", change, f"add-observer={member}",
+                       f"add-submitter={member}")
+        assert told.splitlines()[0] == "change of epoch 0:"
+        assert told.splitlines()[-1] == "signed by 1 of 4 validators, needed are 3"
+        assert json.loads(change.read_text())["operations"][1]["key"] == gateway.public.hex()
+        refused = command(second, "submit", change, status=43)
+        assert "1 of 4 validators signed it, expected at least 3" in refused
+        by_second, by_third = chain.folder / "by-1.json", chain.folder / "by-2.json"
+        command(second, "sign", "--out", by_second, change) # at the same time, each for himself
+        assert "signed by 2 of 4" in command(third, "sign", "--out", by_third, change)
+        done = json.loads(command(fourth, "submit", "--json", by_second, by_third))
+        assert done["epoch"] == 1
+        members.wait_epoch(1)
+        wait_until(lambda: west.client().status()["role"] == "observer", 30, "west reads along")
+        assert west.client().submit(gateway.note(b"from the west"))["status"] == 0
+        late = command(second, "sign", change, status=3)
+        assert "the change is for epoch 0, the chain is in 1" in late
+        listed = json.loads(command(west, "members", "--json"))
+        assert [o["name"] for o in listed["observers"]] == ["west-4"]
+        assert [s["name"] for s in listed["submitters"]] == ["submitter-0", "west-4"]
+        wait_until(lambda: west.client().status()["key_ready"], 30, "its key is ready")
+        command(first, "change", "--out", change, f"add-validator={member}")
+        for node in (second, third):
+            command(node, "sign", change)
+        assert "west-4" in command(third, "sign", change) # twice by one counts once
+        command(first, "submit", change)
+        members.wait_epoch(2)
+        wait_until(lambda: west.client().status()["role"] == "validator", 30, "west votes")
+        text = command(west, "members")
+        assert text.splitlines()[0] == "epoch 2: 5 validators, a quorum is 4, 1 may fail"
+        # New keys for one of them, made beside the running node.
+        renewed = chain.folder / "renewed.json"
+        command(second, "keys", "--out", renewed)
+        command(second, "keys", "--out", renewed, status=5) # never written over
+        wait_until(lambda: second.client().status()["next_key_ready"], 30, "the next key")
+        command(first, "change", "--out", change, f"replace-validator={renewed}")
+        for node in (second, third, west):
+            command(node, "sign", change)
+        command(west, "submit", change)
+        members.wait_epoch(3)
+        wait_until(lambda: second.client().status()["role"] == "validator", 30, "it votes anew")
+        assert not list(second.folder.glob("*.next"))
+        chain.nodes[0].kill() # now the new key's votes are needed
+        assert west.client().submit(gateway.note(b"with the new key"))["status"] == 0
+        # A hospital leaves.
+        command(second, "change", "--out", change, "remove-validator=west-4",
+                "remove-submitter=west-4")
+        command(third, "sign", change)
+        command(fourth, "sign", change)
+        command(west, "sign", change)
+        command(third, "submit", change)
+        members.wait_epoch(4, ["node-1", "node-2", "node-3"])
+        with pytest.raises(Refused):
+            second.client().submit(gateway.note(b"after"))
