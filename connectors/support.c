@@ -667,6 +667,22 @@ struct renkei_column *support_table_column(struct support_table *table) {
     return c;
 }
 
+struct support_table *support_table_of_texts(const char *table, const struct renkei_value *names,
+                                             uint32_t count) {
+    struct support_table *t = support_table_new("", table);
+    for (uint32_t i = 0; t != NULL && i < count; i++) {
+        struct renkei_column *column = support_table_column(t);
+        if (column == NULL) {
+            support_table_free(t);
+            return NULL;
+        }
+        column->name = support_pool_text(&t->pool, (const char *)names[i].data, names[i].len);
+        column->declared_type = "text";
+        column->type = RENKEI_TYPE_TEXT;
+    }
+    return t;
+}
+
 const struct renkei_column *support_table_find_column(const struct support_table *table,
                                                       const char *name) {
     for (uint32_t i = 0; table != NULL && i < table->column_count; i++)
@@ -675,7 +691,7 @@ const struct renkei_column *support_table_find_column(const struct support_table
     return NULL;
 }
 
-uint32_t support_find_name(const char *const *names, uint32_t name_count, const char *name) {
+static uint32_t find_name(const char *const *names, uint32_t name_count, const char *name) {
     uint32_t i = 0;
     while (i < name_count && strcmp(names[i], name) != 0)
         i++;
@@ -700,7 +716,7 @@ enum renkei_status support_match_init(struct support_match *m, const struct renk
     m->rows = by_key ? q->key_row_count : m->count;
     for (uint32_t i = 0; i < m->count; i++) {
         const char *name = by_key ? q->key_columns[i] : q->equals_column;
-        m->at[i] = support_find_name(names, name_count, name);
+        m->at[i] = find_name(names, name_count, name);
         if (m->at[i] == name_count)
             return support_fault(fault, RENKEI_NO_COLUMN, 0, NULL, "%s: no column %s", q->table,
                                  name);
@@ -736,6 +752,102 @@ bool support_match_row(const struct support_match *m, const struct renkei_value 
             return true;
     }
     return m->rows == 0;
+}
+
+enum renkei_status support_session_new(const struct renkei_option_spec *specs,
+                                       const struct renkei_option *options, uint32_t option_count,
+                                       size_t size, void **ret_session, struct renkei_fault *fault) {
+    struct support_options o = {specs, options, option_count};
+    enum renkei_status status = support_options_check(&o, fault);
+    if (status != RENKEI_OK)
+        return status;
+    void *session = calloc(1, size);
+    if (session == NULL)
+        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a session");
+    memcpy(session, &o, sizeof o);
+    *ret_session = session;
+    return RENKEI_OK;
+}
+
+void support_rows_done(struct support_rows *rows) {
+    support_batch_done(&rows->batch);
+    support_match_done(&rows->match);
+    memset(rows, 0, sizeof *rows);
+}
+
+enum renkei_status support_rows_init(struct support_rows *rows, const struct support_table *table,
+                                     const struct renkei_query *q, struct renkei_fault *fault) {
+    const char *names[RENKEI_COLUMNS_MAX];
+    for (uint32_t i = 0; i < table->column_count; i++)
+        names[i] = table->columns[i].name;
+    *rows = (struct support_rows){.table = table, .left = q->rows_max};
+    if (rows->left == 0)
+        rows->left = UINT64_MAX;
+    enum renkei_status status =
+        support_match_init(&rows->match, q, names, table->column_count, fault);
+    for (uint32_t i = 0; status == RENKEI_OK && i < q->column_count; i++) {
+        rows->wanted[i] = find_name(names, table->column_count, q->columns[i]);
+        if (rows->wanted[i] == table->column_count)
+            status = support_fault(fault, RENKEI_NO_COLUMN, 0, NULL, "%s: no column %s", q->table,
+                                   q->columns[i]);
+    }
+    if (status == RENKEI_OK)
+        status = support_batch_init(&rows->batch, q->column_count, fault);
+    if (status != RENKEI_OK)
+        support_rows_done(rows);
+    return status;
+}
+
+static enum renkei_status add_row(struct support_rows *rows, const struct renkei_value *cells,
+                                  struct renkei_fault *fault) {
+    struct support_batch *b = &rows->batch;
+    uint32_t lengths[RENKEI_COLUMNS_MAX];
+    for (uint32_t i = 0; i < b->column_count; i++) {
+        const struct renkei_value *cell = &cells[rows->wanted[i]];
+        lengths[i] = cell->data == NULL ? RENKEI_NULL : cell->len;
+    }
+    enum renkei_status status =
+        support_batch_reserve(b, support_row_fit(lengths, b->column_count), fault);
+    for (uint32_t i = 0; status == RENKEI_OK && i < b->column_count; i++) {
+        if (lengths[i] == RENKEI_NULL) {
+            support_batch_null(b, i);
+        } else if (lengths[i] == RENKEI_TOO_LONG) {
+            support_batch_too_long(b, i);
+        } else {
+            if (lengths[i] > 0)
+                memcpy(support_batch_at(b), cells[rows->wanted[i]].data, lengths[i]);
+            support_batch_cell(b, i, lengths[i]);
+        }
+    }
+    if (status == RENKEI_OK)
+        support_batch_row_end(b);
+    return status;
+}
+
+enum renkei_status support_rows_next(struct support_rows *rows, support_read_row *read,
+                                     void *context, struct renkei_batch *ret_batch,
+                                     struct renkei_fault *fault) {
+    support_batch_clear(&rows->batch);
+    while (rows->left > 0 && !support_batch_full(&rows->batch)) {
+        const struct renkei_value *cells = NULL;
+        uint32_t count = 0;
+        enum renkei_status status = read(context, &cells, &count, fault);
+        if (status == RENKEI_END)
+            break;
+        if (status == RENKEI_OK && count != rows->table->column_count)
+            status = support_fault(fault, RENKEI_QUERY, 0, NULL, "%s: a row of %u cells, expected %u",
+                                   rows->table->table, count, rows->table->column_count);
+        if (status == RENKEI_OK && support_match_row(&rows->match, cells)) {
+            rows->left--;
+            status = add_row(rows, cells, fault);
+        }
+        if (status != RENKEI_OK)
+            return status;
+    }
+    if (rows->batch.rows == 0)
+        return RENKEI_END;
+    support_batch_view(&rows->batch, ret_batch);
+    return RENKEI_OK;
 }
 
 bool support_starts(const char *text, const char *prefix) {

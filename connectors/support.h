@@ -223,6 +223,9 @@ void support_table_keep(struct support_table **first, struct support_table *tabl
 void support_tables_done(struct support_table **first);
 /* Room for one more column, zeroed, with empty texts; NULL: no memory or RENKEI_COLUMNS_MAX. */
 struct renkei_column *support_table_column(struct support_table *table);
+/* A table of text columns with these names; NULL: no memory. */
+struct support_table *support_table_of_texts(const char *table, const struct renkei_value *names,
+                                             uint32_t count);
 const struct renkei_column *support_table_find_column(const struct support_table *table,
                                                       const char *name);
 
@@ -246,8 +249,37 @@ void support_match_done(struct support_match *m);
 /* cells: NULL data is SQL NULL, which equals nothing. */
 bool support_match_row(const struct support_match *m, const struct renkei_value *cells);
 
-/* Where a name stands among others, or name_count. */
-uint32_t support_find_name(const char *const *names, uint32_t name_count, const char *name);
+
+/* --- a plugin that reads row by row --- */
+
+/* Checks the options and makes a session of `size` bytes, zeroed; its first member is a struct
+ * support_options, filled. Freed by free(). */
+enum renkei_status support_session_new(const struct renkei_option_spec *specs,
+                                       const struct renkei_option *options, uint32_t option_count,
+                                       size_t size, void **ret_session, struct renkei_fault *fault);
+
+/* A result: batches are filled from rows that are read one at a time. */
+struct support_rows {
+    const struct support_table *table;
+    struct support_batch batch;
+    struct support_match match;
+    uint32_t wanted[RENKEI_COLUMNS_MAX]; /* the table's column of each that was asked for */
+    uint64_t left;
+};
+
+/* One row with a cell for each column of the table, or RENKEI_END, or an error. The cells are valid
+ * until the next call. */
+typedef enum renkei_status support_read_row(void *context, const struct renkei_value **ret_cells,
+                                            uint32_t *ret_count, struct renkei_fault *fault);
+
+/* The table outlives the rows. Refuses what no row can be chosen by here. */
+enum renkei_status support_rows_init(struct support_rows *rows, const struct support_table *table,
+                                     const struct renkei_query *q, struct renkei_fault *fault);
+void support_rows_done(struct support_rows *rows);
+/* What a connector's next() returns. */
+enum renkei_status support_rows_next(struct support_rows *rows, support_read_row *read,
+                                     void *context, struct renkei_batch *ret_batch,
+                                     struct renkei_fault *fault);
 
 /* True where the text begins with the prefix, ASCII letters of either case. */
 bool support_starts(const char *text, const char *prefix);

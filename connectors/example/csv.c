@@ -1,10 +1,11 @@
 /*
  * An example of a connector: CSV files in a folder, one table a file, the first line its columns'
- * names. Read it to write one of your own: docs/connectors.md walks through it.
+ * names. Read it to write one of your own; docs/connectors.md walks through it.
  *
- * It uses support.h for options, faults and batches; a plugin may do without, connector.h is all
- * that Renkei asks for. Cells are handed over as the file holds them, in an encoding that only the
- * mapping knows (charset UNKNOWN). An empty cell without quotes is NULL.
+ * Cells are handed over as the file holds them, in an encoding that only the mapping knows (charset
+ * UNKNOWN): no byte of a Shift_JIS character is a quote, a comma or a line's end, so the file is read
+ * byte by byte. An empty cell without quotes is NULL. It uses support.h for options, faults, batches
+ * and the choice of rows; a plugin may do without, connector.h is all that Renkei asks for.
  */
 #include <dirent.h>
 #include <stdio.h>
@@ -20,96 +21,93 @@ static const struct renkei_option_spec option_specs[] = {
     {NULL, RENKEI_OPTION_TEXT, 0, NULL, NULL},
 };
 
-/* One row: cells as offsets into bytes. */
-struct row {
-    uint32_t at[CELLS_MAX], len[CELLS_MAX], count;
+struct renkei_cursor {
+    FILE *file;
+    struct support_rows rows;
+    uint32_t count; /* cells of the line that was read last */
+    struct renkei_value cells[CELLS_MAX];
     uint8_t bytes[ROW_BYTES_MAX];
 };
 
-struct renkei_cursor {
-    FILE *file;
-    struct support_batch batch;
-    uint32_t wanted[RENKEI_COLUMNS_MAX]; /* the file's column of each asked for */
-    /* Rows by key, or by one column's value: `match_count` columns, `match_rows` alternatives. */
-    uint32_t match_at[RENKEI_KEY_COLUMNS_MAX];
-    uint32_t match_count, match_rows;
-    struct support_pool match_pool;
-    struct renkei_value *match_values;
-    uint64_t rows_left;
-};
-
 struct renkei_session {
-    const char *folder;
+    struct support_options options; /* first */
     struct support_table *tables;
-    struct renkei_cursor cursor;
-    struct row row;
+    struct renkei_cursor cursor; /* one at a time */
 };
 
-/* Reads one line, quotes and line ends within quotes understood. RENKEI_END at the file's end. */
-static enum renkei_status read_row(FILE *file, struct row *row, struct renkei_fault *fault) {
-    uint32_t used = 0;
-    bool quoted = false, was_quoted = false, any = false;
-    row->count = 0;
-    row->at[0] = 0;
-    for (int c; (c = getc(file)) != EOF;) {
-        any = true;
-        if (c == '"') {
-            int next = quoted ? getc(file) : EOF;
-            if (quoted && next != '"') {
-                ungetc(next, file);
-                quoted = false;
-                continue;
-            }
-            if (!quoted) {
-                quoted = was_quoted = true;
-                continue;
-            }
-        }
-        bool ends_cell = !quoted && (c == ',' || c == '\n');
-        if (!ends_cell && (quoted || c != '\r')) {
-            if (used == ROW_BYTES_MAX)
-                return support_fault(fault, RENKEI_LIMIT, 0, NULL, "a line of more than %d bytes",
-                                     ROW_BYTES_MAX);
-            row->bytes[used++] = (uint8_t)c;
-        }
-        if (ends_cell) {
-            uint32_t len = used - row->at[row->count];
-            row->len[row->count++] = len == 0 && !was_quoted ? RENKEI_NULL : len;
-            was_quoted = false;
-            if (c == '\n')
-                return RENKEI_OK;
-            if (row->count == CELLS_MAX)
-                return support_fault(fault, RENKEI_LIMIT, 0, NULL, "more than %d columns",
-                                     CELLS_MAX);
-            row->at[row->count] = used;
-        }
-    }
-    if (ferror(file) || any) /* a last line without its end may have been cut off */
-        return support_fault(fault, RENKEI_LOST, 0, NULL, "the file ends within a line");
-    return RENKEI_END;
+/* The cell that began at `start` ends: NULL where it is empty and had no quotes. */
+static void end_cell(struct renkei_cursor *c, uint32_t start, uint32_t end, bool had_quotes) {
+    bool null = start == end && !had_quotes;
+    c->cells[c->count++] = (struct renkei_value){null ? NULL : c->bytes + start, end - start};
 }
 
-static enum renkei_status open_file(const struct renkei_session *s, const char *table,
-                                    FILE **ret_file, struct renkei_fault *fault) {
-    char path[PATH_BYTES_MAX];
-    FILE *file = NULL;
-    if (strchr(table, '/') == NULL &&
-        snprintf(path, sizeof path, "%s/%s.csv", s->folder, table) < (int)sizeof path)
-        file = fopen(path, "re");
-    if (file == NULL)
-        return support_fault(fault, RENKEI_NO_TABLE, 0, NULL, "no file %s.csv in %s", table,
-                             s->folder);
-    *ret_file = file;
-    return RENKEI_OK;
+/* One line, which goes on where an end of a line is between quotes. RENKEI_END at the file's end. */
+static enum renkei_status read_line(void *context, const struct renkei_value **ret_cells,
+                                    uint32_t *ret_count, struct renkei_fault *fault) {
+    struct renkei_cursor *c = context;
+    enum { BARE, QUOTED, AFTER } state = BARE;
+    uint32_t used = 0, start = 0;
+    int byte = getc(c->file);
+    if (byte == EOF && !ferror(c->file))
+        return RENKEI_END;
+    for (c->count = 0; byte != EOF; byte = getc(c->file)) {
+        if (used == ROW_BYTES_MAX || c->count == CELLS_MAX)
+            return support_fault(fault, RENKEI_LIMIT, 0, NULL, "a line of over %d bytes or %d cells",
+                                 ROW_BYTES_MAX, CELLS_MAX);
+        bool ends = state != QUOTED && (byte == ',' || byte == '\n');
+        if (ends) {
+            if (state == BARE && byte == '\n' && used > start && c->bytes[used - 1] == '\r')
+                used--;
+            end_cell(c, start, used, state == AFTER);
+            start = used;
+            state = BARE;
+        } else if (byte == '"' && (state != BARE || used == start)) {
+            if (state == AFTER) /* the second of two quotes stands for one */
+                c->bytes[used++] = '"';
+            state = state == QUOTED ? AFTER : QUOTED;
+        } else if (state == QUOTED || (state == BARE && byte != '"')) {
+            c->bytes[used++] = (uint8_t)byte;
+        } else if (byte != '\r') {
+            return support_fault(fault, RENKEI_QUERY, 0, NULL, "a quote in the middle of a cell");
+        }
+        if (ends && byte == '\n') {
+            *ret_cells = c->cells;
+            *ret_count = c->count;
+            return RENKEI_OK;
+        }
+    }
+    /* A last line without its end may have been cut off: no row is made of it. */
+    return support_fault(fault, RENKEI_LOST, 0, NULL, "the file ends within a line");
 }
 
 static void csv_finish(struct renkei_cursor *c) {
     if (c == NULL || c->file == NULL)
         return;
     fclose(c->file);
-    support_batch_done(&c->batch);
-    support_pool_done(&c->match_pool);
     c->file = NULL;
+    support_rows_done(&c->rows);
+}
+
+/* Opens a table's file and reads its header; the description lives in the session. */
+static enum renkei_status open_table(struct renkei_session *s, const char *name,
+                                     struct renkei_fault *fault) {
+    char path[PATH_BYTES_MAX];
+    struct renkei_cursor *c = &s->cursor;
+    const char *folder = support_option(&s->options, "folder");
+    int len = snprintf(path, sizeof path, "%s/%s.csv", folder, name);
+    csv_finish(c);
+    if (strchr(name, '/') == NULL && len < (int)sizeof path)
+        c->file = fopen(path, "re");
+    const struct renkei_value *cells = NULL;
+    uint32_t count = 0;
+    if (c->file == NULL || read_line(c, &cells, &count, fault) != RENKEI_OK)
+        return support_fault(fault, RENKEI_NO_TABLE, 0, NULL, "no file %s.csv with a header in %s",
+                             name, folder);
+    struct support_table *t = support_table_of_texts(name, cells, count);
+    if (t == NULL)
+        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "%s.csv: no memory", name);
+    support_table_keep(&s->tables, t);
+    return RENKEI_OK;
 }
 
 static void csv_close(struct renkei_session *s) {
@@ -123,32 +121,22 @@ static void csv_close(struct renkei_session *s) {
 static enum renkei_status csv_open(const struct renkei_option *options, uint32_t option_count,
                                    struct renkei_session **ret_session,
                                    struct renkei_fault *fault) {
-    struct support_options o = {option_specs, options, option_count};
-    enum renkei_status status = support_options_check(&o, fault);
-    if (status != RENKEI_OK)
-        return status;
-    struct renkei_session *s = calloc(1, sizeof *s);
-    if (s == NULL)
-        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a session");
-    s->folder = support_option(&o, "folder"); /* options live until close() */
-    *ret_session = s;
-    return RENKEI_OK;
+    return support_session_new(option_specs, options, option_count, sizeof **ret_session,
+                               (void **)ret_session, fault);
 }
 
 static enum renkei_status csv_server(struct renkei_session *s, struct renkei_server *ret_server,
                                      struct renkei_fault *fault) {
-    (void)s;
-    (void)fault;
+    (void)s, (void)fault;
     *ret_server = (struct renkei_server){"CSV files", "1", "", "", "null=empty-unquoted;", 1};
     return RENKEI_OK;
 }
 
 static enum renkei_status csv_tables(struct renkei_session *s, renkei_table_visitor *visitor,
                                      void *context, struct renkei_fault *fault) {
-    DIR *folder = opendir(s->folder);
+    DIR *folder = opendir(support_option(&s->options, "folder"));
     if (folder == NULL)
-        return support_fault(fault, RENKEI_UNREACHABLE, 0, NULL, "no readable folder %s",
-                             s->folder);
+        return support_fault(fault, RENKEI_UNREACHABLE, 0, NULL, "the folder cannot be read");
     for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
         char *end = strrchr(entry->d_name, '.');
         if (end == NULL || strcmp(end, ".csv") != 0)
@@ -161,38 +149,12 @@ static enum renkei_status csv_tables(struct renkei_session *s, renkei_table_visi
     return RENKEI_OK;
 }
 
-/* The header's names, kept in the session. */
-static enum renkei_status describe(struct renkei_session *s, const char *name, FILE *file,
-                                   struct renkei_fault *fault) {
-    enum renkei_status status = read_row(file, &s->row, fault);
-    struct support_table *t = status == RENKEI_OK ? support_table_new("", name) : NULL;
-    if (t == NULL)
-        return status == RENKEI_OK || status == RENKEI_END
-                   ? support_fault(fault, RENKEI_NO_TABLE, 0, NULL, "%s.csv has no header", name)
-                   : status;
-    for (uint32_t i = 0; i < s->row.count; i++) {
-        struct renkei_column *c = support_table_column(t);
-        if (c == NULL)
-            break;
-        uint32_t len = s->row.len[i] == RENKEI_NULL ? 0 : s->row.len[i];
-        c->name = support_pool_text(&t->pool, (const char *)s->row.bytes + s->row.at[i], len);
-        c->declared_type = "text";
-        c->type = RENKEI_TYPE_TEXT;
-    }
-    support_table_keep(&s->tables, t);
-    return RENKEI_OK;
-}
-
 static enum renkei_status csv_columns(struct renkei_session *s, const char *schema,
                                       const char *table, const struct renkei_column **ret_columns,
                                       uint32_t *ret_count, struct renkei_fault *fault) {
-    FILE *file = NULL;
     (void)schema;
-    enum renkei_status status = open_file(s, table, &file, fault);
-    if (status != RENKEI_OK)
-        return status;
-    status = describe(s, table, file, fault);
-    fclose(file);
+    enum renkei_status status = open_table(s, table, fault);
+    csv_finish(&s->cursor);
     if (status != RENKEI_OK)
         return status;
     *ret_columns = s->tables->columns;
@@ -200,117 +162,24 @@ static enum renkei_status csv_columns(struct renkei_session *s, const char *sche
     return RENKEI_OK;
 }
 
-static enum renkei_status find(const struct support_table *t, const char *const *names,
-                               uint32_t count, uint32_t *ret_at, struct renkei_fault *fault) {
-    for (uint32_t i = 0; i < count; i++) {
-        const struct renkei_column *c = support_table_find_column(t, names[i]);
-        if (c == NULL)
-            return support_fault(fault, RENKEI_NO_COLUMN, 0, NULL, "%s.csv: no column %s",
-                                 t->table, names[i]);
-        ret_at[i] = (uint32_t)(c - t->columns);
-    }
-    return RENKEI_OK;
-}
-
-/* The values must outlive the call of query(): they are copied. */
-static enum renkei_status set_match(struct renkei_session *s, const struct renkei_query *q,
-                                    struct renkei_fault *fault) {
-    struct renkei_cursor *c = &s->cursor;
-    bool by_key = q->key_row_count > 0;
-    c->match_count = by_key ? q->key_column_count : q->equals_column != NULL;
-    c->match_rows = by_key ? q->key_row_count : c->match_count;
-    uint32_t count = c->match_count * c->match_rows;
-    const struct renkei_value *values = by_key ? q->keys : &q->equals_value;
-    enum renkei_status status = find(s->tables, by_key ? q->key_columns : &q->equals_column,
-                                     c->match_count, c->match_at, fault);
-    c->match_values = support_pool_alloc(&c->match_pool, (count + 1) * sizeof *values);
-    if (status == RENKEI_OK && c->match_values == NULL)
-        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "%s.csv: no memory", q->table);
-    for (uint32_t i = 0; status == RENKEI_OK && i < count; i++) {
-        const char *copy = support_pool_text(&c->match_pool, (const char *)values[i].data,
-                                             values[i].len);
-        c->match_values[i] = (struct renkei_value){(const uint8_t *)copy, values[i].len};
-    }
-    return status;
-}
-
-static bool matches(const struct renkei_cursor *c, const struct row *row) {
-    for (uint32_t i = 0; i < c->match_rows; i++) {
-        bool same = true;
-        for (uint32_t k = 0; same && k < c->match_count; k++) {
-            const struct renkei_value *v = &c->match_values[i * c->match_count + k];
-            uint32_t at = c->match_at[k];
-            same = row->len[at] == v->len && memcmp(row->bytes + row->at[at], v->data, v->len) == 0;
-        }
-        if (same)
-            return true;
-    }
-    return c->match_rows == 0;
-}
-
-/* What is beyond this connector's capabilities is refused, never ignored: a condition that is not
- * applied would give rows that were not asked for. */
+/* What it cannot do is refused by support_rows_init, never ignored: a condition that is not applied
+ * would hand over rows that nobody asked for. */
 static enum renkei_status csv_query(struct renkei_session *s, const struct renkei_query *q,
                                     struct renkei_cursor **ret_cursor,
                                     struct renkei_fault *fault) {
-    struct renkei_cursor *c = &s->cursor;
-    if (q->after != NULL || q->order_by_key || q->watermark_column != NULL ||
-        (q->key_row_count > 0 && q->equals_column != NULL))
-        return support_fault(fault, RENKEI_UNSUPPORTED, 0, NULL, "%s.csv: not by such a query",
-                             q->table);
-    enum renkei_status status = open_file(s, q->table, &c->file, fault);
+    enum renkei_status status = open_table(s, q->table, fault);
     if (status == RENKEI_OK)
-        status = describe(s, q->table, c->file, fault);
+        status = support_rows_init(&s->cursor.rows, s->tables, q, fault);
     if (status == RENKEI_OK)
-        status = find(s->tables, q->columns, q->column_count, c->wanted, fault);
-    if (status == RENKEI_OK)
-        status = set_match(s, q, fault);
-    if (status == RENKEI_OK)
-        status = support_batch_init(&c->batch, q->column_count, fault);
-    c->rows_left = q->rows_max == 0 ? UINT64_MAX : q->rows_max;
-    if (status == RENKEI_OK)
-        *ret_cursor = c;
+        *ret_cursor = &s->cursor;
     else
-        csv_finish(c);
+        csv_finish(&s->cursor);
     return status;
 }
 
 static enum renkei_status csv_next(struct renkei_cursor *c, struct renkei_batch *ret_batch,
                                    struct renkei_fault *fault) {
-    struct renkei_session *s =
-        (struct renkei_session *)(void *)((char *)c - offsetof(struct renkei_session, cursor));
-    const struct row *row = &s->row;
-    support_batch_clear(&c->batch);
-    while (c->rows_left > 0 && !support_batch_full(&c->batch)) {
-        enum renkei_status status = read_row(c->file, &s->row, fault);
-        if (status == RENKEI_END)
-            break;
-        if (status == RENKEI_OK && row->count != s->tables->column_count)
-            status = support_fault(fault, RENKEI_QUERY, 0, NULL,
-                                   "%s.csv: a line of %u cells, expected %u", s->tables->table,
-                                   row->count, s->tables->column_count);
-        if (status == RENKEI_OK)
-            status = support_batch_reserve(&c->batch, ROW_BYTES_MAX, fault);
-        if (status != RENKEI_OK)
-            return status;
-        if (!matches(c, row))
-            continue;
-        c->rows_left--;
-        for (uint32_t i = 0; i < c->batch.column_count; i++) {
-            uint32_t len = row->len[c->wanted[i]];
-            if (len == RENKEI_NULL) {
-                support_batch_null(&c->batch, i);
-                continue;
-            }
-            memcpy(support_batch_at(&c->batch), row->bytes + row->at[c->wanted[i]], len);
-            support_batch_cell(&c->batch, i, len);
-        }
-        support_batch_row_end(&c->batch);
-    }
-    if (c->batch.rows == 0)
-        return RENKEI_END;
-    support_batch_view(&c->batch, ret_batch);
-    return RENKEI_OK;
+    return support_rows_next(&c->rows, read_line, c, ret_batch, fault);
 }
 
 __attribute__((visibility("default"))) extern const struct renkei_connector renkei_connector;

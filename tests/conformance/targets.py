@@ -1,15 +1,18 @@
 """What the conformance suite runs against: each connector with a real server behind it.
 
 A target knows how its database writes bytes, types and hexadecimal; the tests know the rest. A
-plugin of another's making is tested by a target of its own: RENKEI_CONFORMANCE names a Python file
-that defines `targets`, a list of such classes.
+plugin of another's making is tested by a configuration: tests/conformance/run.
 """
 
-import importlib.util
 import os
+import pathlib
+import shutil
+import tempfile
+
+import yaml
 
 from tests.conformance.probe import Probe
-from tests.harness.databases import MariaDB, PostgreSQL, SQLiteODBC
+from tests.harness.databases import MariaDB, PostgreSQL, SQLiteODBC, run
 
 PASSWORD = "himitsu-7Q-marker"
 
@@ -23,6 +26,8 @@ class Target:
     has_password = True
     has_rights = False
     has_snapshot = True
+    has_cancel = has_key_ranges = has_watermark = has_blobs = True
+    has_keys = True        # the source knows which columns are the key
     holds_result = False   # the driver has the whole result in memory before the first row
     int_type, text_type, blob_type, key_type = "int", "text", "blob", "varchar(60)"
     encoding = "cp932"     # what the test's texts are stored in
@@ -205,9 +210,55 @@ class ODBCPostgreSQLUnicode(ODBCPostgreSQL):
 TARGETS = [MySQL, PostgreSQLAscii, PostgreSQLUtf8, PostgreSQLEucJp, SQLite, ODBCMariaDB,
            ODBCPostgreSQL, ODBCPostgreSQLUnicode]
 
-if os.environ.get("RENKEI_CONFORMANCE"):
-    spec = importlib.util.spec_from_file_location("third_party",
-                                                  os.environ["RENKEI_CONFORMANCE"])
-    third_party = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(third_party)
-    TARGETS = third_party.targets
+
+
+class ThirdParty(Target):
+    """Somebody's plugin, by a configuration: docs/connectors.md, "Writing one"."""
+
+    def start(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="renkei-conformance-"))
+
+    def stop(self):
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def options(self):
+        return {name: self.place(value) for name, value in self.config["options"].items()}
+
+    def place(self, text):
+        return str(text).replace("FOLDER", str(self.folder))
+
+    def admin(self, sql):
+        out = run([self.place(word) for word in self.config["admin"]], sql)
+        return [line.split(b"\t") for line in out.split(b"\n")[:-1]]
+
+    def quote(self, name):
+        return self.config["quote"] + name + self.config["quote"]
+
+    def literal(self, data):
+        return self.config["literal"].format(hex=data.hex())
+
+    def hex_query(self, table, column, order):
+        return self.config["hex_query"].format(table=table, column=column, order=order)
+
+
+def third_party(plugin, path):
+    """The class of a configured target; what is missing in the configuration is named."""
+    with open(path, encoding="utf-8") as file:
+        config = yaml.safe_load(file)
+    needed = {"options", "admin", "encoding", "quote", "types", "literal", "hex_query"}
+    if needed - set(config):
+        raise SystemExit(f"{path}: missing: {', '.join(sorted(needed - set(config)))}")
+    has = {f"has_{name}": name not in config.get("without", []) for name in (
+        "server", "password", "rights", "snapshot", "cancel", "key_ranges", "watermark", "keys")}
+    if has["has_server"] or has["has_password"]:
+        raise SystemExit(f"{path}: the tests that end a server or try a wrong password are for targets in Python: "
+                         "write 'without: [server, password, ...]'")
+    types = config["types"]
+    return type("Configured", (ThirdParty,), {
+        **has, "config": config, "plugin": plugin, "name": pathlib.Path(plugin).stem, "encoding": config["encoding"],
+        "int_type": types["int"], "text_type": types["text"], "key_type": types["key"], "blob_type": types.get("blob"),
+        "has_blobs": types.get("blob") is not None})
+
+
+if os.environ.get("RENKEI_CONFORMANCE_CONFIG"):
+    TARGETS = [third_party(os.environ["RENKEI_CONFORMANCE_PLUGIN"], os.environ["RENKEI_CONFORMANCE_CONFIG"])]

@@ -2,13 +2,14 @@
 required, and the example stays right."""
 
 import pathlib
+import re
 import shutil
 import subprocess
 
 import pytest
 
 from tests.conformance import probe as p
-from tests.conformance.probe import BUILD, PROBE, Fault, Probe
+from tests.conformance.probe import BUILD, PROBE, ROOT, Fault, Probe
 from tests.conformance.worker import Worker, WorkerError
 
 
@@ -99,6 +100,44 @@ def test_the_example_reads_its_files(csv):
         with pytest.raises(Fault) as fault:
             probe.open().rows("患者", ["番号"])
         assert fault.value.status == p.LOST
+
+
+@pytest.mark.parametrize("line, words", [
+    (b'5,"a"b,c', "a quote in the middle of a cell"), (b'5,a"b,c', "a quote in the middle of a cell"),
+    (b"5,a", "a row of 2 cells, expected 3"), (b'5,"a,b', "the file ends within a line"),
+])
+def test_the_example_refuses_what_is_no_csv(csv, line, words):
+    with open(csv / "患者.csv", "ab") as f:
+        f.write(line + b"\r\n")
+    with Probe("csv", {"folder": csv}) as probe:
+        with pytest.raises(Fault) as fault:
+            probe.open().rows("患者", ["番号"])
+        assert words in fault.value.message and "5" not in fault.value.message.replace("5 cells", "")
+
+
+def test_one_command_runs_the_suite_on_a_plugin(tmp_path):
+    """As somebody who wrote a plugin would: the example plugin, under a name of its own."""
+    plugin = tmp_path / "mine.so"
+    shutil.copy(BUILD / "connectors/csv.so", plugin)
+    done = subprocess.run(
+        [ROOT / "tests/conformance/run", plugin, "--config", ROOT / "tests/conformance/example/csv.yaml"],
+        capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    passed = int(re.search(r"(\d+) passed", done.stdout).group(1))
+    assert passed >= 18
+
+
+def test_a_plugin_that_is_wrong_fails_the_suite(tmp_path):
+    config = tmp_path / "target.yaml"
+    text = (ROOT / "tests/conformance/example/csv.yaml").read_text()
+    config.write_text(text.replace("snapshot, cancel, key_ranges", "snapshot, cancel"))
+    done = subprocess.run([ROOT / "tests/conformance/run", BUILD / "connectors/csv.so", "--config", config,
+                           "-k", "key_ranges"], capture_output=True, text=True)
+    assert done.returncode == 1 and "1 failed" in done.stdout
+    config.write_text(text.replace("encoding: cp932", ""))
+    done = subprocess.run([ROOT / "tests/conformance/run", BUILD / "connectors/csv.so", "--config", config],
+                          capture_output=True, text=True)
+    assert done.returncode != 0 and "missing: encoding" in done.stdout + done.stderr
 
 
 def test_a_plugin_dropped_into_the_folder_works(csv, tmp_path_factory):
