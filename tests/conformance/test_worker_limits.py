@@ -2,6 +2,7 @@
 memory and CPU, the cap of rows, work windows, and the source's own latency."""
 
 import datetime
+import random
 import socket
 import threading
 import time
@@ -10,10 +11,11 @@ import pytest
 
 from tests.conformance.probe import BUILD
 from tests.conformance.targets import PASSWORD
-from tests.conformance.worker import Worker, WorkerError
+from tests.conformance.worker import PATIENCE, Worker, WorkerError
 from tests.harness.databases import MariaDB, PostgreSQL
 
 ROWS = 60000
+OLD_ROWS = 100000
 
 
 def rude_mapping(folder, mode):
@@ -93,12 +95,57 @@ def db(request):
     db.server.close()
 
 
-def mapping(db, port=None):
+@pytest.mark.parametrize("engine", ["MyISAM", "Aria"])
+def test_no_writer_of_a_table_without_snapshots_waits_100_ms(tmp_path, engine):
+    """A key whose first column is the same in every row, as a hospital's number is: each range must be
+    found by the index. A foreign writer updates rows all along, and the server's clock tells its waits."""
+    with MariaDB() as server:
+        server.sql("CREATE DATABASE emr CHARACTER SET cp932")
+        server.user("renkei", PASSWORD, "emr")
+        server.sql(f"CREATE TABLE old (h INT, n INT, b VARCHAR(20), v VARCHAR(300),"
+                   f" PRIMARY KEY (h, n, b)) ENGINE={engine};"
+                   f"INSERT INTO old SELECT 1, seq, seq MOD 7, REPEAT('x', 250)"
+                   f" FROM seq_1_to_{OLD_ROWS}", "emr")
+        (tmp_path / "password").write_text(PASSWORD + "\n")
+        (tmp_path / "main.yaml").write_text(
+            f"source: main\nconnector: mysql\nconnection: {{socket: {server.socket}, user: renkei,"
+            f" database: emr, password_file: password}}\n"
+            "tables: [{table: old, category: EMR05, key: [h, n, b]}]\n")
+        waits, stop = [], threading.Event()
+
+        def write(rounds=None):
+            numbers = random.Random(7)
+            while not stop.is_set() and (rounds is None or len(waits) < rounds):
+                updates = "".join(
+                    f"SET @t = SYSDATE(6); UPDATE old SET v = CONCAT('y', SUBSTR(v, 2)) WHERE h = 1"
+                    f" AND n = {numbers.randint(1, OLD_ROWS)};"
+                    f"SET @m = GREATEST(@m, TIMESTAMPDIFF(MICROSECOND, @t, SYSDATE(6)));"
+                    for _ in range(100))
+                out = server.sql(f"SET @m = 0; {updates} SELECT @m", "emr")
+                waits.append(int(out[0][0]) / 1000)
+
+        write(rounds=3)
+        alone, waits = waits, []  # what this machine takes for it without us
+        writer = threading.Thread(target=write)
+        with Worker(tmp_path / "main.yaml") as w:
+            plan = w.plan_of_pull("old")
+            writer.start()
+            try:
+                _, totals = w.pull("old", quietly=True)
+            finally:
+                stop.set()
+                writer.join()
+    assert plan["engine"] == engine and plan["transactional"] == 0 and plan["snapshot"] == ""
+    assert totals["rows"] == OLD_ROWS and len(waits) > 1
+    assert max(waits) < 100 * PATIENCE + max(alone), (max(waits), max(alone))
+
+
+def mapping(db, port=None, table="big", more=""):
     path = db.server.folder / "mapping.yaml"
     path.write_text(f"source: main\nconnector: {db.name}\ncharset: cp932\nconnection: {{host: "
                     f"127.0.0.1, port: {port or db.server.port}, user: renkei, database: emr, "
-                    f"password_file: {db.server.folder}/password}}\n"
-                    "tables: [{table: big, category: EMR03, key: [no]}]\n")
+                    f"password_file: {db.server.folder}/password{more}}}\n"
+                    f"tables: [{{table: {table}, category: EMR03, key: [no]}}]\n")
     return path
 
 
@@ -142,6 +189,23 @@ def test_outside_of_every_window_nothing_is_opened(db):
         w.process.kill()  # it waits for its window
         w.process.wait()
         w.process.stdin.close()
+
+
+def test_the_server_ends_a_statement_that_takes_too_long(db):
+    sleep = "SLEEP(0.05)" if db.name == "mysql" else "pg_sleep(0.05)::text"
+    db.sql(f"CREATE VIEW slow AS SELECT no, {sleep} AS v FROM big WHERE no <= 400")
+    started = time.monotonic()
+    with Worker(mapping(db, table="slow", more=", statement_timeout_ms: 500")) as w:
+        with pytest.raises(WorkerError) as error:
+            w.pull("slow")
+        assert error.value.name == "timeout", error.value
+        assert time.monotonic() - started < 10 * PATIENCE  # the whole would take 20 s
+        with pytest.raises(WorkerError) as error:
+            w.fetch("slow", *[str(no) for no in range(1, 60)])
+        assert error.value.name == "timeout", error.value
+        # A statement within the time is answered by the same worker.
+        assert w.fetch("slow", "1")[0]["found"]
+    db.sql("DROP VIEW slow")
 
 
 class SlowProxy:
