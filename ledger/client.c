@@ -12,6 +12,7 @@
 #include "ledger/client.h"
 #include "ledger/genesis.h"
 #include "ledger/lane.h"
+#include "ledger/merkle/map.h"
 #include "ledger/members.h"
 #include "ledger/signer.h"
 #include "ledger/transaction.h"
@@ -684,6 +685,67 @@ enum error_code client_latest(struct client *client, const struct locator *locat
     if (!wire_read_end(&r))
         return error_set(err, ERROR_PROTOCOL, "latest: the node's answer is not whole");
     memcpy(ret_versions, versions, count * sizeof *versions);
+    return ERROR_NONE;
+}
+
+/* What the certified map root says of a record: the leaf itself follows where it knows one, and must
+ * be the one that the map names. */
+static enum error_code read_proof(struct wire_reader *r, const struct lane_head *head,
+                                  const struct locator *locator,
+                                  struct ledger_version *ret_version, struct error *err) {
+    struct map_proof proof;
+    struct ledger_version version;
+    struct hash key = map_key(locator->byte);
+    map_proof_decode(r, &proof);
+    enum map_answer answer =
+        r->failed ? MAP_WRONG : map_verify(&proof, &key, &head->header.map_root);
+    if (answer == MAP_WRONG)
+        return error_set(err, ERROR_VERIFY,
+                         "record: the node's proof is not of the map root in block %llu",
+                         (unsigned long long)head->header.height);
+    *ret_version = (struct ledger_version){.position = {0}};
+    if (answer == MAP_ABSENT)
+        return ERROR_NONE;
+    TRY(read_version(r, head, locator, &version, err));
+    if (version.leaf.version != proof.value.version ||
+        version.position.log_index != proof.value.log_index ||
+        !hash_equal(&version.leaf_hash, &proof.value.leaf))
+        return error_set(err, ERROR_VERIFY, "record: version %u is not the latest, that is %u",
+                         version.leaf.version, proof.value.version);
+    *ret_version = version;
+    return ERROR_NONE;
+}
+
+enum error_code client_prove(struct client *client, const struct locator *locators, size_t count,
+                             struct ledger_version *ret_versions, uint64_t *ret_height,
+                             struct error *err) {
+    SCOPED_BUFFER struct buffer request;
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&request, LANE_REQUEST_BYTES_MAX);
+    buffer_init(&body, LANE_ANSWER_BYTES_MAX);
+    if (count > LANE_PROVE_MAX)
+        return error_set(err, ERROR_LIMIT, "prove: %zu locators, expected at most %d", count,
+                         LANE_PROVE_MAX);
+    wire_u32(&request, (uint32_t)count);
+    for (size_t i = 0; i < count; i++)
+        wire_fixed(&request, locators[i].byte, LOCATOR_BYTES);
+    TRY(call(client, LANE_PROVE, buffer_bytes(&request), &body, err));
+    struct wire_reader r = wire_reader(buffer_bytes(&body));
+    struct lane_head head;
+    TRY(lane_read_head(&r, &head, err));
+    TRY(check_head(client, &head, err));
+    TRY(check_fresh(&head, err));
+    if (wire_read_u32(&r) != count)
+        return error_set(err, ERROR_PROTOCOL, "prove: the node answered another question");
+    SCOPED_FREE struct ledger_version *versions = calloc(count + 1, sizeof *versions);
+    if (versions == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "prove: no memory");
+    for (size_t i = 0; i < count; i++)
+        TRY(read_proof(&r, &head, &locators[i], &versions[i], err));
+    if (!wire_read_end(&r))
+        return error_set(err, ERROR_PROTOCOL, "prove: the node's answer is not whole");
+    memcpy(ret_versions, versions, count * sizeof *versions);
+    *ret_height = head.header.map_height;
     return ERROR_NONE;
 }
 

@@ -38,6 +38,9 @@ MUST_CHECK enum error_code client_history(struct client *client, const struct lo
 MUST_CHECK enum error_code client_latest(struct client *client, const struct locator *locators,
                                          size_t count, struct ledger_version *ret_versions,
                                          struct error *err);
+MUST_CHECK enum error_code client_prove(struct client *client, const struct locator *locators,
+                                        size_t count, struct ledger_version *ret_versions,
+                                        uint64_t *ret_height, struct error *err);
 MUST_CHECK enum error_code client_block(struct client *client, uint64_t height,
                                         struct buffer *ret_block, struct buffer *ret_certificate,
                                         struct error *err);

@@ -15,6 +15,7 @@ enum {
     LANE_REQUEST_BYTES_MAX = TRANSACTION_BYTES_MAX + 64,
     LANE_ANSWER_BYTES_MAX = 16 << 20,
     LANE_LOCATORS_MAX = 4096,
+    LANE_PROVE_MAX = 256,
     LANE_HISTORY_MAX = 1000,
     LANE_TEXT_BYTES_MAX = 1 << 20,
     LANE_CERTIFICATE_BYTES_MAX = 16 << 10,
@@ -32,6 +33,7 @@ enum lane_kind {
     LANE_STATUS = 8,      /* nothing -> u32 bytes JSON */
     LANE_METRICS = 9,     /* nothing -> u32 bytes Prometheus text */
     LANE_EPOCHS = 10,     /* u64 first -> u32 count, epochs that have ended, from the first on */
+    LANE_PROVE = 11,      /* u32 count, locators -> head, u32 count, each: map proof, version if any */
     LANE_ANSWER = 0x80,   /* added to the request's kind */
     LANE_ERROR = 0xff,    /* u32 bytes name, u32 bytes message, u32 bytes hint */
 };

@@ -20,6 +20,7 @@ enum {
     LEDGER_ANCHOR_LEAVES_MAX = 4096,      /* leaves of one anchor transaction */
     LEDGER_TRANSACTION_BYTES_MAX = 2 << 20,
     LEDGER_HISTORY_MAX = 1000,            /* versions of a record in one answer */
+    LEDGER_PROVE_MAX = 256,               /* records in one answer of ledger_prove */
     LEDGER_STATUS_BYTES_MAX = 1 << 20,
     LEDGER_NODES_MAX = 16,                /* that a client asks */
     LEDGER_HEAD_AGE_MS_MAX = 120000,      /* an older head is not believed: ERROR_NODE_STALE */
@@ -157,6 +158,13 @@ MUST_CHECK enum error_code ledger_history(struct ledger *ledger, const struct lo
 MUST_CHECK enum error_code ledger_latest(struct ledger *ledger, const struct locator *locators,
                                          size_t count, struct ledger_version *ret_versions,
                                          struct error *err);
+
+/* The same with a proof that it is the latest one, or that the chain does not know the record, as of
+ * block *ret_height: by the map root in the certified head, which lags a few blocks behind it. At most
+ * LEDGER_PROVE_MAX. */
+MUST_CHECK enum error_code ledger_prove(struct ledger *ledger, const struct locator *locators,
+                                        size_t count, struct ledger_version *ret_versions,
+                                        uint64_t *ret_height, struct error *err);
 
 /* The exact stored bytes, appended to ret_*; checked against the certificate. ERROR_NOT_FOUND. */
 MUST_CHECK enum error_code ledger_block(struct ledger *ledger, uint64_t height,

@@ -284,6 +284,38 @@ static enum error_code give_latest(const struct asker *asker, struct bytes body,
     return ERROR_NONE;
 }
 
+static enum error_code give_proof(const struct asker *asker, const struct locator *locator,
+                                  struct buffer *out, struct error *err) {
+    struct map_proof proof;
+    uint64_t previous = 0;
+    struct hash key = map_key(locator->byte);
+    TRY(chain_prove(asker->node->chain, locator, &proof, err));
+    map_proof_encode(&proof, out);
+    if (!proof.some || !hash_equal(&proof.key, &key))
+        return buffer_check(out, "proof", err);
+    return write_version(asker->node, proof.value.log_index, out, &previous, err);
+}
+
+static enum error_code give_proofs(const struct asker *asker, struct bytes body,
+                                   struct error *err) {
+    struct wire_reader r = wire_reader(body);
+    uint32_t count = wire_read_count(&r, LANE_PROVE_MAX, LOCATOR_BYTES);
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LANE_ANSWER_BYTES_MAX);
+    write_head(asker->node, &out);
+    wire_u32(&out, count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct locator locator;
+        wire_read_fixed(&r, locator.byte, LOCATOR_BYTES);
+        TRY(give_proof(asker, &locator, &out, err));
+    }
+    if (!wire_read_end(&r))
+        return error_set(err, ERROR_BAD_REQUEST, "prove: expected at most %d locators",
+                         LANE_PROVE_MAX);
+    answer(asker, buffer_bytes(&out));
+    return ERROR_NONE;
+}
+
 static enum error_code give_block(const struct asker *asker, struct bytes body,
                                   struct error *err) {
     struct wire_reader r = wire_reader(body);
@@ -377,6 +409,8 @@ static enum error_code handle(const struct asker *asker, struct bytes body, stru
         return give_history(asker, body, err);
     case LANE_LATEST:
         return give_latest(asker, body, err);
+    case LANE_PROVE:
+        return give_proofs(asker, body, err);
     case LANE_BLOCK:
         return give_block(asker, body, err);
     case LANE_TRANSACTION:

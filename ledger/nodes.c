@@ -160,6 +160,17 @@ enum error_code ledger_latest(struct ledger *ledger, const struct locator *locat
     return code;
 }
 
+enum error_code ledger_prove(struct ledger *ledger, const struct locator *locators, size_t count,
+                             struct ledger_version *ret_versions, uint64_t *ret_height,
+                             struct error *err) {
+    enum error_code code;
+    size_t tried = 0;
+    do
+        code = client_prove(node(ledger), locators, count, ret_versions, ret_height, err);
+    while (code != ERROR_NONE && move_on(ledger, code, &tried));
+    return code;
+}
+
 enum error_code ledger_block(struct ledger *ledger, uint64_t height, struct buffer *ret_block,
                              struct buffer *ret_certificate, struct error *err) {
     enum error_code code;

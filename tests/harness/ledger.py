@@ -320,6 +320,24 @@ class Client:
         r.end()
         return found
 
+    def prove(self, locators):
+        """(height, latest versions as of it, None where the chain knows none), by the map root of the
+        certified head alone: docs/formats.md, Map."""
+        r = self.call(11, struct.pack(">I", len(locators)) + b"".join(locators))
+        head = self.check(r.raw(HEADER.size), r.bytes())
+        assert r.int(4) == len(locators)
+        found = []
+        for locator in locators:
+            value = read_map_proof(r, sha(b"renkei/map/1\n", locator), head["map_root"])
+            found.append(value and self._version(r, head))
+            if value:
+                v = found[-1]
+                assert v["leaf"][8:24] == locator
+                assert value == (int.from_bytes(v["leaf"][4:8], "big"), v["log_index"],
+                                 sha(b"\x00", v["leaf"]))
+        r.end()
+        return head["map_height"], found
+
     def block(self, height):
         """(header, transactions with status); entries checked against the certified header."""
         r = self.call(6, struct.pack(">Q", height))
@@ -434,6 +452,26 @@ class Trust:
 def check_certificate(genesis, chain, header, certificate):
     """Of a block of epoch 0, with nothing but the genesis."""
     Trust(genesis, chain).check(header, certificate)
+
+
+def read_map_proof(r, key, root):
+    """(version, log number, leaf hash) that the map has for this key, or None."""
+    depth = r.int(2)
+    bits = r.raw((depth + 7) // 8)
+    siblings = [r.raw(32) if bits[i // 8] & 0x80 >> i % 8 else bytes(32) for i in range(depth)]
+    value, hash_ = None, bytes(32)
+    number = int.from_bytes(key, "big")
+    if r.int(1):
+        there, raw = r.raw(32), r.raw(44)
+        assert depth == 0 or int.from_bytes(there, "big") >> 256 - depth == number >> 256 - depth
+        hash_ = sha(b"\x00", there, raw)
+        if there == key:
+            value = (int.from_bytes(raw[:4], "big"), int.from_bytes(raw[4:12], "big"), raw[12:])
+    for i in reversed(range(depth)):
+        right = number >> 255 - i & 1
+        hash_ = sha(b"\x01", siblings[i], hash_) if right else sha(b"\x01", hash_, siblings[i])
+    assert hash_ == root, "the map root"
+    return value
 
 
 def check_entries(block):

@@ -58,6 +58,17 @@ static enum error_code history(struct ledger *ledger, const char *hex, bool all,
     return ERROR_NONE;
 }
 
+static enum error_code prove(struct ledger *ledger, const char *hex, struct error *err) {
+    struct locator locator;
+    struct ledger_version version;
+    uint64_t height = 0;
+    if (!text_unhex(hex, LOCATOR_BYTES, locator.byte))
+        return error_set(err, ERROR_USAGE, "locator: expected 32 digits");
+    TRY(ledger_prove(ledger, &locator, 1, &version, &height, err));
+    print_version(&version);
+    return ERROR_NONE;
+}
+
 static enum error_code block(struct ledger *ledger, const char *height, struct error *err) {
     uint64_t number = 0;
     SCOPED_BUFFER struct buffer bytes;
@@ -117,6 +128,8 @@ int main(int argc, char **argv) {
             code = block(ledger, argument, &err);
         else if (strcmp(what, "transaction") == 0)
             code = transaction(ledger, argument, &err);
+        else if (strcmp(what, "prove") == 0)
+            code = prove(ledger, argument, &err);
         else if (strcmp(what, "submit") == 0)
             code = submit(ledger, argument, &err);
         else

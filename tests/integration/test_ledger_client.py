@@ -73,7 +73,8 @@ def lied_to():
         client.submit(signer.anchor([second]))
         note = signer.note(b"a note")
         client.submit(note)
-        client.submit(signer.anchor([Leaf() for _ in range(5)]))
+        last = client.submit(signer.anchor([Leaf() for _ in range(5)]))
+        wait_until(lambda: client.head()["map_height"] >= last["height"], 30, "the map's root")
         (chain.folder / "note").write_bytes(note)
         chain.locator, chain.note = first.locator.hex(), note
         chain.liar = Liar(chain.nodes[0], chain.folder / "liar.socket")
@@ -89,7 +90,7 @@ def ask(chain, *what):
 
 
 CASES = {"history": lambda c: ("history", c.locator), "latest": lambda c: ("latest", c.locator),
-         "block": lambda c: ("block", "2"),
+         "prove": lambda c: ("prove", c.locator), "block": lambda c: ("block", "2"),
          "transaction": lambda c: ("transaction", transaction_id(c.note).hex()),
          "submit": lambda c: ("submit", str(c.folder / "note"))}
 
