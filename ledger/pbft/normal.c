@@ -295,11 +295,17 @@ void pbft__on_propose(struct pbft *p, uint32_t from, const struct message *m) {
 
 /* Order and drift of the block time. Only for fresh proposals: what a NEW-VIEW proposes again was
  * checked by Q validators when it was fresh. */
-static bool time_fits(const struct pbft *p, const struct block *block,
-                      const struct block *parent) {
-    uint64_t time_ms = block->header.time_ms, wall_ms = p->wall_ms;
-    uint64_t drift_ms = time_ms > wall_ms ? time_ms - wall_ms : wall_ms - time_ms;
-    return time_ms >= parent->header.time_ms && drift_ms <= p->config.drift_ms_max;
+static bool time_is_wrong(const struct pbft *p, const struct block *block,
+                          const struct block *parent) {
+    uint64_t time_ms = block->header.time_ms;
+    return time_ms < parent->header.time_ms ||
+           (time_ms > p->wall_ms && time_ms - p->wall_ms > p->config.drift_ms_max);
+}
+
+/* Nobody is to blame for it: an honest proposal that is sent again, or that waited here, gets old. */
+static bool time_is_past(const struct pbft *p, const struct block *block) {
+    return p->wall_ms > block->header.time_ms &&
+           p->wall_ms - block->header.time_ms > p->config.drift_ms_max;
 }
 
 static void accept_early(struct pbft *p, struct slot *s, const struct block *parent) {
@@ -309,7 +315,11 @@ static void accept_early(struct pbft *p, struct slot *s, const struct block *par
     if (term_begins(p, s->height) && parent != &p->committed)
         return;
     bool fits = hash_equal(&s->early.header.parent, &parent->digest);
-    if (!fits || !time_fits(p, &s->early, parent)) {
+    if (fits && time_is_past(p, &s->early)) {
+        s->has_early = false;
+        return;
+    }
+    if (!fits || time_is_wrong(p, &s->early, parent)) {
         pbft__fault(p, leader_of(p, p->view, s->height),
                     fits ? "a proposal's time is out of order or drifts too far"
                          : "a proposal's parent is not the block below it");
