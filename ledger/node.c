@@ -347,6 +347,7 @@ static bool execute_transferred(struct node *node, const struct held *held) {
         diverged(node, held->first, err.message);
     else if (code != ERROR_NONE)
         node_fail(node, code, &err);
+    node->transferred = true;
     return code == ERROR_NONE;
 }
 
@@ -405,7 +406,14 @@ static void emit(struct node *node, struct held *held) {
 static void sync_and_emit(struct node *node) {
     struct error err;
     if (votes_dirty(node->votes)) {
-        enum error_code code = votes_sync(node->votes, &err);
+        enum error_code code = ERROR_NONE;
+        /* The vote log has no payload of what came by transfer: its segment must be durable before a
+         * vote that stands on it is, or a power cut leaves votes whose parents are gone. */
+        if (node->transferred)
+            code = store_sync(chain_store(node->chain), &err);
+        node->transferred = false;
+        if (code == ERROR_NONE)
+            code = votes_sync(node->votes, &err);
         if (code != ERROR_NONE) {
             node_fail(node, code, &err);
             return;

@@ -157,6 +157,7 @@ struct node {
     const struct members *members;  /* in force; the chain's */
     const struct member_node *own;  /* our entry; NULL: we are not among them */
     uint32_t self;                  /* index among the validators, or PBFT_OBSERVER */
+    bool transferred; /* a block that came by transfer is in a segment and not synced */
     bool epoch_over; /* its last block is committed: nothing more is put to the old core */
     bool mute; /* votes of ours may be lost: follow in this epoch, never sign */
     struct node_key keys[NODE_KEYS];
