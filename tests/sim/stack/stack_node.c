@@ -1,0 +1,702 @@
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/wire.h"
+#include "tests/sim/stack/disk.h"
+#include "tests/sim/stack/stack.h"
+
+static void settle(struct stack_node *n);
+
+static void fail(struct stack_node *n, const char *doing, const struct error *err) {
+    stack_broken(n->stack, "node", "node %u, %s: %s", n->index, doing, err->message);
+    n->stopped = true;
+}
+
+/* ---- payloads ---- */
+
+static struct stack_payload *payload_of(struct stack_node *n, const struct hash *digest) {
+    for (size_t i = 0; i < STACK_PAYLOADS_MAX; i++)
+        if (n->payloads[i].height != 0 && hash_equal(&n->payloads[i].digest, digest))
+            return &n->payloads[i];
+    return NULL;
+}
+
+static void drop_payload(struct stack_payload *p) {
+    if (p->height != 0)
+        buffer_done(&p->block);
+    p->height = 0;
+}
+
+static void keep_payload(struct stack_node *n, struct bytes raw) {
+    struct block block;
+    if (block_decode(raw, &block, NULL) != ERROR_NONE ||
+        block.header.height <= chain_height(n->chain))
+        return;
+    struct hash digest = block_hash(&block.header);
+    struct stack_payload *p = payload_of(n, &digest);
+    for (uint32_t i = 0; p == NULL && i < STACK_PAYLOADS_MAX; i++)
+        if (n->payloads[i].height == 0)
+            p = &n->payloads[i];
+    if (p == NULL)
+        p = &n->payloads[n->payload_next++ % STACK_PAYLOADS_MAX];
+    drop_payload(p);
+    p->digest = digest;
+    p->height = block.header.height;
+    buffer_init(&p->block, BLOCK_BYTES_MAX);
+    buffer_append(&p->block, raw.data, raw.len);
+}
+
+/* ---- events of our own ---- */
+
+static void own_event(struct stack_node *n, const struct pbft_event *event, struct bytes header,
+                      struct bytes certificate) {
+    assert(n->own_count < STACK_OWN_MAX);
+    size_t at = n->own_count++;
+    n->own[at].event = *event;
+    buffer_init(&n->own[at].header, PBFT_HEADER_BYTES_MAX);
+    buffer_init(&n->own[at].certificate, PBFT_CERTIFICATE_BYTES_MAX);
+    buffer_append(&n->own[at].header, header.data, header.len);
+    buffer_append(&n->own[at].certificate, certificate.data, certificate.len);
+}
+
+static void plain_event(struct stack_node *n, struct pbft_event event) {
+    own_event(n, &event, bytes_of(NULL, 0), bytes_of(NULL, 0));
+}
+
+static void executed(struct stack_node *n, uint64_t height, const struct hash *digest, bool valid) {
+    plain_event(n, (struct pbft_event){.kind = PBFT_EVENT_EXECUTED,
+                                       .executed = {height, *digest, valid}});
+}
+
+/* ---- effects ---- */
+
+static void hold(struct stack_node *n, const struct pbft_effect *effect, struct bytes bytes) {
+    if (n->held_count == n->held_capacity) {
+        n->held_capacity = n->held_capacity == 0 ? 64 : n->held_capacity * 2;
+        n->held = realloc(n->held, n->held_capacity * sizeof *n->held);
+        assert(n->held != NULL);
+    }
+    struct stack_held *held = &n->held[n->held_count++];
+    held->effect = *effect;
+    buffer_init(&held->bytes, PBFT_MESSAGE_BYTES_MAX);
+    buffer_append(&held->bytes, bytes.data, bytes.len);
+}
+
+static void want(struct stack_node *n, const struct pbft_effect *e) {
+    size_t place = 0;
+    for (size_t i = 0; i < sizeof n->wanted / sizeof n->wanted[0]; i++) {
+        if (n->wanted[i].active && n->wanted[i].height == e->execute.height)
+            n->wanted[i].active = false;
+        if (!n->wanted[i].active)
+            place = i;
+    }
+    assert(!n->wanted[place].active);
+    n->wanted[place].active = true;
+    n->wanted[place].height = e->execute.height;
+    n->wanted[place].digest = e->execute.digest;
+}
+
+static void undo(struct stack_node *n, uint64_t height) {
+    chain_undo(n->chain, height);
+    for (size_t i = 0; i < sizeof n->wanted / sizeof n->wanted[0]; i++)
+        if (n->wanted[i].height >= height)
+            n->wanted[i].active = false;
+}
+
+static void take_effect(struct stack_node *n, const struct pbft_effect *e) {
+    struct stack *s = n->stack;
+    switch (e->kind) {
+    case PBFT_EFFECT_PERSIST:
+        votes_add(n->votes, VOTES_RECORD, e->persist.record);
+        return;
+    case PBFT_EFFECT_SEND:
+        hold(n, e, e->send.message);
+        return;
+    case PBFT_EFFECT_COMMITTED:
+        votes_add(n->votes, VOTES_COMMITTED, e->committed.certificate);
+        hold(n, e, e->committed.certificate);
+        return;
+    case PBFT_EFFECT_FETCH:
+        hold(n, e, bytes_of(NULL, 0));
+        return;
+    case PBFT_EFFECT_EXECUTE:
+        want(n, e);
+        return;
+    case PBFT_EFFECT_UNDO:
+        undo(n, e->undo.height);
+        return;
+    case PBFT_EFFECT_PROPOSE:
+        n->proposal.open = true;
+        n->proposal.height = e->propose.height;
+        n->proposal.time_ms_min = e->propose.time_ms_min;
+        return;
+    case PBFT_EFFECT_PROPOSE_STOP:
+        n->proposal.open = false;
+        return;
+    case PBFT_EFFECT_VIEW:
+        s->result.view_changes += e->view.changing;
+        stack_trace(s, "%u %s view %llu (%s)", n->index,
+                    e->view.changing ? "changes to" : "enters", (unsigned long long)e->view.view,
+                    pbft_cause_name(e->view.cause));
+        return;
+    case PBFT_EFFECT_FAULT:
+        stack_trace(s, "%u blames %d: %s", n->index, (int)e->fault.from, e->fault.what);
+        if (e->fault.from < STACK_NODES && e->fault.from != s->bad)
+            stack_broken(s, "blame", "node %u blames the honest node %u: %s", n->index,
+                         e->fault.from, e->fault.what);
+        return;
+    case PBFT_EFFECT_EVIDENCE:
+        stack_broken(s, "evidence", "node %u holds evidence against node %u, which signs once",
+                     n->index, e->evidence.signer);
+        return;
+    case PBFT_EFFECT_DIVERGED:
+        stack_broken(s, "diverged", "node %u finds certified height %llu invalid", n->index,
+                     (unsigned long long)e->diverged.height);
+        return;
+    }
+}
+
+static void step(struct stack_node *n, struct pbft_event *event) {
+    struct stack *s = n->stack;
+    struct pbft_effects effects;
+    event->now_ms = s->now_ms + 1;
+    event->wall_ms = (uint64_t)((int64_t)(STACK_WALL_MS + s->now_ms) + n->skew_ms);
+    s->result.events++;
+    pbft_step(n->core, event, &effects);
+    for (size_t i = 0; i < effects.count; i++)
+        take_effect(n, &effects.list[i]);
+}
+
+static void step_own(struct stack_node *n) {
+    for (size_t i = 0; i < n->own_count; i++) {
+        struct pbft_event event = n->own[i].event;
+        if (event.kind == PBFT_EVENT_PROPOSAL)
+            event.proposal.header = buffer_bytes(&n->own[i].header);
+        if (event.kind == PBFT_EVENT_BLOCK) {
+            event.block.header = buffer_bytes(&n->own[i].header);
+            event.block.certificate = buffer_bytes(&n->own[i].certificate);
+        }
+        if (!n->stopped)
+            step(n, &event);
+        buffer_done(&n->own[i].header);
+        buffer_done(&n->own[i].certificate);
+    }
+    n->own_count = 0;
+}
+
+/* ---- executing and committing ---- */
+
+/* A header speaks of the map as of a window below it: that block must be committed here, too. */
+static bool is_beyond_window(const struct stack_node *n, uint64_t height) {
+    return height > chain_height(n->chain) + n->stack->window;
+}
+
+static void execute_wanted(struct stack_node *n, size_t at) {
+    uint64_t height = n->wanted[at].height;
+    struct hash digest = n->wanted[at].digest;
+    if (chain_tentative_block(n->chain, height, &digest).data != NULL) {
+        n->wanted[at].active = false;
+        executed(n, height, &digest, true);
+        return;
+    }
+    struct stack_payload *payload = payload_of(n, &digest);
+    if (payload == NULL || chain_tentative(n->chain) < height - 1 || is_beyond_window(n, height))
+        return;
+    if (chain_tentative(n->chain) >= height)
+        chain_undo(n->chain, height);
+    struct error err;
+    struct bytes block = buffer_bytes(&payload->block);
+    enum error_code code = chain_execute(n->chain, n->pool, block, &err);
+    if (code == ERROR_VERIFY && !block_entries_fit(block)) {
+        drop_payload(payload); /* whoever sent it bent it: somebody else is asked */
+        return;
+    }
+    n->wanted[at].active = false;
+    if (code == ERROR_NONE)
+        votes_add(n->votes, VOTES_PAYLOAD, block);
+    else if (code != ERROR_VERIFY)
+        fail(n, "executing", &err);
+    executed(n, height, &digest, code == ERROR_NONE);
+}
+
+static void run_wanted(struct stack_node *n) {
+    uint64_t from = chain_height(n->chain) + 1;
+    for (uint64_t height = from; height <= from + PBFT_WINDOW_MAX; height++)
+        for (size_t i = 0; i < sizeof n->wanted / sizeof n->wanted[0]; i++)
+            if (n->wanted[i].active && n->wanted[i].height == height)
+                execute_wanted(n, i);
+}
+
+uint64_t stack_next_sequence(struct stack_node *n, uint32_t client) {
+    uint64_t next = 1;
+    struct error err;
+    if (chain_next_sequence(n->chain, n->stack->clients[client].key, &next, &err) != ERROR_NONE)
+        fail(n, "asking for a sequence", &err);
+    return next;
+}
+
+static void advance_pool(struct stack_node *n) {
+    for (uint32_t i = 0; i < STACK_CLIENTS; i++)
+        pool_advance(n->pool, i, stack_next_sequence(n, i));
+}
+
+static void committed(struct stack_node *n, struct stack_held *held) {
+    struct error err;
+    uint64_t height = held->effect.committed.height;
+    struct hash digest = held->effect.committed.digest;
+    if (chain_tentative_block(n->chain, height, &digest).data == NULL) {
+        struct stack_payload *payload = payload_of(n, &digest);
+        chain_undo(n->chain, height);
+        error_set(&err, ERROR_INTERNAL, "no payload");
+        if (payload == NULL ||
+            chain_execute(n->chain, n->pool, buffer_bytes(&payload->block), &err) != ERROR_NONE) {
+            fail(n, "a block by transfer", &err);
+            return;
+        }
+        n->transferred = true;
+    }
+    struct bytes block = chain_tentative_block(n->chain, height, &digest);
+    assert(block.data != NULL);
+    SCOPED_BUFFER struct buffer copy; /* the chain lets go of its own */
+    buffer_init(&copy, BLOCK_BYTES_MAX);
+    buffer_append(&copy, block.data, block.len);
+    if (chain_commit(n->chain, buffer_bytes(&held->bytes), &err) != ERROR_NONE) {
+        fail(n, "committing", &err);
+        return;
+    }
+    advance_pool(n);
+    stack_check_commit(n, buffer_bytes(&copy), buffer_bytes(&held->bytes));
+    for (size_t i = 0; i < STACK_PAYLOADS_MAX; i++)
+        if (n->payloads[i].height <= height)
+            drop_payload(&n->payloads[i]);
+}
+
+static void fetch(struct stack_node *n, const struct pbft_effect *e) {
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&body, 64);
+    n->fed = chain_height(n->chain);
+    wire_u64(&body, n->fed + 1);
+    stack_send(n, e->fetch.from, STACK_GET_BLOCKS, buffer_bytes(&body));
+}
+
+static void emit(struct stack_node *n, struct stack_held *held) {
+    const struct pbft_effect *e = &held->effect;
+    if (e->kind == PBFT_EFFECT_COMMITTED)
+        committed(n, held);
+    else if (e->kind == PBFT_EFFECT_FETCH)
+        fetch(n, e);
+    else
+        for (uint32_t to = 0; to < STACK_NODES; to++)
+            if (to != n->index && (e->send.to == PBFT_EVERYBODY || e->send.to == to))
+                stack_send(n, to, STACK_PBFT, buffer_bytes(&held->bytes));
+}
+
+void stack_synced(struct stack_node *n) {
+    struct error err;
+    n->syncing = false;
+    /* What came by transfer has no payload in the vote log, so its segment goes first. */
+    if (votes_dirty(n->votes)) {
+        enum error_code code =
+            n->transferred ? store_sync(chain_store(n->chain), &err) : ERROR_NONE;
+        n->transferred = false;
+        if (code == ERROR_NONE)
+            code = votes_sync(n->votes, &err);
+        if (code != ERROR_NONE) {
+            fail(n, "syncing", &err);
+            return;
+        }
+    }
+    struct stack_held *list = n->held;
+    size_t count = n->held_count;
+    n->held = NULL;
+    n->held_count = n->held_capacity = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (!n->stopped)
+            emit(n, &list[i]);
+        buffer_done(&list[i].bytes);
+    }
+    free(list);
+    settle(n);
+}
+
+/* ---- proposing ---- */
+
+static bool work(struct stack_node *n) {
+    uint64_t wall_ms = (uint64_t)((int64_t)(STACK_WALL_MS + n->stack->now_ms) + n->skew_ms);
+    return chain_has_work(n->chain, n->pool) ||
+           wall_ms >= chain_head(n->chain)->time_ms + STACK_EMPTY_MS;
+}
+
+static void try_propose(struct stack_node *n) {
+    if (!n->proposal.open || chain_tentative(n->chain) < n->proposal.height - 1 ||
+        is_beyond_window(n, n->proposal.height) || !work(n))
+        return;
+    n->proposal.open = false;
+    chain_undo(n->chain, n->proposal.height);
+    struct error err;
+    struct hash digest;
+    struct bytes block;
+    uint64_t time_ms = (uint64_t)((int64_t)(STACK_WALL_MS + n->stack->now_ms) + n->skew_ms);
+    if (time_ms < n->proposal.time_ms_min)
+        time_ms = n->proposal.time_ms_min;
+    if (chain_build(n->chain, n->pool, time_ms, &digest, &block, &err) != ERROR_NONE) {
+        fail(n, "building a block", &err);
+        return;
+    }
+    votes_add(n->votes, VOTES_PAYLOAD, block);
+    for (uint32_t to = 0; to < STACK_NODES; to++)
+        if (to != n->index)
+            stack_send(n, to, STACK_PAYLOAD, block);
+    struct pbft_event event = {.kind = PBFT_EVENT_PROPOSAL};
+    own_event(n, &event, bytes_of(block.data, BLOCK_HEADER_BYTES), bytes_of(NULL, 0));
+}
+
+static void settle(struct stack_node *n) {
+    for (;;) {
+        bool pending = pool_ready(n->pool) || work(n);
+        if (pending != n->pending_told) {
+            n->pending_told = pending;
+            plain_event(n, (struct pbft_event){.kind = PBFT_EVENT_PENDING, .pending = {pending}});
+        }
+        step_own(n);
+        run_wanted(n);
+        if (n->stopped)
+            return;
+        if (n->own_count > 0)
+            continue;
+        try_propose(n);
+        if (n->own_count == 0)
+            break;
+    }
+    if (n->syncing || (n->held_count == 0 && !votes_dirty(n->votes)))
+        return;
+    n->syncing = true;
+    stack_later_sync(n);
+}
+
+/* ---- what comes in ---- */
+
+static void on_get_blocks(struct stack_node *n, uint32_t from, struct bytes body) {
+    struct wire_reader r = wire_reader(body);
+    uint64_t first = wire_read_u64(&r);
+    SCOPED_BUFFER struct buffer block;
+    SCOPED_BUFFER struct buffer certificate;
+    SCOPED_BUFFER struct buffer answer;
+    buffer_init(&block, BLOCK_BYTES_MAX);
+    buffer_init(&certificate, STORE_CERTIFICATE_BYTES_MAX);
+    buffer_init(&answer, STACK_MESSAGE_BYTES_MAX);
+    for (uint64_t h = first; h > 0 && h < first + 8 && h <= chain_height(n->chain); h++) {
+        struct error err;
+        buffer_clear(&block);
+        buffer_clear(&certificate);
+        buffer_clear(&answer);
+        if (store_read(chain_store(n->chain), h, &block, &certificate, &err) != ERROR_NONE) {
+            fail(n, "reading a block", &err);
+            return;
+        }
+        wire_bytes(&answer, buffer_bytes(&block));
+        wire_bytes(&answer, buffer_bytes(&certificate));
+        stack_send(n, from, STACK_BLOCK, buffer_bytes(&answer));
+    }
+}
+
+static void on_block(struct stack_node *n, struct bytes body) {
+    struct wire_reader r = wire_reader(body);
+    struct bytes raw = wire_read_bytes(&r, BLOCK_BYTES_MAX);
+    struct bytes certificate = wire_read_bytes(&r, PBFT_CERTIFICATE_BYTES_MAX);
+    struct block block;
+    uint64_t next = (n->fed > chain_height(n->chain) ? n->fed : chain_height(n->chain)) + 1;
+    if (!wire_read_end(&r) || block_decode(raw, &block, NULL) != ERROR_NONE ||
+        block.header.height != next || !block_entries_fit(raw))
+        return;
+    keep_payload(n, raw);
+    n->fed = next;
+    struct pbft_event event = {.kind = PBFT_EVENT_BLOCK};
+    own_event(n, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate);
+}
+
+static void on_get_payload(struct stack_node *n, uint32_t from, struct bytes body) {
+    struct wire_reader r = wire_reader(body);
+    uint64_t height = wire_read_u64(&r);
+    struct hash digest;
+    wire_read_fixed(&r, digest.byte, HASH_BYTES);
+    if (!wire_read_end(&r))
+        return;
+    struct stack_payload *payload = payload_of(n, &digest);
+    struct bytes block = payload != NULL ? buffer_bytes(&payload->block)
+                                         : chain_tentative_block(n->chain, height, &digest);
+    SCOPED_BUFFER struct buffer stored;
+    buffer_init(&stored, BLOCK_BYTES_MAX);
+    if (block.data == NULL && height > 0 && height <= chain_height(n->chain) &&
+        store_read(chain_store(n->chain), height, &stored, NULL, NULL) == ERROR_NONE)
+        block = buffer_bytes(&stored);
+    if (block.data != NULL)
+        stack_send(n, from, STACK_PAYLOAD, block);
+}
+
+static bool take_transaction(struct stack_node *n, struct bytes bytes) {
+    struct checked_transaction *checked = NULL;
+    if (transaction_check(chain_members(n->chain), bytes, &checked, NULL) != ERROR_NONE)
+        return false;
+    struct pool_entry *entry;
+    bool added = pool_add(n->pool, checked, n->stack->now_ms, chain_height(n->chain), &entry) ==
+                 POOL_ADDED;
+    if (!added)
+        checked_transaction_free(checked);
+    return added;
+}
+
+void stack_submit(struct stack_node *n, struct bytes transaction) {
+    if (take_transaction(n, transaction))
+        for (uint32_t to = 0; to < STACK_NODES; to++)
+            if (to != n->index)
+                stack_send(n, to, STACK_TRANSACTION, transaction);
+    settle(n);
+}
+
+void stack_message(struct stack_node *n, uint32_t from, uint8_t kind, struct bytes body) {
+    struct pbft_event event = {.kind = PBFT_EVENT_MESSAGE, .message = {from, body}};
+    if (kind == STACK_PBFT)
+        step(n, &event);
+    else if (kind == STACK_TRANSACTION)
+        (void)take_transaction(n, body);
+    else if (kind == STACK_PAYLOAD)
+        keep_payload(n, body);
+    else if (kind == STACK_GET_PAYLOAD)
+        on_get_payload(n, from, body);
+    else if (kind == STACK_GET_BLOCKS)
+        on_get_blocks(n, from, body);
+    else if (kind == STACK_BLOCK)
+        on_block(n, body);
+    settle(n);
+}
+
+void stack_connected(struct stack_node *n, uint32_t peer) {
+    struct pbft_event event = {.kind = PBFT_EVENT_CONNECTED, .connected = {peer}};
+    step(n, &event);
+    settle(n);
+}
+
+/* ---- upkeep ---- */
+
+static void compact(struct stack_node *n) {
+    if (n->syncing || n->held_count > 0 || votes_dirty(n->votes) || n->observer ||
+        chain_height(n->chain) == 0) /* a log is long before it is rewritten */
+        return;
+    struct error err;
+    const struct bytes *records = NULL;
+    size_t count = 0, used = 0;
+    pbft_records(n->core, &records, &count);
+    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + 1, sizeof *entries);
+    assert(entries != NULL);
+    uint8_t key[SIGNER_KEY_BYTES];
+    ledger_signer_public(n->stack->signers[n->index], key);
+    entries[used++] = (struct votes_entry){VOTES_IDENTITY, bytes_of(key, sizeof key)};
+    for (uint64_t h = chain_height(n->chain) + 1; h <= chain_tentative(n->chain); h++)
+        entries[used++] = (struct votes_entry){VOTES_PAYLOAD, chain_tentative_at(n->chain, h)};
+    for (size_t i = 0; i < count; i++)
+        entries[used++] = (struct votes_entry){VOTES_RECORD, records[i]};
+    if (store_sync(chain_store(n->chain), &err) != ERROR_NONE ||
+        votes_replace(n->votes, entries, used, &err) != ERROR_NONE)
+        fail(n, "compacting", &err);
+    free(entries);
+}
+
+static void flush(struct stack_node *n) {
+    struct store *store = chain_store(n->chain);
+    struct error err;
+    if (store_flush_busy(store))
+        return;
+    store_flush_start(store);
+    if (store_flush_run(store, &err) != ERROR_NONE)
+        fail(n, "flushing", &err);
+    else
+        store_flush_finish(store);
+}
+
+void stack_tick(struct stack_node *n) {
+    struct stack *s = n->stack;
+    struct pbft_event event = {.kind = PBFT_EVENT_TICK};
+    step(n, &event);
+    for (size_t i = 0; i < sizeof n->wanted / sizeof n->wanted[0]; i++) {
+        if (!n->wanted[i].active || payload_of(n, &n->wanted[i].digest) != NULL)
+            continue;
+        SCOPED_BUFFER struct buffer body;
+        buffer_init(&body, 64);
+        wire_u64(&body, n->wanted[i].height);
+        wire_fixed(&body, n->wanted[i].digest.byte, HASH_BYTES);
+        uint32_t to = (n->index + 1 + stack_below(s, STACK_NODES - 1)) % STACK_NODES;
+        stack_send(n, to, STACK_GET_PAYLOAD, buffer_bytes(&body));
+    }
+    settle(n);
+    if (!s->healed && !n->stopped && stack_chance(s, 30))
+        flush(n);
+    if (!s->healed && !n->stopped && stack_chance(s, 30))
+        compact(n);
+}
+
+/* ---- start and crash ---- */
+
+static bool header_read(void *context, struct bytes header, struct pbft_header *ret_header) {
+    const struct stack_node *n = context;
+    struct block_header h;
+    if (block_header_decode(header, &h, NULL) != ERROR_NONE ||
+        !hash_equal(&h.chain, &n->stack->genesis->chain))
+        return false;
+    *ret_header = (struct pbft_header){h.height, h.epoch, h.previous, h.time_ms, false};
+    return true;
+}
+
+static void sign(void *context, const struct hash *statement, uint8_t *ret_signature) {
+    const struct stack_node *n = context;
+    ledger_signer_sign(n->stack->signers[n->index], statement, ret_signature);
+}
+
+static bool verify(void *context, uint32_t signer, const struct hash *statement,
+                   const uint8_t *signature) {
+    const struct stack_node *n = context;
+    return signer < STACK_NODES &&
+           signature_valid(n->stack->genesis->validators[signer].vote_key, statement, signature);
+}
+
+/* What was committed and whose segment was lost is committed again from the vote log. */
+static enum error_code recommit(struct stack_node *n, const struct votes_entry *entries,
+                                size_t count, struct error *err) {
+    for (size_t i = 0; i < count; i++) {
+        struct pbft_certificate c;
+        if (entries[i].kind != VOTES_COMMITTED)
+            continue;
+        TRY(pbft_certificate_decode(entries[i].bytes, &c, err));
+        if (c.ballot.height != chain_height(n->chain) + 1)
+            continue;
+        struct bytes block = {NULL, 0};
+        for (size_t k = 0; k < count && block.data == NULL; k++) {
+            if (entries[k].kind != VOTES_PAYLOAD || entries[k].bytes.len < BLOCK_HEADER_BYTES)
+                continue;
+            struct hash digest =
+                pbft_block_digest(bytes_of(entries[k].bytes.data, BLOCK_HEADER_BYTES));
+            if (hash_equal(&digest, &c.ballot.digest))
+                block = entries[k].bytes;
+        }
+        if (block.data == NULL)
+            return ERROR_NONE; /* the others have it */
+        TRY(chain_execute(n->chain, NULL, block, err));
+        TRY(chain_commit(n->chain, entries[i].bytes, err));
+    }
+    return ERROR_NONE;
+}
+
+static enum error_code open_votes(struct stack_node *n, struct bytes **ret_records,
+                                  size_t *ret_count, struct error *err) {
+    char path[160];
+    snprintf(path, sizeof path, "%s/votes", n->folder);
+    const struct votes_entry *entries = NULL;
+    size_t count = 0;
+    TRY(votes_open(path, &n->votes, &entries, &count, err));
+    if (count == 0 && chain_height(n->chain) == 0 && !n->observer) {
+        uint8_t key[SIGNER_KEY_BYTES];
+        ledger_signer_public(n->stack->signers[n->index], key);
+        votes_add(n->votes, VOTES_IDENTITY, bytes_of(key, sizeof key));
+        TRY(votes_sync(n->votes, err));
+        TRY(file_sync_folder(n->folder, err));
+    } else if (count == 0 && !n->observer) {
+        return error_set(err, ERROR_CORRUPT, "%s: the vote log is gone", path);
+    }
+    TRY(recommit(n, entries, count, err));
+    struct bytes *records = calloc(count + 1, sizeof *records);
+    assert(records != NULL);
+    for (size_t i = 0; i < count; i++) {
+        if (entries[i].kind == VOTES_RECORD && !n->observer)
+            records[(*ret_count)++] = entries[i].bytes;
+        if (entries[i].kind == VOTES_PAYLOAD)
+            keep_payload(n, entries[i].bytes);
+    }
+    *ret_records = records;
+    return ERROR_NONE;
+}
+
+static enum error_code open_core(struct stack_node *n, struct error *err) {
+    struct stack *s = n->stack;
+    SCOPED_FREE struct bytes *records = NULL;
+    size_t count = 0;
+    TRY(open_votes(n, &records, &count, err));
+    uint8_t base_raw[BLOCK_HEADER_BYTES], head_raw[BLOCK_HEADER_BYTES];
+    block_header_encode(chain_epoch_base(n->chain), base_raw);
+    block_header_encode(chain_head(n->chain), head_raw);
+    struct pbft_config config;
+    pbft_config_defaults(&config);
+    config.self = n->observer ? PBFT_OBSERVER : n->index;
+    config.n = STACK_NODES;
+    config.domain = (struct pbft_domain){s->genesis->chain, 0};
+    config.window = s->window;
+    config.rotation = s->rotation;
+    config.timeout_ms = 200;
+    config.timeout_ms_max = 1600;
+    config.resend_ms = 80;
+    config.status_ms = 200;
+    config.base_header = bytes_of(base_raw, sizeof base_raw);
+    config.committed_header = bytes_of(head_raw, sizeof head_raw);
+    config.committed_certificate = chain_head_certificate(n->chain);
+    config.records = records;
+    config.record_count = count;
+    config.host = (struct pbft_host){n, header_read, n->observer ? NULL : sign, verify};
+    return pbft_new(&config, &n->core, err);
+}
+
+void stack_start(struct stack_node *n) {
+    struct error err;
+    struct stack *s = n->stack;
+    enum error_code code = chain_open(s->genesis, n->folder, &n->chain, &err);
+    if (code == ERROR_NONE) {
+        n->pool = pool_new(chain_members(n->chain));
+        code = open_core(n, &err);
+    }
+    n->alive = true;
+    n->stopped = false;
+    n->life++;
+    n->skew_ms = (int64_t)stack_below(s, 2001) - 1000;
+    if (code != ERROR_NONE && s->flipped == n->index && code == ERROR_CORRUPT) {
+        stack_trace(s, "%u refuses its disk: %s", n->index, err.message);
+        stack_crash(n);
+        n->observer = true; /* and from an empty folder */
+        return;
+    }
+    if (code != ERROR_NONE) {
+        fail(n, "starting", &err);
+        return;
+    }
+    advance_pool(n);
+    stack_trace(s, "%u starts at height %llu", n->index,
+                (unsigned long long)chain_height(n->chain));
+    settle(n);
+}
+
+void stack_crash(struct stack_node *n) {
+    if (!n->alive)
+        return;
+    n->alive = false;
+    n->life++;
+    disk_freeze(n->index);
+    pbft_free(n->core);
+    n->core = NULL;
+    for (size_t i = 0; i < n->own_count; i++) {
+        buffer_done(&n->own[i].header);
+        buffer_done(&n->own[i].certificate);
+    }
+    for (size_t i = 0; i < n->held_count; i++)
+        buffer_done(&n->held[i].bytes);
+    n->own_count = n->held_count = 0;
+    for (size_t i = 0; i < STACK_PAYLOADS_MAX; i++)
+        drop_payload(&n->payloads[i]);
+    memset(n->wanted, 0, sizeof n->wanted);
+    n->proposal.open = n->pending_told = n->syncing = n->transferred = false;
+    pool_free(n->pool);
+    votes_close(n->votes);
+    chain_close(n->chain);
+    n->pool = NULL;
+    n->votes = NULL;
+    n->chain = NULL;
+}
