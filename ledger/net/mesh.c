@@ -182,11 +182,20 @@ enum error_code mesh_set_identity(struct mesh *mesh, const char *certificate_pat
     struct hash pin;
     struct net_tls *tls = NULL;
     TRY(certificate_pin(certificate_path, &pin, err));
+    if (hash_equal(&pin, &mesh->own_pin))
+        return ERROR_NONE;
     TRY(net_tls_new(certificate_path, key_path, net__accept_pin, &tls, err));
     /* A session holds what it needs of its context; the judge of certificates is looked up in the
      * new one, and is the same function. */
     net_tls_replace(mesh->tls, tls);
     mesh->own_pin = pin;
+    struct error reason;
+    for (size_t i = 0; i < mesh->peer_count; i++) {
+        struct net_peer *peer = mesh->peers[i];
+        (void)error_set(&reason, ERROR_TLS, "%s: our key has changed", peer->name);
+        if (peer->lane[MESH_VOTES] != NULL || peer->lane[MESH_BULK] != NULL)
+            net__peer_reset(peer, &reason);
+    }
     return ERROR_NONE;
 }
 

@@ -118,8 +118,8 @@ MUST_CHECK enum error_code mesh_set_peers(struct mesh *mesh, uint32_t self,
                                           const struct mesh_peer *peers, size_t peer_count,
                                           const struct hash *observers, size_t observer_count,
                                           struct error *err);
-/* Another certificate and key of ours, for connections from now on; those that are open stay. Not from
- * a callback of the mesh. On an error nothing has changed. */
+/* Another certificate and key of ours. Where the key differs, all connections are ended and made anew:
+ * they say of us what is past. Not from a callback of the mesh. On an error nothing has changed. */
 MUST_CHECK enum error_code mesh_set_identity(struct mesh *mesh, const char *certificate_path,
                                              const char *key_path, struct error *err);
 

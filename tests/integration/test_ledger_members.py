@@ -487,6 +487,9 @@ def test_operators_let_a_hospital_in_and_renew_keys_by_commands():
         members.wait_epoch(3)
         wait_until(lambda: second.client().status()["role"] == "validator", 30, "it votes anew")
         assert not list(second.folder.glob("*.next"))
+        # West knows the second by its old key from its configuration, and yet hears it by the new one.
+        wait_until(lambda: all(p.get("up") or p.get("self") for p in west.client().status()["peers"]),
+                   30, "west hears everybody")
         chain.nodes[0].kill() # now the new key's votes are needed
         assert west.client().submit(gateway.note(b"with the new key"))["status"] == 0
         # A hospital leaves.

@@ -462,6 +462,7 @@ static void key_changes_while_running(void **state) {
     struct mesh_peer list[] = {f->peers[0], f->peers[1], f->peers[2]};
     list[2].pin = f->pin[4];
     assert_int_equal(mesh_set_identity(f->node[2].mesh, certificate, key, &err), ERROR_NONE);
+    assert_false(mesh_is_up(f->node[2].mesh, 0)); /* by the old key nothing goes on */
     for (uint32_t i = 0; i < 3; i++)
         assert_int_equal(mesh_set_peers(f->node[i].mesh, i, list, 3, NULL, 0, &err), ERROR_NONE);
     fixture_until(f, fixture_all_up(f, 3));
