@@ -9,6 +9,7 @@
 #include "ledger/merkle/merkle.h"
 #include "ledger/transaction.h"
 
+enum { HASHED_AT_ONCE = 16 };
 enum {
     ANCHOR_FORMAT = 1,
     FLAG_OPERATION = 0x03,
@@ -161,14 +162,17 @@ enum error_code anchor_leaf_at(struct bytes transaction, size_t at, struct leaf 
 enum error_code anchor_hashes(const struct anchor *anchor, struct hash *ret_hashes,
                               struct error *err) {
     struct anchor_cursor cursor = anchor_cursor(anchor);
-    struct leaf leaf;
     struct merkle_frontier frontier;
     merkle_frontier_init(&frontier);
-    while (anchor_next(&cursor, &leaf)) {
-        struct hash *hash = &ret_hashes[cursor.index - 1];
-        *hash = leaf_hash(&leaf);
-        merkle_append(&frontier, hash, NULL);
-    }
+    struct leaf leaves[HASHED_AT_ONCE];
+    size_t count;
+    do {
+        for (count = 0; count < HASHED_AT_ONCE && anchor_next(&cursor, &leaves[count]); count++)
+            ;
+        leaf_hashes(leaves, count, ret_hashes);
+        for (size_t i = 0; i < count; i++)
+            merkle_append(&frontier, ret_hashes++, NULL);
+    } while (count == HASHED_AT_ONCE);
     struct hash root = merkle_root(&frontier);
     if (!hash_equal(&root, &anchor->root))
         return error_set(err, ERROR_TX_REJECTED, "anchor: the root is not that of its %u leaves",
@@ -222,16 +226,19 @@ static enum error_code write_leaves(const struct ledger_anchor *anchor,
                                     struct hash *ret_root, struct error *err) {
     struct merkle_frontier frontier;
     merkle_frontier_init(&frontier);
+    struct hash hashes[HASHED_AT_ONCE];
     for (uint32_t i = 0; i < anchor->leaf_count; i++) {
         const struct leaf *leaf = &anchor->leaves[i];
         uint32_t mapping;
+        uint32_t left = anchor->leaf_count - i;
+        if (i % HASHED_AT_ONCE == 0)
+            leaf_hashes(leaf, left < HASHED_AT_ONCE ? left : HASHED_AT_ONCE, hashes);
         if (leaf_check(leaf, err) != ERROR_NONE)
             return error_wrap(err, ERROR_TX_REJECTED, "anchor: leaf %u", i);
         if (!mapping_number(table, &leaf->mapping, &mapping))
             return error_set(err, ERROR_LIMIT, "anchor: more than %d distinct mappings",
                              ANCHOR_MAPPINGS_MAX);
-        struct hash hash = leaf_hash(leaf);
-        merkle_append(&frontier, &hash, NULL);
+        merkle_append(&frontier, &hashes[i % HASHED_AT_ONCE], NULL);
         write_leaf(out, leaf, mapping);
     }
     *ret_root = merkle_root(&frontier);

@@ -13,6 +13,8 @@
 
 /* ------------------------------------------------------------------------------ building ---- */
 
+enum { HASHED_AT_ONCE = 16 };
+
 static void make_leaves(struct sync__batch *batch, struct leaf *leaves) {
     for (uint32_t i = 0; i < batch->count; i++) {
         struct vault_item *item = &batch->items[i];
@@ -24,7 +26,13 @@ static void make_leaves(struct sync__batch *batch, struct leaf *leaves) {
                                   .content = item->content,
                                   .raw = item->raw,
                                   .mapping = batch->mapping[i]};
-        item->leaf = leaf_hash(&leaves[i]);
+    }
+    struct hash hashes[HASHED_AT_ONCE];
+    for (uint32_t i = 0; i < batch->count; i++) {
+        uint32_t left = batch->count - i;
+        if (i % HASHED_AT_ONCE == 0)
+            leaf_hashes(&leaves[i], left < HASHED_AT_ONCE ? left : HASHED_AT_ONCE, hashes);
+        batch->items[i].leaf = hashes[i % HASHED_AT_ONCE];
     }
 }
 

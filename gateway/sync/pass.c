@@ -60,6 +60,7 @@ struct pass {
 
     struct lookup lookups[WORKER_BATCH_ROWS_MAX];
     uint8_t fresh[WORKER_BATCH_ROWS_MAX][WORKER_SALT_BYTES];
+    uint8_t locators[WORKER_BATCH_ROWS_MAX][LOCATOR_BYTES]; /* fresh ones as well */
     struct vault_quarantined bad[WORKER_BATCH_ROWS_MAX];
     size_t bad_count;
     struct sync__filling *filling;
@@ -215,7 +216,7 @@ static enum error_code add_version(struct pass *p, const struct worker_row *row,
                               .key = row->key};
     memcpy(item.r, p->fresh[i], VAULT_R_BYTES);
     if (known->version == 0) /* nothing of it is on the chain yet */
-        random_bytes(item.locator.byte, LOCATOR_BYTES);
+        memcpy(item.locator.byte, p->locators[i], LOCATOR_BYTES);
     struct hash none = {0};
     return add_item(p, &item, known->version == 0 ? &none : &known->leaf, err);
 }
@@ -375,6 +376,7 @@ static enum error_code on_salts(void *context, const struct bytes *keys, size_t 
         return error_set(err, ERROR_PROTOCOL, "the worker asked for %zu salts at once", count);
     TRY(vault_view_renew(p->view, err));
     random_bytes(p->fresh, count * WORKER_SALT_BYTES);
+    random_bytes(p->locators, count * LOCATOR_BYTES);
     struct vault_record record;
     for (size_t i = 0; i < count; i++) {
         TRY(look_up(p, keys[i], &p->lookups[i], &record, err));
