@@ -327,8 +327,8 @@ enum error_code vault__patient_index(struct vault *vault, uint64_t least, struct
 /* Records of the patient in the index, after `after`, up to mark: past it the index may hold some
  * already, which newest_records gives. */
 static enum error_code indexed_records(struct vault_view *view, uint64_t patient, uint64_t after,
-                                       uint64_t mark, uint64_t *ret_ids, size_t ids_max, size_t *ret_count,
-                                       struct error *err) {
+                                       uint64_t mark, uint64_t *ret_ids, size_t ids_max,
+                                       size_t *ret_count, struct error *err) {
     SCOPED_CURSOR MDB_cursor *cursor = NULL;
     int rc = mdb_cursor_open(view->txn, view->vault->dbi[VAULT__PATIENT_RECORD], &cursor);
     if (rc != 0)
