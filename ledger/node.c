@@ -371,13 +371,13 @@ static void committed(struct node *node, const struct held *held) {
     buffer_init(&block, BLOCK_BYTES_MAX);
     buffer_append(&block, tentative.data, tentative.len);
     enum error_code code = chain_commit(node->chain, buffer_bytes(&held->bytes), &err);
+    if (code == ERROR_NONE && held->executed)
+        node_votes_live(node);
     node->members = chain_members(node->chain); /* others, where the epoch ended */
     if (code == ERROR_NONE)
         code = node_answer_block(node, buffer_bytes(&block), &err);
-    if (held->executed)
-        node_votes_live(node);
     if (code == ERROR_NONE && held->ends)
-        node_next_epoch(node, held->executed);
+        node_next_epoch(node);
     if (code == ERROR_NONE)
         code = advance_pool(node, &err);
     if (code != ERROR_NONE) {
@@ -692,7 +692,7 @@ static enum error_code open_core(struct node *node, struct error *err) {
     if (records == NULL)
         return error_set(err, ERROR_NO_MEMORY, "node: no memory");
     TRY(read_votes(node, entries, count, records, &record_count, err));
-    node_choose_identity(node, false);
+    node_choose_identity(node);
     TRY(node_new_core(node, records, record_count, err));
     if (!votes_dirty(node->votes))
         return ERROR_NONE;

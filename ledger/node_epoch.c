@@ -133,32 +133,38 @@ enum error_code node_read_identities(struct node *node, const struct votes_entry
 
 /* True where no vote of the key in this epoch can be missing in the log: the epoch began after the log
  * did. Its base says so where it is later by two drifts, since a block's time is bound to the clocks by
- * one. So does a boundary that we executed as it was agreed on: what comes by transfer may be long past,
- * a proposal that is not of now is refused. What is known once stays known, as the log is whole. */
-static bool votes_are_known(const struct node *node, const struct node_key *key, bool live) {
+ * one. That we executed a boundary as it was agreed on would say nothing: old proposals and votes are
+ * signed for ever, and a liar can walk a node through them once more. */
+static bool votes_are_known(const struct node *node, const struct node_key *key) {
     const struct block_header *base = chain_epoch_base(node->chain);
-    return key->since_ms == 0 || live || (key->founding && base->height == 0) ||
+    return key->since_ms == 0 || (key->founding && base->height == 0) ||
            base->time_ms > key->since_ms + 2ull * node->genesis->parameters.clock_drift_ms_max;
 }
 
-/* A block that we executed as it was agreed on, in an epoch in which our votes are known: the log was
- * there when this epoch was now, and so it holds all votes of later ones. */
+/* A block that we executed as it was agreed on, in an epoch in which our votes are known, and that is
+ * later than the log's beginning: the log holds all votes of later epochs. By two drifts; but of a
+ * founder in epoch 0 by less than one, since all founders begin at once, and a chain whose members
+ * changed within two drifts of its first block would have nobody left who votes. */
 void node_votes_live(struct node *node) {
     struct node_key *key = &node->keys[node->key_at];
-    if (node->self == PBFT_OBSERVER || node->mute || key->since_ms == 0)
+    uint64_t time_ms = chain_head(node->chain)->time_ms;
+    uint64_t drift_ms = node->genesis->parameters.clock_drift_ms_max;
+    bool founder = key->founding && node->members->epoch == 0;
+    if (node->self == PBFT_OBSERVER || node->mute || key->since_ms == 0 ||
+        (founder ? time_ms + drift_ms < key->since_ms : time_ms <= key->since_ms + 2 * drift_ms))
         return;
     key->since_ms = 0;
     node_remember_key(node, key);
 }
 
 /* Which of our keys the list names, and as what. */
-static void choose_role(struct node *node, bool live) {
+static void choose_role(struct node *node) {
     const struct members *m = node->members;
     node->self = PBFT_OBSERVER;
     node->own = NULL;
     node->mute = false;
     for (int k = 0; k < NODE_KEYS && node->own == NULL; k++) {
-        struct node_key *key = &node->keys[k];
+        const struct node_key *key = &node->keys[k];
         if (key->signer == NULL)
             continue;
         int validator = members_validator_by_key(m, key->public);
@@ -168,11 +174,7 @@ static void choose_role(struct node *node, bool live) {
         node->key_at = k;
         node->own = validator >= 0 ? &m->validators[validator] : &m->observers[observer];
         node->self = validator >= 0 ? (uint32_t)validator : PBFT_OBSERVER;
-        node->mute = validator >= 0 && !votes_are_known(node, key, live);
-        if (validator >= 0 && live && key->since_ms != 0) {
-            key->since_ms = 0;
-            node_remember_key(node, key);
-        }
+        node->mute = validator >= 0 && !votes_are_known(node, key);
     }
     if (node->keys[node->key_at].signer == NULL)
         node->key_at = 0;
@@ -320,9 +322,9 @@ enum error_code node_new_core(struct node *node, const struct bytes *records, si
     return pbft_new(&config, &node->pbft, err);
 }
 
-void node_choose_identity(struct node *node, bool live) {
+void node_choose_identity(struct node *node) {
     node->members = chain_members(node->chain);
-    choose_role(node, live);
+    choose_role(node);
     choose_tls(node);
 }
 
@@ -366,11 +368,11 @@ static void forget_epoch(struct node *node) {
     node->pbft = NULL;
 }
 
-void node_next_epoch(struct node *node, bool live) {
+void node_next_epoch(struct node *node) {
     struct error err;
     const char *before = node_role(node);
     forget_epoch(node);
-    node_choose_identity(node, live);
+    node_choose_identity(node);
     refuse_shut_out(node);
     enum error_code code = ERROR_NONE;
     if (node->mesh != NULL)

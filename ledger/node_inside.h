@@ -276,12 +276,12 @@ MUST_CHECK enum error_code node_tls_paths(const struct node *node, char *ret_cer
 void node_try_other_tls(struct node *node, uint64_t now_ms);
 /* A block was executed as it was agreed on. */
 void node_votes_live(struct node *node);
-/* Who we are by the list in force; live: see node_next_epoch. */
-void node_choose_identity(struct node *node, bool live);
+/* Who we are by the list in force. */
+void node_choose_identity(struct node *node);
 MUST_CHECK enum error_code node_new_core(struct node *node, const struct bytes *records,
                                          size_t count, struct error *err);
-/* After the last block of an epoch was committed. live: we executed it as it was agreed on. */
-void node_next_epoch(struct node *node, bool live);
+/* After the last block of an epoch was committed. */
+void node_next_epoch(struct node *node);
 void node_keep_evidence(struct node *node, struct bytes evidence);
 void node_submit_evidence(struct node *node);
 

@@ -3,12 +3,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/wire.h"
 #include "ledger/anchor.h"
 #include "ledger/block.h"
 #include "ledger/genesis.h"
 #include "ledger/members.h"
 #include "ledger/pbft/vote.h"
 #include "ledger/transaction.h"
+#include "ledger/trust.h"
 #include "tests/fuzz/require.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -182,11 +184,31 @@ static void try_change(struct bytes input) {
     members_free(members);
 }
 
+/* Without keys nothing is ever proven, whatever the bytes: header, certificate, list. */
+static void try_trust(struct bytes input) {
+    static struct genesis_validator validators[4];
+    static struct genesis genesis = {.validators = validators, .validator_count = 4};
+    struct wire_reader r = wire_reader(input);
+    struct block_header header;
+    struct error err;
+    struct bytes raw = wire_read_raw(&r, BLOCK_HEADER_BYTES);
+    struct bytes certificate = wire_read_bytes(&r, PBFT_CERTIFICATE_BYTES_MAX);
+    struct bytes list = wire_read_bytes(&r, MEMBERS_BYTES_MAX);
+    if (r.failed || block_header_decode(raw, &header, &err) != ERROR_NONE)
+        return;
+    genesis.chain = header.chain;
+    for (uint8_t i = 0; i < 4; i++)
+        validators[i].vote_key[0] = i + 1;
+    struct trust *trust = trust_new(&genesis);
+    REQUIRE(trust_next(trust, &header, certificate, list, &err) != ERROR_NONE);
+    trust_free(trust);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static void (*const TRY_ONE[])(struct bytes input) = {
         try_transaction, try_block,       try_anchor,   try_incident,
         try_genesis,     try_certificate, try_evidence, try_members,
-        try_change,
+        try_change,      try_trust,
     };
     if (size == 0)
         return 0;
