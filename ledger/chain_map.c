@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RING = 32, FEED_LEAVES = 1 << 18 };
+enum { RING = 32, FEED_LEAVES = 1 << 19 };
 
 struct checkpoint {
     uint64_t height;

@@ -13,6 +13,18 @@ struct hash map_key(const uint8_t locator[16]) {
     return sha256_of_parts(parts, 2);
 }
 
+void map_keys(const uint8_t *locators, size_t stride, size_t count, struct hash *ret_keys) {
+    struct sha256_message messages[BATCH];
+    for (size_t at = 0; at < count; at += BATCH) {
+        size_t some = count - at < BATCH ? count - at : (size_t)BATCH;
+        for (size_t i = 0; i < some; i++)
+            messages[i] = (struct sha256_message){
+                bytes_of(key_domain, sizeof key_domain - 1),
+                bytes_of(locators + (at + i) * stride, LOCATOR_BYTES_HERE)};
+        sha256_many(messages, some, ret_keys + at);
+    }
+}
+
 void map_leaf_set(struct map_leaf *leaf, const struct hash *key, const struct map_value *value) {
     leaf->key = *key;
     wire_store_u32(leaf->value, value->version);
@@ -55,6 +67,36 @@ struct map_node map_join(const struct map_node *left, const struct map_node *rig
     if (right->kind == MAP_EMPTY && left->kind != MAP_INNER)
         return *left;
     return (struct map_node){inner_hash(&left->hash, &right->hash), MAP_INNER};
+}
+
+void map_join_many(const struct map_node *children, size_t count, struct map_node *ret_nodes) {
+    static const uint8_t prefix = 0x01;
+    struct hash pairs[BATCH][2];
+    struct sha256_message messages[BATCH];
+    struct hash hashes[BATCH];
+    size_t owner[BATCH];
+    size_t waiting = 0;
+    for (size_t i = 0; i < count; i++) {
+        const struct map_node *left = &children[2 * i];
+        const struct map_node *right = &children[2 * i + 1];
+        bool inner = (left->kind != MAP_EMPTY || right->kind == MAP_INNER) &&
+                     (right->kind != MAP_EMPTY || left->kind == MAP_INNER);
+        if (!inner) {
+            ret_nodes[i] = map_join(left, right);
+        } else {
+            pairs[waiting][0] = left->hash;
+            pairs[waiting][1] = right->hash;
+            messages[waiting] = (struct sha256_message){
+                bytes_of(&prefix, 1), bytes_of(pairs[waiting], sizeof pairs[waiting])};
+            owner[waiting++] = i;
+        }
+        if (waiting < BATCH && i + 1 < count)
+            continue;
+        sha256_many(messages, waiting, hashes);
+        for (size_t j = 0; j < waiting; j++)
+            ret_nodes[owner[j]] = (struct map_node){hashes[j], MAP_INNER};
+        waiting = 0;
+    }
 }
 
 bool map_bit(const struct hash *key, unsigned depth) {

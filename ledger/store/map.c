@@ -123,10 +123,10 @@ static struct map_entry *sorted_entries(const struct job *job) {
     struct hash *hashes = calloc(job->count + 1, sizeof *hashes);
     if (entries == NULL || leaves == NULL || hashes == NULL)
         abort(); /* a node that forgets a record is worse than one that stops */
-    for (size_t i = 0; i < job->count; i++) {
-        struct hash key = map_key(job->changes[i].locator);
-        map_leaf_set(&leaves[i], &key, &job->changes[i].value);
-    }
+    if (job->count > 0)
+        map_keys(job->changes[0].locator, sizeof job->changes[0], job->count, hashes);
+    for (size_t i = 0; i < job->count; i++)
+        map_leaf_set(&leaves[i], &hashes[i], &job->changes[i].value);
     map_leaf_hashes(leaves, job->count, hashes);
     for (size_t i = 0; i < job->count; i++)
         entries[i] =

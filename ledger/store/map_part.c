@@ -145,8 +145,8 @@ static void gather(const struct map_part *part, uint32_t bucket, uint64_t log_si
 }
 
 static void join_all(struct map_part *part) {
-    for (uint32_t i = (1U << part->bits) - 1; i > 0; i--)
-        part->nodes[i] = map_join(&part->nodes[2 * (size_t)i], &part->nodes[2 * (size_t)i + 1]);
+    for (size_t first = (size_t)1 << part->bits; first > 1; first /= 2) /* level by level */
+        map_join_many(&part->nodes[first], first / 2, &part->nodes[first / 2]);
 }
 
 /* Opening. */
