@@ -21,8 +21,9 @@ from tests.harness.gateways import Chain, wait_until
 from tests.harness.sources import PASSWORD
 
 LONG = os.environ.get("RENKEI_TEST_LONG") == "1"
-ROWS = int(os.environ.get("RENKEI_MEMORY_ROWS", "10000000" if LONG else "200000"))
 SANITIZED = "ASAN_OPTIONS" in os.environ
+ROWS = int(os.environ.get("RENKEI_MEMORY_ROWS",
+                          "10000000" if LONG else "40000" if SANITIZED else "200000"))
 WORKER_MIB_MAX, GATEWAY_MIB_MAX = 64, 128
 PASS_S_MAX = 4 * 3600 if LONG else 600
 MAPPING = """\
