@@ -173,6 +173,7 @@ struct renkei_server {
     const char *settings; /* what the connector set for the session, one "name=value;" after
                              another: part of the mapping's digest */
     int read_only;        /* 1: the session refuses writes */
+    const char *note;     /* for people: which of several servers this is, and why; NULL: nothing */
 };
 
 /* A cell's value: data is not NUL-terminated. data == NULL is SQL NULL. */

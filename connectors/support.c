@@ -141,6 +141,67 @@ enum renkei_status support_not_encrypted(struct renkei_fault *fault) {
                          "Unix socket write off)");
 }
 
+/* --- replicas --- */
+
+bool support_replica(const struct support_options *o, unsigned index,
+                     struct support_endpoint *ret_endpoint) {
+    const char *at = support_option(o, "replicas");
+    for (; at != NULL && index > 0; index--) {
+        at = strchr(at, ',');
+        at = at == NULL ? NULL : at + 1;
+    }
+    if (at == NULL)
+        return false;
+    at += strspn(at, " ");
+    size_t len = strcspn(at, ", ");
+    const char *colon = memchr(at, ':', len);
+    size_t host = colon == NULL ? len : (size_t)(colon - at);
+    if (len == 0 || host >= SUPPORT_HOST_BYTES_MAX || len - host > SUPPORT_PORT_BYTES_MAX)
+        return false;
+    support_endpoint(o, ret_endpoint);
+    memcpy(ret_endpoint->host, at, host);
+    ret_endpoint->host[host] = '\0';
+    if (colon != NULL)
+        snprintf(ret_endpoint->port, sizeof ret_endpoint->port, "%.*s", (int)(len - host - 1),
+                 colon + 1);
+    return true;
+}
+
+void support_endpoint(const struct support_options *o, struct support_endpoint *ret_endpoint) {
+    const char *host = support_option(o, "host"), *port = support_option(o, "port");
+    snprintf(ret_endpoint->host, sizeof ret_endpoint->host, "%s", host == NULL ? "" : host);
+    snprintf(ret_endpoint->port, sizeof ret_endpoint->port, "%s", port == NULL ? "" : port);
+}
+
+void support_note(char note[SUPPORT_NOTE_BYTES_MAX], const char *format, ...) {
+    size_t len = strlen(note);
+    if (len > 0)
+        len += (size_t)snprintf(note + len, SUPPORT_NOTE_BYTES_MAX - len, "; ");
+    if (len >= SUPPORT_NOTE_BYTES_MAX)
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(note + len, SUPPORT_NOTE_BYTES_MAX - len, format, args);
+    va_end(args);
+}
+
+bool support_replica_serves(const struct support_options *o, const struct support_endpoint *replica,
+                            int64_t lag_s, char note[SUPPORT_NOTE_BYTES_MAX]) {
+    int64_t most_s = support_option_number(o, "replica_lag_max_s");
+    const char *host = replica->host, *port = replica->port;
+    if (lag_s == SUPPORT_LAG_STOPPED)
+        support_note(note, "replica %s:%s passed over: it replicates nothing", host, port);
+    else if (lag_s == SUPPORT_LAG_UNKNOWN)
+        support_note(note, "reads replica %s:%s, which does not tell the account how far behind it is",
+                     host, port);
+    else if (lag_s > most_s)
+        support_note(note, "replica %s:%s passed over: %lld s behind, at most %lld s are allowed",
+                     host, port, (long long)lag_s, (long long)most_s);
+    else
+        support_note(note, "reads replica %s:%s, %lld s behind", host, port, (long long)lag_s);
+    return lag_s != SUPPORT_LAG_STOPPED && lag_s <= most_s;
+}
+
 /* --- batches --- */
 
 enum renkei_status support_batch_init(struct support_batch *b, uint32_t column_count,

@@ -56,6 +56,39 @@ void support_wipe(void *data, size_t len);
 enum renkei_status support_no_authority(struct renkei_fault *fault);
 enum renkei_status support_not_encrypted(struct renkei_fault *fault);
 
+/* --- replicas: copies of the source that are read rather than the source itself --- */
+
+enum { SUPPORT_HOST_BYTES_MAX = 256, SUPPORT_PORT_BYTES_MAX = 8, SUPPORT_NOTE_BYTES_MAX = 320 };
+
+/* Where a session goes. */
+struct support_endpoint {
+    char host[SUPPORT_HOST_BYTES_MAX]; /* "": the option socket */
+    char port[SUPPORT_PORT_BYTES_MAX];
+};
+
+/* What a replica said of itself, where it is not a number of seconds. */
+enum { SUPPORT_LAG_UNKNOWN = -1, SUPPORT_LAG_STOPPED = -2 };
+
+#define SUPPORT_REPLICA_OPTIONS                                                                    \
+    {"replicas", RENKEI_OPTION_TEXT, 0, NULL,                                                      \
+     "copies to read from, host or host:port with commas between; host itself where none will do"}, \
+    {                                                                                              \
+        "replica_lag_max_s", RENKEI_OPTION_NUMBER, 0, "60",                                        \
+            "a replica that is further behind is passed over"                                      \
+    }
+
+/* The index-th item of option replicas. false: there is no such item. */
+bool support_replica(const struct support_options *o, unsigned index,
+                     struct support_endpoint *ret_endpoint);
+/* The endpoint of the options host and port. */
+void support_endpoint(const struct support_options *o, struct support_endpoint *ret_endpoint);
+/* Whether a replica that was reached is near enough; adds what was found to the note. */
+bool support_replica_serves(const struct support_options *o, const struct support_endpoint *replica,
+                            int64_t lag_s, char note[SUPPORT_NOTE_BYTES_MAX]);
+/* Adds to the note, which is cut at its end. */
+void support_note(char note[SUPPORT_NOTE_BYTES_MAX], const char *format, ...)
+    SUPPORT_PRINTF(2, 3);
+
 /* --- a batch being filled: cells are copied once, row by row, into one block --- */
 
 struct support_batch {

@@ -128,7 +128,7 @@ static enum renkei_status csv_open(const struct renkei_option *options, uint32_t
 static enum renkei_status csv_server(struct renkei_session *s, struct renkei_server *ret_server,
                                      struct renkei_fault *fault) {
     (void)s, (void)fault;
-    *ret_server = (struct renkei_server){"CSV files", "1", "", "", "null=empty-unquoted;", 1};
+    *ret_server = (struct renkei_server){"CSV files", "1", "", "", "null=empty-unquoted;", 1, ""};
     return RENKEI_OK;
 }
 

@@ -53,6 +53,7 @@ static const struct renkei_option_spec option_specs[] = {
     {"tls_key", RENKEI_OPTION_TEXT, 0, NULL, "our certificate's key"},
     {"statement_timeout_ms", RENKEI_OPTION_NUMBER, 0, "3600000",
      "the server ends a statement that takes longer; 0: never"},
+    SUPPORT_REPLICA_OPTIONS,
     {NULL, RENKEI_OPTION_TEXT, 0, NULL, NULL},
 };
 
@@ -74,6 +75,8 @@ struct renkei_session {
     MYSQL mysql;
     bool initialised; /* mysql_close is due */
     struct support_options options;
+    struct support_endpoint endpoint;
+    char note[SUPPORT_NOTE_BYTES_MAX];
     pthread_mutex_t cancel_mutex; /* guards thread_id against close() */
     unsigned long thread_id;
     atomic_bool cancelled;
@@ -203,8 +206,8 @@ static enum renkei_status dial(const struct renkei_session *s, MYSQL *mysql,
                                struct renkei_fault *fault) {
     const struct support_options *o = &s->options;
     const char *socket = support_option(o, "socket");
-    const char *host = support_option(o, "host");
-    if (socket != NULL && host != NULL)
+    const char *host = s->endpoint.host[0] == '\0' ? NULL : s->endpoint.host;
+    if (socket != NULL && support_option(o, "host") != NULL)
         return support_fault(fault, RENKEI_OPTION, 0, NULL,
                              "options 'socket' and 'host': expected one of them");
     char password[SUPPORT_SECRET_BYTES_MAX];
@@ -215,10 +218,10 @@ static enum renkei_status dial(const struct renkei_session *s, MYSQL *mysql,
     /* utf8mb4 is not known before MySQL 5.5.3; utf8 serves for identifiers there. */
     for (int attempt = 0; status == RENKEI_OK && attempt < 2; attempt++) {
         mysql_optionsv(mysql, MYSQL_SET_CHARSET_NAME, attempt == 0 ? "utf8mb4" : "utf8");
-        if (mysql_real_connect(mysql, socket != NULL ? NULL : host,
-                               support_option(o, "user"), password, support_option(o, "database"),
-                               socket != NULL ? 0 : support_option_number(o, "port"), socket,
-                               0) != NULL)
+        if (mysql_real_connect(mysql, host, support_option(o, "user"), password,
+                               support_option(o, "database"),
+                               host == NULL ? 0 : (unsigned)strtoul(s->endpoint.port, NULL, 10),
+                               host == NULL ? socket : NULL, 0) != NULL)
             break;
         if (attempt == 1 || mysql_errno(mysql) != ER_UNKNOWN_CHARACTER_SET)
             status = connect_fault(mysql, fault);
@@ -244,6 +247,45 @@ static void ask(struct renkei_session *s, const char *sql, char *ret_text, size_
     if (row != NULL && row[0] != NULL)
         snprintf(ret_text, size, "%s", row[0]);
     mysql_free_result(result);
+}
+
+/* How far a replica is behind, by its own word. */
+static int64_t replica_lag_s(struct renkei_session *s) {
+    static const char *const asked[] = {"SHOW ALL SLAVES STATUS", "SHOW REPLICA STATUS",
+                                        "SHOW SLAVE STATUS"};
+    MYSQL_RES *result = NULL;
+    for (size_t i = 0; result == NULL && i < sizeof asked / sizeof asked[0]; i++)
+        result = run(s, asked[i]) ? mysql_store_result(&s->mysql) : NULL;
+    if (result == NULL)
+        return SUPPORT_LAG_UNKNOWN;
+    MYSQL_ROW row = mysql_fetch_row(result);
+    const MYSQL_FIELD *fields = mysql_fetch_fields(result);
+    int64_t lag_s = SUPPORT_LAG_STOPPED; /* no row: it is no replica */
+    for (unsigned i = 0; row != NULL && i < mysql_num_fields(result); i++)
+        if (support_starts(fields[i].name, "Seconds_Behind_") && row[i] != NULL)
+            lag_s = strtoll(row[i], NULL, 10);
+    mysql_free_result(result);
+    return lag_s;
+}
+
+/* The first replica that is near enough, else the source itself. */
+static enum renkei_status reach(struct renkei_session *s, struct renkei_fault *fault) {
+    for (unsigned i = 0; support_replica(&s->options, i, &s->endpoint); i++) {
+        struct renkei_fault why = {0};
+        if (dial(s, &s->mysql, &why) != RENKEI_OK)
+            support_note(s->note, "replica %s:%s passed over: %s", s->endpoint.host,
+                         s->endpoint.port, why.message);
+        else if (support_replica_serves(&s->options, &s->endpoint, replica_lag_s(s), s->note))
+            return RENKEI_OK;
+        mysql_close(&s->mysql);
+        s->initialised = mysql_init(&s->mysql) != NULL;
+        if (!s->initialised)
+            return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a connection");
+    }
+    support_endpoint(&s->options, &s->endpoint);
+    if (s->note[0] != '\0')
+        support_note(s->note, "reads the source itself");
+    return dial(s, &s->mysql, fault);
 }
 
 /* Settings that must hold; each is told in server().settings. */
@@ -294,7 +336,7 @@ static enum renkei_status mysql_connector_open(const struct renkei_option *optio
     else if (status == RENKEI_OK)
         s->initialised = true;
     if (status == RENKEI_OK)
-        status = dial(s, &s->mysql, fault);
+        status = reach(s, fault);
     if (status == RENKEI_OK) {
         ask(s, "SELECT VERSION()", s->version, sizeof s->version);
         ask(s, "SELECT @@character_set_database", s->charset, sizeof s->charset);
@@ -375,6 +417,7 @@ static enum renkei_status mysql_connector_server(struct renkei_session *s,
         .time_zone = "+00:00",
         .settings = s->settings,
         .read_only = s->transaction_read_only,
+        .note = s->note,
     };
     return RENKEI_OK;
 }

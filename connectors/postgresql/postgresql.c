@@ -43,6 +43,7 @@ static const struct renkei_option_spec option_specs[] = {
     {"tls_key", RENKEI_OPTION_TEXT, 0, NULL, "our certificate's key"},
     {"statement_timeout_ms", RENKEI_OPTION_NUMBER, 0, "3600000",
      "the server ends a statement that takes longer; 0: never"},
+    SUPPORT_REPLICA_OPTIONS,
     {NULL, RENKEI_OPTION_TEXT, 0, NULL, NULL},
 };
 
@@ -162,9 +163,10 @@ static bool connect_within_time(PGconn *connection) {
 
 static enum renkei_status dial(struct renkei_session *s, struct renkei_fault *fault) {
     const struct support_options *o = &s->options;
-    const char *socket = support_option(o, "socket"), *host = support_option(o, "host");
+    const char *host = s->endpoint.host[0] == '\0' ? NULL : s->endpoint.host;
+    const char *socket = host == NULL ? support_option(o, "socket") : NULL;
     const char *mode = ssl_mode(support_option(o, "tls"));
-    if ((socket != NULL) == (host != NULL))
+    if ((support_option(o, "socket") != NULL) == (support_option(o, "host") != NULL))
         return support_fault(fault, RENKEI_OPTION, 0, NULL,
                              "options 'socket' and 'host': expected one of them");
     if (mode == NULL)
@@ -183,7 +185,7 @@ static enum renkei_status dial(struct renkei_session *s, struct renkei_fault *fa
                                  "sslrootcert", "sslcert", "sslkey", "application_name",
                                  "passfile", NULL};
     const char *const values[] = {socket != NULL ? socket : host,
-                                  support_option(o, "port"),
+                                  s->endpoint.port,
                                   support_option(o, "user"),
                                   password,
                                   support_option(o, "database"),
@@ -217,6 +219,41 @@ static enum renkei_status command(struct renkei_session *s, const char *sql, con
         return postgresql_query_fault(s, result, object, fault);
     PQclear(result);
     return RENKEI_OK;
+}
+
+/* How far a replica is behind, by its own word: what it was sent and what it has applied; where
+ * nothing is sent to it, the age of what it applied last. */
+static int64_t replica_lag_s(struct renkei_session *s) {
+    PGresult *result = PQexec(
+        s->connection,
+        "SELECT CASE WHEN NOT pg_is_in_recovery() THEN NULL"
+        " WHEN EXISTS (SELECT 1 FROM pg_stat_wal_receiver)"
+        "  AND pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() THEN 0"
+        " ELSE ceil(extract(epoch FROM now() - pg_last_xact_replay_timestamp()))::bigint END");
+    int64_t lag_s = SUPPORT_LAG_UNKNOWN;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1)
+        lag_s = PQgetisnull(result, 0, 0) ? SUPPORT_LAG_STOPPED
+                                          : strtoll(PQgetvalue(result, 0, 0), NULL, 10);
+    PQclear(result);
+    return lag_s;
+}
+
+/* The first replica that is near enough, else the source itself. */
+static enum renkei_status reach(struct renkei_session *s, struct renkei_fault *fault) {
+    for (unsigned i = 0; support_replica(&s->options, i, &s->endpoint); i++) {
+        struct renkei_fault why = {0};
+        if (dial(s, &why) != RENKEI_OK)
+            support_note(s->note, "replica %s:%s passed over: %s", s->endpoint.host,
+                         s->endpoint.port, why.message);
+        else if (support_replica_serves(&s->options, &s->endpoint, replica_lag_s(s), s->note))
+            return RENKEI_OK;
+        PQfinish(s->connection);
+        s->connection = NULL;
+    }
+    support_endpoint(&s->options, &s->endpoint);
+    if (s->note[0] != '\0')
+        support_note(s->note, "reads the source itself");
+    return dial(s, fault);
 }
 
 static enum renkei_status set_encoding(struct renkei_session *s, const char *encoding,
@@ -262,7 +299,7 @@ static enum renkei_status postgresql_open(const struct renkei_option *options,
     s->cursor.session = s;
     enum renkei_status status = support_options_check(&s->options, fault);
     if (status == RENKEI_OK)
-        status = dial(s, fault);
+        status = reach(s, fault);
     if (status == RENKEI_OK)
         status = set_session(s, fault);
     if (status == RENKEI_OK) {
@@ -351,6 +388,7 @@ static enum renkei_status postgresql_server(struct renkei_session *s,
         .time_zone = "UTC",
         .settings = s->settings,
         .read_only = 1,
+        .note = s->note,
     };
     return RENKEI_OK;
 }

@@ -38,6 +38,8 @@ struct renkei_session {
     PGconn *connection;
     PGcancel *canceller;
     struct support_options options;
+    struct support_endpoint endpoint;
+    char note[SUPPORT_NOTE_BYTES_MAX];
     atomic_bool cancelled;
     bool in_snapshot;
     bool switches; /* statements travel in another encoding than rows */

@@ -22,6 +22,12 @@ static enum error_code check_source(struct worker *worker, const char *object, j
     TRY(worker_describe(worker, &all, err));
     snprintf(finding, sizeof finding, "%s %s answers", all->server.product, all->server.version);
     add_finding(rows, "ok", object, finding);
+    const char *note = all->server.note;
+    if (note != NULL && note[0] != '\0') {
+        bool as_wished = strncmp(note, "reads replica", strlen("reads replica")) == 0 &&
+                         strstr(note, "does not tell") == NULL;
+        add_finding(rows, as_wished ? "ok" : "warning", object, note);
+    }
     for (size_t i = 0; i < all->right_count; i++) {
         if (all->rights[i].write != 1)
             continue;

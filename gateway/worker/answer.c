@@ -128,6 +128,7 @@ bool answer_server(struct arena *arena, struct wire_reader *r,
     description->server.time_zone = text(arena, r);
     description->server.settings = text(arena, r);
     description->server.read_only = wire_read_u8(r);
+    description->server.note = text(arena, r);
     return wire_read_end(r);
 }
 

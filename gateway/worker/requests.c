@@ -87,6 +87,7 @@ enum error_code host_describe(struct host *h, struct wire_reader *r, struct erro
     frame_text(&h->out, server.time_zone);
     frame_text(&h->out, server.settings);
     wire_u8(&h->out, server.read_only != 0);
+    frame_text(&h->out, server.note == NULL ? "" : server.note);
     TRY(host_send(h, err));
     struct visiting visiting = {h, ERROR_NONE, err};
     if (c->tables(h->session, visit_table, &visiting, &fault) != RENKEI_OK)

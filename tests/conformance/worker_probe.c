@@ -218,7 +218,7 @@ static enum error_code describe(struct error *err) {
         json_array_append_new(tables, json_string(d->tables[i].table.name));
     for (size_t i = 0; i < d->right_count; i++)
         json_array_append_new(rights, json_pack("[s,i]", d->rights[i].text, d->rights[i].write));
-    put(json_pack("{s:s,s:s,s:s,s:s,s:o,s:o}", "connector", d->connector, "product",
+    put(json_pack("{s:s,s:s,s:s,s:s,s:s,s:o,s:o}", "note", d->server.note, "connector", d->connector, "product",
                   d->server.product, "settings", d->server.settings, "charset", d->server.charset,
                   "tables", tables, "rights", rights));
     worker_result_free(d);
