@@ -937,6 +937,12 @@ enum renkei_charset support_charset(const char *name) {
         /* PostgreSQL; its SQL_ASCII says nothing */
         {"UTF8", RENKEI_CHARSET_UTF8},
         {"EUC_JP", RENKEI_CHARSET_EUC_JP},
+        /* Oracle */
+        {"AL32UTF8", RENKEI_CHARSET_UTF8},
+        {"JA16SJIS", RENKEI_CHARSET_CP932},
+        {"JA16SJISTILDE", RENKEI_CHARSET_CP932},
+        {"JA16EUC", RENKEI_CHARSET_EUC_JP},
+        {"JA16EUCTILDE", RENKEI_CHARSET_EUC_JP},
         {"LATIN1", RENKEI_CHARSET_LATIN1},
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)

@@ -229,6 +229,20 @@ static void ask(struct renkei_session *s, const char *sql, char *ret_text, size_
     SQLFreeHandle(SQL_HANDLE_STMT, statement);
 }
 
+/* The charset in which the driver hands over texts, by the variable that tells it. It must be one
+ * that has Japanese characters and that we know: for any other the driver writes question marks. */
+static enum renkei_status take_environment(struct renkei_session *s, struct renkei_fault *fault) {
+    const char *name = s->quirks->environment, *value = getenv(name);
+    const char *charset = value == NULL ? NULL : strchr(value, '.');
+    if (charset == NULL || support_charset(charset + 1) == RENKEI_CHARSET_UNKNOWN)
+        return support_fault(fault, RENKEI_OPTION, 0, NULL,
+                             "%s: found '%s', expected one that ends with .AL32UTF8, .JA16SJISTILDE"
+                             " or .JA16EUCTILDE, in the mapping's 'environment'",
+                             name, value == NULL ? "" : value);
+    snprintf(s->encoding, sizeof s->encoding, "%s", charset + 1);
+    return RENKEI_OK;
+}
+
 /* The driver's name is known after a first login only; what it needs in the connection string asks
  * for a second one. */
 static enum renkei_status dial(struct renkei_session *s, struct renkei_fault *fault) {
@@ -244,9 +258,12 @@ static enum renkei_status dial(struct renkei_session *s, struct renkei_fault *fa
         const char *name = strrchr(s->driver, '/');
         name = name == NULL ? s->driver : name + 1;
         s->quirks = odbc_quirks_of(support_starts(name, "lib") ? name + 3 : name);
+        if (s->quirks->environment != NULL)
+            status = take_environment(s, fault);
         if (s->quirks->encoding_query != NULL)
             ask(s, s->quirks->encoding_query, s->encoding, sizeof s->encoding);
-        if (s->quirks->connect != NULL || s->quirks->encoding_connect != NULL) {
+        bool again = s->quirks->connect != NULL || s->quirks->encoding_connect != NULL;
+        if (status == RENKEI_OK && again) {
             disconnect(s);
             status = connect_once(s, password, fault);
         }

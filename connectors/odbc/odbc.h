@@ -36,6 +36,7 @@ enum odbc_literal {
 struct odbc_quirks {
     const char *driver;
     const char *product;
+    const char *environment;      /* a variable that must name the text's charset, as x.CHARSET */
     const char *connect;          /* put at the end of the connection string */
     const char *encoding_query;   /* its answer is put into `encoding_connect` */
     const char *encoding_connect; /* a format with one %s, or NULL */

@@ -99,8 +99,10 @@ static const struct odbc_quirks table[] = {
         .transactional = -1,
     },
     {
-        .driver = "sqora", /* unverified; NLS_LANG in the mapping's environment */
+        .driver = "sqora", /* unverified: run against a driver that is made to be like it */
         .product = "Oracle (ODBC)",
+        /* Without it, or with one that lacks a character, the driver writes ? and says nothing. */
+        .environment = "NLS_LANG",
         .begin = NULL,
         .literal = ODBC_PARAMETER,
         .order = true,

@@ -9,11 +9,14 @@
  *   negative              reports -7 bytes
  *   half                  writes 32 of the 64 bits of a length
  *   null-later            NULL in the middle of a cell
+ *   endless               a cell that never ends, of an unknown length
+ *   garbage               leaves the length as it was
  */
 #include <sql.h>
 #include <sqlext.h>
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -229,9 +232,20 @@ SQLRETURN SQLGetData(SQLHSTMT h, SQLUSMALLINT column, SQLSMALLINT type, SQLPOINT
     memcpy(value, text + now.given, piece);
     ((char *)value)[piece] = '\0';
     now.given += piece;
+    SQLLEN before = *indicator;
     *indicator = (SQLLEN)left;
     int more = piece < left;
-    if (now.catalog == 0 && column == 2 && now.row == 2) {
+    bool faulty = now.catalog == 0 && column == 2 && now.row == 2;
+    if (faulty && is("endless")) {
+        memset(value, 'e', (size_t)max - 1);
+        *indicator = SQL_NO_TOTAL;
+        return SQL_SUCCESS_WITH_INFO;
+    }
+    if (faulty && is("garbage")) {
+        *indicator = before;
+        return SQL_SUCCESS;
+    }
+    if (faulty) {
         if (is("no-total") && more)
             *indicator = SQL_NO_TOTAL;
         if (is("longer"))

@@ -46,6 +46,7 @@ def test_what_is_right_comes_whole(start, fault):
     ("negative", "internal", "reports a negative length"),
     ("half", "internal", "writes lengths of 32 bits"),
     ("null-later", "internal", "changed its mind about a cell"),
+    ("garbage", "internal", "writes lengths of 32 bits"),
 ])
 def test_what_is_wrong_is_an_error(start, fault, name, words):
     with start(fault) as w:
@@ -55,3 +56,22 @@ def test_what_is_wrong_is_an_error(start, fault, name, words):
             assert error.value.name == name, error.value
             assert words in error.value.message
             assert "source main" in error.value.message
+
+
+def test_a_cell_that_never_ends_costs_its_row(start):
+    with start("endless") as w:
+        rows = w.preview("t", 3)
+        assert [row["quarantined"] for row in rows] == [False, True, False]
+        assert [reason["reason"] for reason in rows[1]["reasons"]] == ["limit"]
+
+
+@pytest.mark.parametrize("fault, restarts", [("longer", 0), ("lost", 0), ("crash", 1)])
+def test_a_fault_costs_one_restart_at_most(start, fault, restarts):
+    with start(fault) as w:
+        w.describe()
+        before = w.pid()
+        with pytest.raises(WorkerError):
+            w.preview("t", 3)
+        assert w.pid() == (0 if restarts else before)
+        w.describe()
+        assert (w.pid() != before) == bool(restarts)
