@@ -9,6 +9,7 @@ RENKEI_KILLS and RENKEI_KILL_SEED choose how many and which; the long run is mad
 different seeds: RENKEI_KILLS=100 RENKEI_KILL_SEED=7 pytest ... -k mysql."""
 
 import collections
+import contextlib
 import hashlib
 import http.client
 import json
@@ -234,16 +235,17 @@ def kill_session(source):
         shell.close()
         return
     for pid in children_of(source.db.process.pid):
-        words = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-        if b"postgres: renkei" in words:
-            os.kill(pid, signal.SIGKILL)
-            return
+        with contextlib.suppress(OSError):  # it may have ended since
+            if b"postgres: renkei" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+                return
 
 
 def kill(hospital, source, victim):
     if victim == "worker":
         for pid in children_of(hospital.gateway_program.process.pid):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     if victim == "session":
         kill_session(source)
     if "gateway" in victim or victim == "everything":
