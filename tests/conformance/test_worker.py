@@ -205,10 +205,11 @@ def test_a_hanging_worker_is_ended(db, visits):
 
 
 def test_the_rate_is_kept(db, visits):
-    with Worker(write_mapping(db), rate=20000) as w:
+    rate = 5000  # far below what a sanitized worker on a busy machine reads
+    with Worker(write_mapping(db), rate=rate) as w:
         started = time.monotonic()
         _, totals = w.pull("big", quietly=True)
-        assert time.monotonic() - started > 0.9 * (BIG_ROWS - 1024) / 20000
+        assert time.monotonic() - started > 0.9 * (BIG_ROWS - 1024) / rate
         assert totals["paused_us"] > 0
 
 
