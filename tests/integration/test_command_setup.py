@@ -9,9 +9,9 @@ import pytest
 
 BUILD = pathlib.Path(os.environ.get("RENKEI_BUILD", "build")).resolve()
 RENKEI = BUILD / "gateway/cli/renkei"
-COMMANDS = ["init", "genesis", "join", "start", "stop", "discover", "check", "preview", "sync",
-            "status", "chain", "quarantine", "characters", "enrol", "patients", "backup", "restore",
-            "keygen", "document", "sign"]
+COMMANDS = ["init", "genesis", "join", "start", "stop", "discover", "grants", "check", "preview",
+            "sync", "status", "chain", "quarantine", "characters", "enrol", "patients", "backup",
+            "restore", "keygen", "document", "sign"]
 
 
 def renkei(*arguments, folder=None):
