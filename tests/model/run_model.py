@@ -11,6 +11,7 @@ import concurrent.futures
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -43,7 +44,7 @@ def check(options, defines, build, seconds):
             output, _ = process.communicate(timeout=seconds)
             completed = "Search not completed" not in output
         except subprocess.TimeoutExpired:
-            process.terminate()  # it tells what it found so far
+            process.send_signal(signal.SIGINT)  # it tells what it found so far
             output, _ = process.communicate()
             completed = False
         took = time.monotonic() - start
