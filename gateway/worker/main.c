@@ -71,9 +71,9 @@ static bool parse(int argc, char **argv, struct arguments *ret_arguments) {
 
 /* What may be written to: heap, stacks of threads, private files. The gateway looks at what is
  * really used and ends us at memory_bytes_max with a clear word; this is for one that is too fast to
- * be seen. An address sanitizer reserves more than any limit. */
+ * be seen. A sanitizer of addresses or threads reserves more than any limit. */
 static void limit_memory(uint64_t bytes) {
-#if !defined(__SANITIZE_ADDRESS__)
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
     struct rlimit limits = {bytes, bytes};
     if (bytes > 0 && setrlimit(RLIMIT_DATA, &limits) != 0)
         log_event(LOG_LEVEL_WARNING, "limit-not-set", "limit", "memory-bytes-max", "reason",

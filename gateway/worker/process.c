@@ -26,8 +26,8 @@ enum {
     MIB = 1 << 20,
 };
 
-/* What an address sanitizer takes beside what the program asks for. */
-#if defined(__SANITIZE_ADDRESS__)
+/* What a sanitizer takes beside what the program asks for. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZER_BYTES (UINT64_C(768) << 20)
 #else
 #define SANITIZER_BYTES UINT64_C(0)
@@ -36,7 +36,7 @@ enum {
 /* What of our own environment a worker gets; a source's own variables come by its mapping. */
 static const char *const inherited[] = {
     "PATH", "HOME", "LANG", "TMPDIR", "ODBCSYSINI", "ODBCINI", "ODBCINSTINI",
-    "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS",
+    "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS",
 };
 
 static void build_environment(char *ret_environment[ENVIRONMENT_MAX]) {
