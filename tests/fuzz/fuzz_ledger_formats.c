@@ -174,7 +174,7 @@ static void try_change(struct bytes input) {
     struct members *members = members_of_genesis(&genesis);
     REQUIRE(change_check_signatures(&change, members, &err) != ERROR_NONE);
     if (members_change(members, &change, &next, &err) == ERROR_NONE) {
-        buffer_clear(&again);
+        buffer_done(&again);
         buffer_init(&again, MEMBERS_BYTES_MAX);
         members_encode(next, &again);
         REQUIRE(next->epoch == 1 && next->validator_count > 0);
