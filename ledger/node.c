@@ -693,6 +693,7 @@ static enum error_code open_core(struct node *node, struct error *err) {
         return error_set(err, ERROR_NO_MEMORY, "node: no memory");
     TRY(read_votes(node, entries, count, records, &record_count, err));
     node_choose_identity(node);
+    node->pool = pool_new(node->members); /* not before: the vote log may hold an epoch's last block */
     TRY(node_new_core(node, records, record_count, err));
     if (!votes_dirty(node->votes))
         return ERROR_NONE;
@@ -715,7 +716,6 @@ static enum error_code open_node(struct node *node, struct error *err) {
     if (store_made_anew(chain_store(node->chain)))
         log_event(LOG_LEVEL_WARNING, "state-made-anew", "reason",
                   "its database was not readable; all blocks were executed again", NULL);
-    node->pool = pool_new(chain_members(node->chain));
     TRY(open_core(node, err));
     TRY(advance_pool(node, err));
     int rc = uv_timer_init(node->loop, &node->tick);
