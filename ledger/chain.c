@@ -119,9 +119,13 @@ static enum error_code build_entries(struct builder *b, struct error *err) {
     SCOPED_FREE uint64_t *next = calloc((size_t)submitters + 1, sizeof *next);
     if (next == NULL)
         return error_set(err, ERROR_NO_MEMORY, "block: no memory");
-    for (uint32_t i = 0; i < submitters; i++)
-        if (!members->submitters[i].removed)
-            TRY(state_next_sequence(b->chain->state, members->submitters[i].key, &next[i], err));
+    for (uint32_t i = 0; i < submitters; i++) {
+        struct state_submitter submitter;
+        if (members->submitters[i].removed)
+            continue;
+        TRY(state_submitter(b->chain->state, members->submitters[i].key, &submitter, err));
+        next[i] = submitter.next_sequence;
+    }
     for (bool some = true; some;) {
         some = false;
         for (uint32_t i = 0; i < submitters; i++) {
@@ -582,12 +586,14 @@ enum error_code chain_find(struct chain *chain, const struct hash *id,
     return ERROR_NONE;
 }
 
-enum error_code chain_next_sequence(struct chain *chain, const uint8_t *submitter,
-                                    uint64_t *ret_sequence, struct error *err) {
+enum error_code chain_submitter(struct chain *chain, const uint8_t *submitter,
+                                struct state_submitter *ret_submitter, struct error *err) {
     struct state_value value;
     bool found = false;
     TRY(base_get(chain, STATE_SUBMITTER, submitter, TRANSACTION_KEY_BYTES, &value, &found, err));
-    *ret_sequence = found ? wire_load_u64(value.byte) : 1;
+    *ret_submitter = (struct state_submitter){.next_sequence = 1};
+    if (found)
+        state_submitter_decode(&value, ret_submitter);
     return ERROR_NONE;
 }
 
@@ -612,13 +618,13 @@ struct bytes chain_tentative_at(const struct chain *chain, uint64_t height) {
 bool chain_has_work(struct chain *chain, const struct pool *pool) {
     const struct members *members = state_members(chain->state);
     for (uint32_t i = 0; i < members->submitter_count; i++) {
-        uint64_t next = 0;
+        struct state_submitter submitter;
         if (members->submitters[i].removed || !pool_waits(pool, i))
             continue;
-        if (state_next_sequence(chain->state, members->submitters[i].key, &next, NULL) !=
+        if (state_submitter(chain->state, members->submitters[i].key, &submitter, NULL) !=
             ERROR_NONE)
             return true; /* building meets the same error and reports it */
-        if (pool_find(pool, i, next) != NULL)
+        if (pool_find(pool, i, submitter.next_sequence) != NULL)
             return true;
     }
     return false;

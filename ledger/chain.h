@@ -93,8 +93,10 @@ uint32_t chain_tree_count(const struct chain_block_tree *tree);
 MUST_CHECK enum error_code chain_find(struct chain *chain, const struct hash *id,
                                       struct state_place *ret_place, bool *ret_found,
                                       struct error *err);
-MUST_CHECK enum error_code chain_next_sequence(struct chain *chain, const uint8_t *submitter,
-                                               uint64_t *ret_sequence, struct error *err);
+/* As committed; of who never submitted, as if from the start. */
+MUST_CHECK enum error_code chain_submitter(struct chain *chain, const uint8_t *submitter,
+                                           struct state_submitter *ret_submitter,
+                                           struct error *err);
 MUST_CHECK enum error_code chain_latest(struct chain *chain, const struct locator *locator,
                                         struct state_record *ret_record, bool *ret_found,
                                         struct error *err);

@@ -321,11 +321,11 @@ static void tell_pending(struct node *node) {
 
 static enum error_code advance_pool(struct node *node, struct error *err) {
     for (uint32_t i = 0; i < node->members->submitter_count; i++) {
-        uint64_t next = 1;
+        struct state_submitter submitter;
         if (node->members->submitters[i].removed)
             continue;
-        TRY(chain_next_sequence(node->chain, node->members->submitters[i].key, &next, err));
-        pool_advance(node->pool, i, next);
+        TRY(chain_submitter(node->chain, node->members->submitters[i].key, &submitter, err));
+        pool_advance(node->pool, i, submitter.next_sequence);
     }
     return ERROR_NONE;
 }

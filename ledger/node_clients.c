@@ -209,10 +209,10 @@ static enum error_code give_sequence(const struct asker *asker, struct bytes bod
     if (body.len != TRANSACTION_KEY_BYTES)
         return error_set(err, ERROR_BAD_REQUEST, "sequence: %zu bytes, expected a key of %d",
                          body.len, TRANSACTION_KEY_BYTES);
-    uint64_t sequence = 0;
+    struct state_submitter submitter;
     uint8_t raw[8];
-    TRY(chain_next_sequence(asker->node->chain, body.data, &sequence, err));
-    wire_store_u64(raw, sequence);
+    TRY(chain_submitter(asker->node->chain, body.data, &submitter, err));
+    wire_store_u64(raw, submitter.next_sequence);
     answer(asker, bytes_of(raw, sizeof raw));
     return ERROR_NONE;
 }

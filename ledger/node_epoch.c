@@ -426,13 +426,13 @@ static enum error_code submit_own(struct node *node, enum transaction_type type,
                                   struct bytes body, struct error *err) {
     SCOPED_BUFFER struct buffer bytes;
     buffer_init(&bytes, TRANSACTION_BYTES_MAX);
-    uint64_t sequence = 0;
+    struct state_submitter self;
     struct checked_transaction *checked = NULL;
     struct pool_entry *entry = NULL;
-    TRY(chain_next_sequence(node->chain, node->keys[node->key_at].public, &sequence, err));
+    TRY(chain_submitter(node->chain, node->keys[node->key_at].public, &self, err));
     struct transaction tx = {.type = type,
                              .chain = node->genesis->chain,
-                             .sequence = sequence,
+                             .sequence = self.next_sequence,
                              .wall_ms = clock_wall_ms(),
                              .body = body};
     TRY(transaction_sign(node->signer, &tx, &bytes, err));

@@ -118,6 +118,24 @@ static json_t *observers_json(const struct node *node) {
     return list;
 }
 
+/* How many records each hospital has on the chain. */
+static enum error_code submitters_json(struct node *node, json_t *list, struct error *err) {
+    for (uint32_t i = 0; i < node->members->submitter_count; i++) {
+        const struct member_submitter *s = &node->members->submitters[i];
+        struct state_submitter counts;
+        if (s->removed || s->role == MEMBER_NODE)
+            continue;
+        TRY(chain_submitter(node->chain, s->key, &counts, err));
+        json_t *one = json_object();
+        json_object_set_new(one, "name", json_string(s->name));
+        json_object_set_new(one, "transactions", json_integer(number(counts.next_sequence - 1)));
+        json_object_set_new(one, "records", json_integer(number(counts.records)));
+        json_object_set_new(one, "versions", json_integer(number(counts.versions)));
+        json_array_append_new(list, one);
+    }
+    return ERROR_NONE;
+}
+
 static json_t *status_json(struct node *node) {
     struct pbft_status status;
     pbft_status(node->pbft, &status);
@@ -175,6 +193,13 @@ static json_t *status_json(struct node *node) {
 
 enum error_code node_status_json(struct node *node, struct buffer *out, struct error *err) {
     json_t *root = status_json(node);
+    json_t *submitters = json_array();
+    enum error_code code = submitters_json(node, submitters, err);
+    json_object_set_new(root, "submitters", submitters);
+    if (code != ERROR_NONE) {
+        json_decref(root);
+        return code;
+    }
     char *text = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
     json_decref(root);
     if (text == NULL)
@@ -188,6 +213,19 @@ static void metric(struct buffer *out, const char *name, const char *type, const
                    uint64_t value) {
     buffer_append_format(out, "# HELP %s %s\n# TYPE %s %s\n%s %llu\n", name, help, name, type, name,
                          (unsigned long long)value);
+}
+
+static void submitter_metrics(struct node *node, struct buffer *out) {
+    buffer_append_text(out, "# HELP renkei_node_records Records that a hospital has on the chain.\n"
+                            "# TYPE renkei_node_records gauge\n");
+    for (uint32_t i = 0; i < node->members->submitter_count; i++) {
+        const struct member_submitter *s = &node->members->submitters[i];
+        struct state_submitter counts;
+        if (!s->removed && s->role != MEMBER_NODE &&
+            chain_submitter(node->chain, s->key, &counts, NULL) == ERROR_NONE)
+            buffer_append_format(out, "renkei_node_records{submitter=\"%s\"} %llu\n", s->name,
+                                 (unsigned long long)counts.records);
+    }
 }
 
 void node_metrics(struct node *node, struct buffer *out) {
@@ -257,6 +295,7 @@ void node_metrics(struct node *node, struct buffer *out) {
            (uint64_t)llabs(node->watch.skew_ms));
     metric(out, "renkei_node_disk_free_bytes", "gauge", "Free space for the data folder.",
            node->watch.disk_free_bytes);
+    submitter_metrics(node, out);
     metric(out, "renkei_node_clients", "gauge", "Clients of the local socket.",
            local_clients(node->local));
 }

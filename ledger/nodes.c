@@ -232,6 +232,15 @@ static void peer_line(struct buffer *out, const json_t *peer) {
                          (long long)json_integer_value(json_object_get(peer, "lag")));
 }
 
+static void submitter_line(struct buffer *out, const json_t *submitter) {
+    const char *name = json_string_value(json_object_get(submitter, "name"));
+    buffer_append_format(out, "  %-24s %lld records, %lld versions, %lld transactions\n",
+                         name != NULL ? name : "?",
+                         (long long)json_integer_value(json_object_get(submitter, "records")),
+                         (long long)json_integer_value(json_object_get(submitter, "versions")),
+                         (long long)json_integer_value(json_object_get(submitter, "transactions")));
+}
+
 enum error_code ledger_status_text(struct ledger *ledger, struct buffer *ret_text,
                                    struct error *err) {
     static const char *const lines[][2] = {
@@ -267,6 +276,10 @@ enum error_code ledger_status_text(struct ledger *ledger, struct buffer *ret_tex
     const json_t *peers = json_object_get(root, "peers");
     for (size_t i = 0; i < json_array_size(peers); i++)
         peer_line(ret_text, json_array_get(peers, i));
+    buffer_append_text(ret_text, "submitters\n");
+    const json_t *submitters = json_object_get(root, "submitters");
+    for (size_t i = 0; i < json_array_size(submitters); i++)
+        submitter_line(ret_text, json_array_get(submitters, i));
     json_decref(root);
     return buffer_check(ret_text, "status", err);
 }

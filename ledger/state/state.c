@@ -9,7 +9,7 @@
 enum {
     RECORD_BYTES = 4 + 1 + 4 + HASH_BYTES + 8,
     PLACE_BYTES = 8 + 4 + 1 + 8,
-    SEQUENCE_BYTES = 8,
+    SUBMITTER_BYTES = 24,
     EPOCH_BYTES = 8,
 };
 _Static_assert((int)RECORD_BYTES <= (int)STATE_VALUE_BYTES_MAX, "a record fits a value");
@@ -180,14 +180,39 @@ enum error_code state_get(struct state *state, const struct state_key *key,
     return state->base.get(state->base.self, key, ret_value, ret_found, err);
 }
 
-enum error_code state_next_sequence(struct state *state, const uint8_t *submitter,
-                                    uint64_t *ret_sequence, struct error *err) {
+void state_submitter_encode(const struct state_submitter *submitter,
+                            struct state_value *ret_value) {
+    ret_value->len = SUBMITTER_BYTES;
+    wire_store_u64(ret_value->byte, submitter->next_sequence);
+    wire_store_u64(ret_value->byte + 8, submitter->records);
+    wire_store_u64(ret_value->byte + 16, submitter->versions);
+}
+
+void state_submitter_decode(const struct state_value *value,
+                            struct state_submitter *ret_submitter) {
+    *ret_submitter = (struct state_submitter){wire_load_u64(value->byte),
+                                              wire_load_u64(value->byte + 8),
+                                              wire_load_u64(value->byte + 16)};
+}
+
+enum error_code state_submitter(struct state *state, const uint8_t *submitter,
+                                struct state_submitter *ret_submitter, struct error *err) {
     struct state_key key = state_key(STATE_SUBMITTER, submitter, TRANSACTION_KEY_BYTES);
     struct state_value value;
     bool found = false;
     TRY(state_get(state, &key, &value, &found, err));
-    *ret_sequence = found ? wire_load_u64(value.byte) : 1;
+    *ret_submitter = (struct state_submitter){.next_sequence = 1};
+    if (found)
+        state_submitter_decode(&value, ret_submitter);
     return ERROR_NONE;
+}
+
+static void put_submitter(struct layer *layer, const uint8_t *key,
+                          const struct state_submitter *submitter) {
+    struct state_key at = state_key(STATE_SUBMITTER, key, TRANSACTION_KEY_BYTES);
+    struct state_value value;
+    state_submitter_encode(submitter, &value);
+    (void)state_table_put(layer->entries, &at, &value);
 }
 
 /* The rules for one leaf over the latest version of its record. */
@@ -232,13 +257,14 @@ static void take_back(struct state *state, struct layer *layer, uint32_t count) 
  * effect and what was put is taken back. */
 static enum error_code execute_anchor(struct state *state, struct layer *layer,
                                       const struct checked_transaction *checked, uint32_t index,
-                                      uint32_t at, enum transaction_status *ret_status,
-                                      struct error *err) {
+                                      uint32_t at, struct state_submitter *counts,
+                                      enum transaction_status *ret_status, struct error *err) {
     struct anchor_cursor cursor = anchor_cursor(&checked->anchor);
     struct leaf leaf;
     uint64_t log_index = layer->frontier.size;
     const uint8_t *leaf_at = cursor.at;
     size_t places_before = layer->place_count;
+    struct state_submitter counted = *counts;
     for (uint32_t i = 0; anchor_next(&cursor, &leaf); i++) {
         struct state_key key = state_key(STATE_RECORD, leaf.locator.byte, LOCATOR_BYTES);
         struct state_value value;
@@ -260,6 +286,9 @@ static enum error_code execute_anchor(struct state *state, struct layer *layer,
                                     checked->leaf_hashes[i], log_index + i};
         state_record_encode(&next, &value);
         state->undo[i] = (struct undo){key, state_table_put(layer->entries, &key, &value)};
+        counted.versions++;
+        counted.records += leaf.operation == LEAF_CREATE ? 1 : 0;
+        counted.records -= leaf.operation == LEAF_DELETE ? 1 : 0;
         append_place(layer, &(struct leaf_place){
                                 .height = layer->height,
                                 .transaction = index,
@@ -273,6 +302,7 @@ static enum error_code execute_anchor(struct state *state, struct layer *layer,
     struct merkle_sink sink = {append_node, layer};
     for (uint32_t i = 0; i < checked->anchor.leaf_count; i++)
         merkle_append(&layer->frontier, &checked->leaf_hashes[i], &sink);
+    *counts = counted;
     *ret_status = TX_DONE;
     return ERROR_NONE;
 }
@@ -311,26 +341,26 @@ enum error_code state_execute(struct state *state, const struct checked_transact
     struct layer *layer = top(state);
     const struct transaction *tx = &checked->tx;
     assert(layer != NULL);
-    uint64_t next = 0;
-    TRY(state_next_sequence(state, tx->submitter, &next, err));
-    if (tx->sequence != next)
+    struct state_submitter submitter;
+    TRY(state_submitter(state, tx->submitter, &submitter, err));
+    if (tx->sequence != submitter.next_sequence)
         return error_set(err, ERROR_TX_REJECTED,
                          "transaction: sequence %llu, the submitter's next one is %llu",
-                         (unsigned long long)tx->sequence, (unsigned long long)next);
+                         (unsigned long long)tx->sequence,
+                         (unsigned long long)submitter.next_sequence);
     struct state_place place = {
         .height = layer->height, .index = index, .log_index = layer->frontier.size};
     if (tx->type == TRANSACTION_ANCHOR)
-        TRY(execute_anchor(state, layer, checked, index, at, &place.status, err));
+        TRY(execute_anchor(state, layer, checked, index, at, &submitter, &place.status, err));
     else if (tx->type == TRANSACTION_INCIDENT)
         TRY(execute_incident(state, checked, &place.status, err));
     else if (tx->type == TRANSACTION_CHANGE || tx->type == TRANSACTION_EVIDENCE)
         TRY(execute_members(state, layer, tx, &place.status, err));
-    struct state_value value = {.len = SEQUENCE_BYTES};
-    wire_store_u64(value.byte, next + 1);
-    struct state_key key = state_key(STATE_SUBMITTER, tx->submitter, TRANSACTION_KEY_BYTES);
-    (void)state_table_put(layer->entries, &key, &value);
+    submitter.next_sequence++;
+    put_submitter(layer, tx->submitter, &submitter);
+    struct state_value value;
     place_encode(&place, &value);
-    key = state_key(STATE_TRANSACTION, tx->id.byte, HASH_BYTES);
+    struct state_key key = state_key(STATE_TRANSACTION, tx->id.byte, HASH_BYTES);
     (void)state_table_put(layer->entries, &key, &value);
     *ret_status = place.status;
     return ERROR_NONE;
@@ -338,18 +368,15 @@ enum error_code state_execute(struct state *state, const struct checked_transact
 
 /* A submitter whose key was replaced goes on counting where it was: what was signed with the old key
  * can never be executed under the new one a second time. */
-static enum error_code carry_sequence(struct state *state, const struct members *next, uint32_t i,
+static enum error_code carry_counts(struct state *state, const struct members *next, uint32_t i,
                                       struct error *err) {
     const uint8_t *old_key = state->epochs.members->submitters[i].key;
     const uint8_t *new_key = next->submitters[i].key;
     if (memcmp(old_key, new_key, TRANSACTION_KEY_BYTES) == 0)
         return ERROR_NONE;
-    uint64_t sequence = 0;
-    TRY(state_next_sequence(state, old_key, &sequence, err));
-    struct state_value value = {.len = SEQUENCE_BYTES};
-    wire_store_u64(value.byte, sequence);
-    struct state_key key = state_key(STATE_SUBMITTER, new_key, TRANSACTION_KEY_BYTES);
-    (void)state_table_put(top(state)->entries, &key, &value);
+    struct state_submitter submitter;
+    TRY(state_submitter(state, old_key, &submitter, err));
+    put_submitter(top(state), new_key, &submitter);
     return ERROR_NONE;
 }
 
@@ -359,7 +386,7 @@ enum error_code state_end(struct state *state, struct error *err) {
     if (layer->next == NULL)
         return ERROR_NONE;
     for (uint32_t i = 0; i < state->epochs.members->submitter_count; i++)
-        TRY(carry_sequence(state, layer->next, i, err));
+        TRY(carry_counts(state, layer->next, i, err));
     uint8_t epoch[EPOCH_BYTES];
     wire_store_u64(epoch, layer->next->epoch);
     struct state_key key = state_key(STATE_EPOCH, epoch, sizeof epoch);

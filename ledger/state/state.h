@@ -62,6 +62,16 @@ struct state_place {
 };
 void state_place_decode(const struct state_value *value, struct state_place *ret_place);
 
+/* What the chain counts of a submitter. */
+struct state_submitter {
+    uint64_t next_sequence; /* that its next transaction must have, from 1 */
+    uint64_t records;       /* that it owns and has not deleted */
+    uint64_t versions;      /* of all its records, deletions among them */
+};
+void state_submitter_encode(const struct state_submitter *submitter, struct state_value *ret_value);
+void state_submitter_decode(const struct state_value *value,
+                            struct state_submitter *ret_submitter);
+
 /* Where a leaf stands, by its number in the log. */
 struct leaf_place {
     uint64_t height;
@@ -110,9 +120,10 @@ void state_undo(struct state *state, uint64_t height);
 MUST_CHECK enum error_code state_get(struct state *state, const struct state_key *key,
                                      struct state_value *ret_value, bool *ret_found,
                                      struct error *err);
-/* The sequence that the submitter's next transaction must have, as of the top layer. */
-MUST_CHECK enum error_code state_next_sequence(struct state *state, const uint8_t *submitter,
-                                               uint64_t *ret_sequence, struct error *err);
+/* As of the top layer; of who never submitted, as if from the start. */
+MUST_CHECK enum error_code state_submitter(struct state *state, const uint8_t *submitter,
+                                           struct state_submitter *ret_submitter,
+                                           struct error *err);
 
 /* What one block changed. Borrowed from the state. */
 struct state_nodes {

@@ -165,19 +165,19 @@ static int make_chain(int argc, char **argv) {
     struct error err;
     struct maker m = {0};
     uint64_t count = 0;
-    uint64_t sequence = 0;
+    struct state_submitter submitter;
     uint8_t key[SIGNER_KEY_BYTES];
     if (argc < 9 || !text_u64(argv[5], &count))
         return EXIT_FAILURE;
     open_maker(&m, argc, argv);
     ledger_signer_public(m.submitter, key);
-    check(chain_next_sequence(m.chain, key, &sequence, &err), &err);
-    pool_advance(m.pool, m.submitter_index, sequence);
+    check(chain_submitter(m.chain, key, &submitter, &err), &err);
+    pool_advance(m.pool, m.submitter_index, submitter.next_sequence);
     m.log_number = chain_head(m.chain)->log_size;
     uint64_t now_ms = clock_wall_ms();
     for (uint64_t i = 0; i < count; i++) {
         m.time_ms = now_ms - (count - i); /* never in the future, and ending now */
-        make_block(&m, sequence + i);
+        make_block(&m, submitter.next_sequence + i);
         if (i % SYNC_EVERY == 0)
             check(store_sync(chain_store(m.chain), &err), &err);
     }

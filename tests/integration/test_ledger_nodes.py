@@ -46,7 +46,11 @@ def test_anchors_commit_and_history_is_proved(n):
         status = client.status()
         assert status["validators"] == n and status["faults_tolerated"] == (n - 1) // 3
         assert status["leaves"] == 102
-        assert "renkei_node_leaves 102" in client.metrics()
+        mine = status["submitters"][0]
+        assert [mine[k] for k in ("records", "versions", "transactions")] == [101, 102, 2]
+        metrics = client.metrics()
+        assert "renkei_node_leaves 102" in metrics
+        assert f'renkei_node_records{{submitter="{mine["name"]}"}} 101' in metrics
         assert [node.stop() for node in chain.nodes] == [0] * n # the sanitizers see no leak either
 
 

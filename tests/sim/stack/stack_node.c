@@ -231,11 +231,11 @@ static void run_wanted(struct stack_node *n) {
 }
 
 uint64_t stack_next_sequence(struct stack_node *n, uint32_t client) {
-    uint64_t next = 1;
+    struct state_submitter submitter = {.next_sequence = 1};
     struct error err;
-    if (chain_next_sequence(n->chain, n->stack->clients[client].key, &next, &err) != ERROR_NONE)
+    if (chain_submitter(n->chain, n->stack->clients[client].key, &submitter, &err) != ERROR_NONE)
         fail(n, "asking for a sequence", &err);
-    return next;
+    return submitter.next_sequence;
 }
 
 static void advance_pool(struct stack_node *n) {

@@ -138,6 +138,13 @@ static bool record_of(struct state *state, uint8_t name, struct state_record *re
     return found;
 }
 
+static struct state_submitter counts_of(struct world *w, int who) {
+    struct state_submitter submitter;
+    assert_int_equal(state_submitter(w->state, w->submitters[who].key, &submitter, NULL),
+                     ERROR_NONE);
+    return submitter;
+}
+
 static void versions_follow_one_another(void **state) {
     struct world *w = *state;
     assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
@@ -150,9 +157,14 @@ static void versions_follow_one_another(void **state) {
     struct leaf twice = follows(&two, LEAF_CREATE);
     assert_int_equal(run(w, 0, &twice, 1), TX_OPERATION);
     assert_int_equal(run(w, 0, &gone, 1), TX_DONE);
+    assert_int_equal(counts_of(w, 0).records, 0);
     struct leaf ghost = follows(&gone, LEAF_MODIFY);
     assert_int_equal(run(w, 0, &ghost, 1), TX_OPERATION);
     assert_int_equal(run(w, 0, &back, 1), TX_DONE);
+    assert_int_equal(counts_of(w, 0).records, 1);
+    assert_int_equal(counts_of(w, 0).versions, 4);
+    assert_int_equal(counts_of(w, 1).versions, 0);
+    assert_int_equal(counts_of(w, 1).next_sequence, 1);
     struct state_record record;
     assert_true(record_of(w->state, 'a', &record));
     assert_int_equal(record.version, 4);
@@ -184,9 +196,10 @@ static void wrong_links_have_no_effect_at_all(void **state) {
         assert_int_equal(state_log_size(w->state), 1);
     }
     assert_int_equal(run(w, 1, &foreign, 1), TX_OWNER);
-    uint64_t next = 0;
-    assert_int_equal(state_next_sequence(w->state, w->submitters[0].key, &next, NULL), ERROR_NONE);
-    assert_int_equal(next, 5); /* failed ones count: they stand in the block */
+    struct state_submitter submitter = counts_of(w, 0);
+    assert_int_equal(submitter.next_sequence, 5); /* failed ones count: they stand in the block */
+    assert_int_equal(submitter.records, 1);       /* and add nothing else */
+    assert_int_equal(submitter.versions, 1);
     assert_int_equal(run(w, 0, &good, 1), TX_DONE);
 }
 
