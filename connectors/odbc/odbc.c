@@ -71,7 +71,7 @@ static enum renkei_status query_status(const struct renkei_session *s, const cha
 
 /* A driver's text may quote a statement, a value, or the connection string: it is never passed on
  * but for what cannot hold any. */
-enum renkei_status odbc_fault(struct renkei_session *s, SQLSMALLINT kind, SQLHANDLE handle,
+enum renkei_status odbc_fault(const struct renkei_session *s, SQLSMALLINT kind, SQLHANDLE handle,
                               const char *object, struct renkei_fault *fault) {
     SQLCHAR state[SQL_SQLSTATE_SIZE + 1] = "", text[MESSAGE_BYTES_MAX] = "";
     SQLINTEGER native = 0;
@@ -172,29 +172,43 @@ static void disconnect(struct renkei_session *s) {
     s->connected = false;
 }
 
-static enum renkei_status connect_once(struct renkei_session *s, const char *password,
-                                       struct renkei_fault *fault) {
+enum renkei_status odbc_environment(SQLHENV *ret_environment, struct renkei_fault *fault) {
+    if (!SQL_SUCCEEDED(SQLAllocHandle(SQL_HANDLE_ENV, SQL_NULL_HANDLE, ret_environment)) ||
+        !SQL_SUCCEEDED(SQLSetEnvAttr(*ret_environment, SQL_ATTR_ODBC_VERSION,
+                                     (SQLPOINTER)(uintptr_t)SQL_OV_ODBC3, 0)))
+        return support_fault(fault, RENKEI_INTERNAL, 0, NULL, "the driver manager is not usable");
+    return RENKEI_OK;
+}
+
+enum renkei_status odbc_dial(const struct renkei_session *s, SQLHENV environment,
+                             const char *password, SQLHDBC *ret_connection, bool *ret_connected,
+                             struct renkei_fault *fault) {
     struct support_sql text = {0};
     enum renkei_status status = connection_text(s, password, &text, fault);
     if (status == RENKEI_OK &&
-        !SQL_SUCCEEDED(SQLAllocHandle(SQL_HANDLE_DBC, s->environment, &s->connection)))
+        !SQL_SUCCEEDED(SQLAllocHandle(SQL_HANDLE_DBC, environment, ret_connection)))
         status = support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a connection");
     if (status == RENKEI_OK) {
-        SQLSetConnectAttr(s->connection, SQL_ATTR_LOGIN_TIMEOUT,
+        SQLSetConnectAttr(*ret_connection, SQL_ATTR_LOGIN_TIMEOUT,
                           (SQLPOINTER)(uintptr_t)CONNECT_S_MAX, 0);
         SQLSMALLINT len = 0;
-        SQLRETURN result = SQLDriverConnect(s->connection, NULL, (SQLCHAR *)text.text,
+        SQLRETURN result = SQLDriverConnect(*ret_connection, NULL, (SQLCHAR *)text.text,
                                             (SQLSMALLINT)text.len, NULL, 0, &len,
                                             SQL_DRIVER_NOPROMPT);
         if (SQL_SUCCEEDED(result))
-            s->connected = true;
+            *ret_connected = true;
         else
-            status = odbc_fault(s, SQL_HANDLE_DBC, s->connection, "connection", fault);
+            status = odbc_fault(s, SQL_HANDLE_DBC, *ret_connection, "connection", fault);
     }
     if (text.text != NULL)
         support_wipe(text.text, text.capacity);
     support_sql_done(&text);
     return status;
+}
+
+static enum renkei_status connect_once(struct renkei_session *s, const char *password,
+                                       struct renkei_fault *fault) {
+    return odbc_dial(s, s->environment, password, &s->connection, &s->connected, fault);
 }
 
 static void info(struct renkei_session *s, SQLUSMALLINT what, char *ret_text, size_t size) {
@@ -218,7 +232,7 @@ static enum renkei_status run(struct renkei_session *s, const char *sql,
     return status;
 }
 
-static void ask(struct renkei_session *s, const char *sql, char *ret_text, size_t size) {
+void odbc_ask(struct renkei_session *s, const char *sql, char *ret_text, size_t size) {
     SQLHSTMT statement = SQL_NULL_HSTMT;
     ret_text[0] = '\0';
     if (!SQL_SUCCEEDED(SQLAllocHandle(SQL_HANDLE_STMT, s->connection, &statement)))
@@ -261,7 +275,7 @@ static enum renkei_status dial(struct renkei_session *s, struct renkei_fault *fa
         if (s->quirks->environment != NULL)
             status = take_environment(s, fault);
         if (s->quirks->encoding_query != NULL)
-            ask(s, s->quirks->encoding_query, s->encoding, sizeof s->encoding);
+            odbc_ask(s, s->quirks->encoding_query, s->encoding, sizeof s->encoding);
         bool again = s->quirks->connect != NULL || s->quirks->encoding_connect != NULL;
         if (status == RENKEI_OK && again) {
             disconnect(s);
@@ -300,6 +314,7 @@ static void odbc_close(struct renkei_session *s) {
     if (s == NULL)
         return;
     odbc_finish(&s->cursor);
+    odbc_canceller_free(s);
     disconnect(s);
     if (s->environment != SQL_NULL_HENV)
         SQLFreeHandle(SQL_HANDLE_ENV, s->environment);
@@ -316,28 +331,20 @@ static enum renkei_status odbc_open(const struct renkei_option *options, uint32_
     s->options = (struct support_options){option_specs, options, option_count};
     s->cursor.session = s;
     enum renkei_status status = support_options_check(&s->options, fault);
-    if (status == RENKEI_OK &&
-        (!SQL_SUCCEEDED(SQLAllocHandle(SQL_HANDLE_ENV, SQL_NULL_HANDLE, &s->environment)) ||
-         !SQL_SUCCEEDED(SQLSetEnvAttr(s->environment, SQL_ATTR_ODBC_VERSION,
-                                      (SQLPOINTER)(uintptr_t)SQL_OV_ODBC3, 0))))
-        status = support_fault(fault, RENKEI_INTERNAL, 0, NULL, "the driver manager is not usable");
+    if (status == RENKEI_OK)
+        status = odbc_environment(&s->environment, fault);
     if (status == RENKEI_OK)
         status = dial(s, fault);
     if (status == RENKEI_OK)
         status = set_session(s, fault);
+    if (status == RENKEI_OK)
+        status = odbc_canceller_new(s, fault);
     if (status != RENKEI_OK) {
         odbc_close(s);
         return status;
     }
     *ret_session = s;
     return RENKEI_OK;
-}
-
-static void odbc_cancel(struct renkei_session *s) {
-    atomic_store(&s->cancelled, true);
-    SQLHSTMT running = atomic_load(&s->running);
-    if (running != SQL_NULL_HSTMT)
-        SQLCancel(running);
 }
 
 /* --- server and snapshot --- */

@@ -31,6 +31,15 @@ enum odbc_literal {
     ODBC_POSTGRESQL,    /* convert_from('\x..', 'SQL_ASCII')::type */
 };
 
+/* How a running query is ended from another thread. Never by SQLCancel of its own statement: the
+ * driver manager clears the statement's diagnostics in it without a lock, and the drivers close its
+ * cursor, under the feet of the call that runs (docs/connectors.md tells what each one does). */
+enum odbc_cancel {
+    ODBC_CANCEL_BETWEEN_ROWS = 0, /* the fetching thread looks at a flag */
+    ODBC_CANCEL_IDLE_STATEMENT,   /* SQLCancel of another, idle statement stops the connection */
+    ODBC_CANCEL_STATEMENT,        /* a statement of SQL by a connection of its own */
+};
+
 /* What must be known of a driver to get raw bytes out of it. By the beginning of its file's name,
  * as SQL_DRIVER_NAME tells it, without "lib". */
 struct odbc_quirks {
@@ -44,6 +53,9 @@ struct odbc_quirks {
     bool read_only;               /* these make the session refuse writes */
     const char *begin;            /* statement; NULL: autocommit off; "": no snapshot */
     const char *end;              /* statement; NULL: autocommit is off and SQLEndTran ends it */
+    enum odbc_cancel cancel;
+    const char *backend_query; /* ODBC_CANCEL_STATEMENT: the connection's number at the server */
+    const char *cancel_format; /* and what ends its query: a format with one %s */
     enum odbc_literal literal;
     bool limit;        /* knows LIMIT */
     bool binds;        /* SQLBindCol with a short buffer and SQLGetData for longer cells works */
@@ -62,6 +74,7 @@ struct odbc_quirks {
 const struct odbc_quirks *odbc_quirks_of(const char *driver);
 
 struct odbc_reader;
+struct odbc_canceller;
 
 struct renkei_cursor {
     struct odbc_reader *reader; /* NULL: rows are fetched when they are asked for */
@@ -95,7 +108,7 @@ struct renkei_session {
     struct support_options options;
     const struct odbc_quirks *quirks;
     atomic_bool cancelled;
-    _Atomic(SQLHSTMT) running; /* what cancel() is for */
+    struct odbc_canceller *canceller;
     bool connected;
     bool in_snapshot;
     bool can_get_bound; /* SQL_GD_BOUND and SQL_GD_ANY_COLUMN */
@@ -117,8 +130,26 @@ struct renkei_session {
 };
 
 /* The first diagnostic record of a handle as a fault. object: what was done, for the message. */
-enum renkei_status odbc_fault(struct renkei_session *s, SQLSMALLINT kind, SQLHANDLE handle,
+enum renkei_status odbc_fault(const struct renkei_session *s, SQLSMALLINT kind, SQLHANDLE handle,
                               const char *object, struct renkei_fault *fault);
+
+/* The first cell of a statement's answer; "" where there is none. */
+void odbc_ask(struct renkei_session *s, const char *sql, char *ret_text, size_t size);
+
+/* A connection of `environment`; *ret_connection is to be freed, and on failure says why. Nothing of
+ * the session is changed. */
+enum renkei_status odbc_dial(const struct renkei_session *s, SQLHENV environment,
+                             const char *password, SQLHDBC *ret_connection, bool *ret_connected,
+                             struct renkei_fault *fault);
+enum renkei_status odbc_environment(SQLHENV *ret_environment, struct renkei_fault *fault);
+
+/* cancel.c */
+enum renkei_status odbc_canceller_new(struct renkei_session *s, struct renkei_fault *fault);
+void odbc_canceller_free(struct renkei_session *s); /* before the connection is closed */
+/* Between these two a cancel reaches the server, at other times it is a flag alone. */
+void odbc_running(struct renkei_session *s);
+void odbc_not_running(struct renkei_session *s); /* waits for a cancel that is under way */
+void odbc_cancel(struct renkei_session *s);
 
 /* One SQL_C_CHAR cell of a catalog call's result; "" for NULL. */
 void odbc_text(SQLHSTMT statement, SQLUSMALLINT column, char *ret_text, size_t size);

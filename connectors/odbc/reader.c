@@ -102,8 +102,7 @@ void odbc_reader_stop(struct renkei_cursor *c) {
     r->stop = true;
     pthread_cond_broadcast(&r->changed);
     pthread_mutex_unlock(&r->mutex);
-    /* The thread ends with the row that it is at. No SQLCancel: drivers close the statement in it,
-     * under the feet of the call that runs. */
+    /* The thread ends with the row that it is at. */
     atomic_store(&c->unwanted, true);
     pthread_join(r->thread, NULL);
     c->reader = NULL;

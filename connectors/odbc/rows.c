@@ -175,7 +175,7 @@ void odbc_finish(struct renkei_cursor *c) {
     if (c == NULL || !c->open)
         return;
     odbc_reader_stop(c);
-    atomic_store(&c->session->running, SQL_NULL_HSTMT);
+    odbc_not_running(c->session);
     if (c->statement != SQL_NULL_HSTMT)
         SQLFreeHandle(SQL_HANDLE_STMT, c->statement);
     support_batch_done(&c->batch);
@@ -260,7 +260,7 @@ static enum renkei_status start(struct renkei_cursor *c, const char *sql,
     enum renkei_status status = bind_parameters(s, c->statement, c->table, fault);
     if (status != RENKEI_OK)
         return status;
-    atomic_store(&s->running, c->statement);
+    odbc_running(s);
     SQLRETURN result = SQLExecDirect(c->statement, (SQLCHAR *)(uintptr_t)sql, SQL_NTS);
     if (!SQL_SUCCEEDED(result))
         return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
@@ -596,7 +596,6 @@ static enum renkei_status read_exactly(struct renkei_cursor *c, struct renkei_fa
         skip += c->batch.rows;
     else
         support_batch_clear(&c->batch);
-    atomic_store(&s->running, SQL_NULL_HSTMT);
     SQLFreeHandle(SQL_HANDLE_STMT, c->statement);
     c->statement = SQL_NULL_HSTMT;
     c->checks = false;

@@ -9,12 +9,15 @@
  *   columns TABLE | schema NAME
  *   table TABLE | column NAME | key NAME | value HEX | after HEX | equals NAME HEX
  *   watermark NAME HEX | order | limit N | pause-after BATCHES | cancel-after BATCHES
- *   stop-after BATCHES | count | rows
+ *   cancel-often | stop-after BATCHES | count | rows
+ *
+ * `cancel-often`: another thread cancels again and again from before the query until it is finished.
  *
  * Names are written in hexadecimal too. `rows` runs the query described so far and forgets it.
  * `pause` prints {"paused":true} and waits for a line, so that a test can act in between.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,7 +40,8 @@ struct probe {
     struct renkei_value after[RENKEI_KEY_COLUMNS_MAX];
     uint32_t after_count;
     uint64_t pause_after, cancel_after, stop_after;
-    int count_only;
+    int count_only, cancel_often;
+    atomic_bool finished;
 };
 
 static char line[LINE_BYTES_MAX];
@@ -167,6 +171,13 @@ static void cancel(struct probe *p) {
     pthread_join(thread, NULL);
 }
 
+static void *cancel_often(void *context) {
+    struct probe *p = context;
+    while (!atomic_load(&p->finished))
+        p->connector->cancel(p->session);
+    return NULL;
+}
+
 static enum renkei_status read_rows(struct probe *p, struct renkei_cursor *cursor,
                                     struct renkei_fault *fault) {
     uint64_t rows = 0, batches = 0;
@@ -198,14 +209,21 @@ static enum renkei_status run_rows(struct probe *p, struct renkei_fault *fault) 
     q->key_row_count = q->key_column_count == 0 ? 0 : p->value_count / q->key_column_count;
     q->after = p->after_count == 0 ? NULL : p->after;
     struct renkei_cursor *cursor = NULL;
+    pthread_t canceller;
+    atomic_store(&p->finished, false);
+    if (p->cancel_often && pthread_create(&canceller, NULL, cancel_often, p) != 0)
+        exit(2);
     enum renkei_status status = p->connector->query(p->session, q, &cursor, fault);
     if (status == RENKEI_OK)
         status = read_rows(p, cursor, fault);
     p->connector->finish(cursor);
+    atomic_store(&p->finished, true);
+    if (p->cancel_often)
+        pthread_join(canceller, NULL);
     memset(q, 0, sizeof *q);
     p->value_count = p->after_count = 0;
     p->pause_after = p->cancel_after = p->stop_after = 0;
-    p->count_only = 0;
+    p->count_only = p->cancel_often = 0;
     return status;
 }
 
@@ -240,6 +258,8 @@ static int describe(struct probe *p, char **word) {
         p->cancel_after = strtoull(word[1], NULL, 10);
     else if (strcmp(word[0], "stop-after") == 0)
         p->stop_after = strtoull(word[1], NULL, 10);
+    else if (strcmp(word[0], "cancel-often") == 0)
+        p->cancel_often = 1;
     else if (strcmp(word[0], "count") == 0)
         p->count_only = 1;
     else

@@ -15,6 +15,7 @@ from tests.conformance.probe import Probe
 from tests.harness.databases import MariaDB, PostgreSQL, SQLiteODBC, run
 
 PASSWORD = "himitsu-7Q-marker"
+SLOW_VIEW_S = 60
 
 
 class Target:
@@ -31,6 +32,7 @@ class Target:
     holds_result = False   # the driver has the whole result in memory before the first row
     int_type, text_type, blob_type, key_type = "int", "text", "blob", "varchar(60)"
     encoding = "cp932"     # what the test's texts are stored in
+    slow_view = None       # a query with the column n that needs SLOW_VIEW_S for its first row
 
     def __init__(self):
         self.server = None
@@ -88,6 +90,7 @@ class MySQL(Target):
     name, plugin = "mysql", "mysql"
     has_rights = True
     blob_type = "longblob"
+    slow_view = f"SELECT SLEEP({SLOW_VIEW_S}) AS n"
     text_type = "longtext"
 
     def start(self):
@@ -117,6 +120,7 @@ class PostgreSQLAscii(Target):
     has_rights = True
     blob_type = "bytea"
     encoding_name = "SQL_ASCII"
+    slow_view = f"SELECT 1 AS n FROM (SELECT pg_sleep({SLOW_VIEW_S})) AS s"
 
     def start(self):
         self.server = PostgreSQL().start()
@@ -153,6 +157,9 @@ class SQLite(Target):
     name, plugin = "odbc-sqlite", "odbc"
     has_server = has_password = False
     key_type = "varchar(60)"
+    # Hours, in fact.
+    slow_view = ("WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 100000000000)"
+                 " SELECT max(x) AS n FROM c")
 
     def start(self):
         self.server = SQLiteODBC().start()

@@ -4,11 +4,14 @@ What each test compares with is the database's own word (HEX, encode, the rows t
 never our own code a second time.
 """
 
+import os
+import time
+
 import pytest
 
 from tests.conformance import probe as p
 from tests.conformance.probe import Fault
-from tests.conformance.targets import PASSWORD, TARGETS
+from tests.conformance.targets import PASSWORD, SLOW_VIEW_S, TARGETS
 
 # Characters that servers and drivers lose: NEC row 13, IBM extensions, the wave dash, 0x5C and 0x60
 # as second bytes, half-width kana, backslash and tilde.
@@ -16,6 +19,7 @@ HARD = ["①㈱髙﨑", "～－∥", "ソ表十予", "ｱｲｳﾊﾟ", "\\~|`'\
 PLAIN = ["表予約", "ソ十", "東京", "ｱｲｳ", "\\~|`'\"", "山田 太郎", "a" * 30]
 GAIJI = [bytes.fromhex("F040"), bytes.fromhex("F9FC"), bytes.fromhex("EEE0FBFC")]
 MARKER = "zaboon-marker-41"
+CANCELLED_QUERIES = 1000 if os.environ.get("RENKEI_TEST_LONG") else 10
 
 
 def of_targets(*names):
@@ -275,13 +279,43 @@ def test_values_and_passwords_stay_out_of_messages(target):
     drop(target, "secrets")
 
 
-def big(target):
-    target.create("big", [("id", f"{target.int_type} primary key"), ("v", target.text_type)],
-                  [f"{i}, '{'w' * 400}'" for i in range(20000)])
+def many(target, table, count):
+    target.create(table, [("id", f"{target.int_type} primary key"), ("v", target.text_type)],
+                  [f"{i}, '{'w' * 400}'" for i in range(count)])
+
+
+@of_targets("has_cancel")
+def test_cancels_at_any_moment(target):
+    """A driver that frees under the feet of the call that runs shows within a few of these."""
+    many(target, "storm", 3000)
+    with target.probe().open() as probe:
+        for _ in range(CANCELLED_QUERIES):
+            probe.ask("storm", ["id", "v"], extra=["count", "cancel-often"])
+            try:
+                probe.read()
+                assert probe.summary["rows"] == 3000 and probe.summary["whole"] is True
+            except Fault as fault:
+                assert fault.status == p.CANCELLED, fault
+            # What comes behind a cancelled query is not hit by what was meant for it.
+            assert probe.rows("storm", ["id"], equals=("id", b"7")) == [[b"7"]]
+    drop(target, "storm")
+
+
+@of_targets("has_cancel", "slow_view")
+def test_a_query_without_rows_is_cancelled(target):
+    target.admin(f"CREATE VIEW slow AS {target.slow_view}")
+    with target.probe().open() as probe:
+        asked = time.monotonic()
+        probe.ask("slow", ["n"], extra=["cancel-often"])
+        with pytest.raises(Fault) as fault:
+            probe.read()
+        assert fault.value.status == p.CANCELLED, fault.value
+        assert time.monotonic() - asked < SLOW_VIEW_S / 2
+    target.admin("DROP VIEW slow")
 
 
 def test_cancel_and_lost_connection(target):
-    big(target)
+    many(target, "big", 20000)
     with target.probe().open() as probe:
         if target.has_cancel:
             probe.ask("big", ["id", "v"], extra=["count", "cancel-after 1"])
