@@ -3,7 +3,7 @@
 ledger/pbft, built with the simulator, and must be caught by random schedules, by the
 scenarios, or by the unit tests of votes and of NEW-VIEW.
 
-usage: run_mutants.py [--seconds T] [--jobs N] [--only NAME] [--cc CC] ROOT
+usage: run_mutants.py [--jobs N] [--only NAME] [--cc CC] ROOT
 """
 import argparse
 import concurrent.futures
@@ -21,16 +21,29 @@ PROGRAMS = ("sim", "scenario")
 UNIT_TESTS = [pathlib.Path("tests/unit/pbft") / name for name in ("test_new_view.c", "test_vote.c")]
 BASE = ("arena.c", "bytes.c", "clock.c", "error.c", "text.c", "wire.c")
 SCHEDULES_MAX = 40000
+SCHEDULES_FIRST = 4000  # what schedules find, these find; the rest are tried where all else failed
+SECONDS_MAX = "600"  # by number, not by time: a busy machine must find the same
 FLAGS = ["-std=c17", "-O2", "-D_GNU_SOURCE", "-w"]
 
 
-def build(options, root, copy, work, objects):
-    """The patched core once, then both programs."""
-    core = []
-    for source in sorted((copy / "ledger/pbft").glob("*.c")):
-        core.append(str(work / (source.stem + ".o")))
-        subprocess.run([options.cc, *FLAGS, f"-I{copy}", f"-I{root}", "-c", str(source), "-o",
-                        core[-1]], check=True, capture_output=True)
+def compile_core(options, tree, root, sources, folder):
+    """The objects of these sources of the core, by their names."""
+    objects = {}
+    for source in sources:
+        objects[source.name] = str(folder / (source.stem + ".o"))
+        subprocess.run([options.cc, *FLAGS, f"-I{tree}", f"-I{root}", "-c", str(source), "-o",
+                        objects[source.name]], check=True, capture_output=True)
+    return objects
+
+
+def build(options, root, copy, work, objects, core_objects):
+    """What the patch changed of the core (all of it where that is a header), then all programs."""
+    sources = sorted((copy / "ledger/pbft").glob("*.[ch]"))
+    changed = {s for s in sources if s.read_bytes() != (root / "ledger/pbft" / s.name).read_bytes()}
+    if any(s.suffix == ".h" for s in changed):
+        changed = set(sources)
+    fresh = [s for s in sources if s in changed and s.suffix == ".c"]
+    core = list({**core_objects, **compile_core(options, copy, root, fresh, work)}.values())
     base = [str(objects / (name + ".o")) for name in BASE]
     for test in UNIT_TESTS:
         subprocess.run([options.cc, *core, *base, str(objects / "hash.c.o"),
@@ -54,7 +67,7 @@ def verdict(run):
     return re.sub(r"\S*/", "", lines[0], count=1) if lines else run.stdout.strip()[-200:]
 
 
-def try_mutant(patch, options, root, objects):
+def try_mutant(patch, options, root, objects, core_objects):
     with tempfile.TemporaryDirectory(prefix="mutant-") as folder:
         work = pathlib.Path(folder)
         copy = work / "tree"
@@ -64,15 +77,15 @@ def try_mutant(patch, options, root, objects):
         if applied.returncode != 0:
             return patch.stem, None, 0, "the patch does not apply: " + applied.stdout.strip()
         try:
-            build(options, root, copy, work, objects)
+            build(options, root, copy, work, objects, core_objects)
         except subprocess.CalledProcessError as error:
             return patch.stem, None, 0, "it does not build: " + error.stderr.decode()[:200]
         scenarios = sorted(map(str, (root / "tests/scenarios").glob("*.scn")))
         start = time.monotonic()
-        for command in ([str(work / "sim"), "--seconds", str(options.seconds), "--schedules",
-                         str(SCHEDULES_MAX)],
-                        [str(work / "scenario"), *scenarios],
-                        *([str(work / test.stem)] for test in UNIT_TESTS)):
+        sim = [str(work / "sim"), "--seconds", SECONDS_MAX, "--schedules"]
+        for command in ([*sim, str(SCHEDULES_FIRST)], [str(work / "scenario"), *scenarios],
+                        *([str(work / test.stem)] for test in UNIT_TESTS),
+                        [*sim, str(SCHEDULES_MAX)]):
             run = subprocess.run(command, capture_output=True, text=True)
             if run.returncode != 0:
                 return patch.stem, True, time.monotonic() - start, verdict(run)
@@ -81,7 +94,6 @@ def try_mutant(patch, options, root, objects):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--seconds", type=int, default=15)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--only")
     parser.add_argument("--cc", default="cc")
@@ -102,8 +114,11 @@ def main():
         for source in sources:
             subprocess.run([options.cc, *FLAGS, f"-I{root}", "-c", str(source), "-o",
                             str(objects / (source.name + ".o"))], check=True)
+        core_objects = compile_core(options, root, root,
+                                    sorted((root / "ledger/pbft").glob("*.c")), objects)
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            results = pool.map(lambda p: try_mutant(p, options, root, objects), patches)
+            results = pool.map(lambda p: try_mutant(p, options, root, objects, core_objects),
+                               patches)
             for name, caught, seconds, what in results:
                 missed += caught is not True
                 word = "caught" if caught else "MISSED" if caught is False else "BROKEN PATCH"
