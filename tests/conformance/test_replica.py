@@ -8,7 +8,8 @@ import pytest
 
 from tests.conformance.targets import PASSWORD
 from tests.conformance.worker import PATIENCE, Worker
-from tests.harness.databases import MariaDB, PostgreSQL, free_port, give_away, run, unprivileged
+from tests.harness.databases import MariaDB, PostgreSQL, give_away, run, unprivileged
+from tests.harness.wait import free_port
 
 WAIT_S_MAX = 30
 

@@ -7,8 +7,9 @@ import pathlib
 import socket
 import subprocess
 
-from tests.harness.gateways import BUILD, Program, accepts, free_ports
+from tests.harness.gateways import BUILD, Program, accepts
 from tests.harness.patient import Answer
+from tests.harness.wait import free_ports
 
 CANNED = BUILD / "tests/harness/canned-gateway"
 

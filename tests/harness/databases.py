@@ -13,32 +13,30 @@ text or bytes; bytes go to the server as they are, so that a test can store exac
 means (as hex literals: X'...' in MariaDB, convert_from/decode or E'\\x..' in PostgreSQL).
 """
 
+import atexit
 import os
 import pathlib
 import pwd
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import tempfile
 import threading
 
-SERVER_START_S_MAX = 60
-SERVER_STOP_S_MAX = 30
+from tests.harness.wait import PATIENCE, free_port
+
+SERVER_START_S_MAX = 60 * PATIENCE
+SERVER_STOP_S_MAX = 30 * PATIENCE
 CLIENT_S_MAX = 600
 RUN_AS = "nobody"
 
 
+_fresh = {}  # folders of servers that were never started, by the class
+
+
 class ServerError(Exception):
     """A server or client ended with an error; the message holds its last words."""
-
-
-def free_port():
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def unprivileged(command, stay=False):
@@ -74,6 +72,21 @@ def new_folder(folder, prefix):
     path = pathlib.Path(folder)
     path.mkdir(parents=True, exist_ok=True)
     return path, False
+
+
+def new_data(kind, make, path):
+    """A new server's data folder: making one takes seconds, so one is made a process, and copied."""
+    if kind not in _fresh:
+        parent = pathlib.Path(tempfile.mkdtemp(prefix=f"renkei-new-{kind}-"))
+        atexit.register(shutil.rmtree, parent, ignore_errors=True)
+        parent.chmod(0o755)
+        fresh = parent / "data"
+        fresh.mkdir(mode=0o700)
+        give_away(fresh)
+        make(fresh)
+        _fresh[kind] = fresh
+    shutil.copytree(_fresh[kind], path, symlinks=True)
+    give_away(path)
 
 
 def run(command, data=None, env=None):
@@ -188,19 +201,20 @@ class MariaDB(Server):
         self.socket = self.socket_folder / "mariadb.sock"
         self.options = list(options)
 
+    @staticmethod
+    def install(data):
+        """The names of anonymous and test accounts are left out; root may come in by the socket
+        without a password, which only this machine's tests can reach."""
+        run(unprivileged([
+            "mariadb-install-db", "--no-defaults", f"--datadir={data}",
+            "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
+            f"--tmpdir={data}", "--innodb-log-file-size=8M", "--innodb-fast-shutdown=0"]))
+
     def start(self):
         if not self.data.exists():
             self.socket_folder.mkdir(exist_ok=True)
-            self.data.mkdir()
-            give_away(self.data)
             give_away(self.socket_folder)
-            # The names of anonymous and test accounts are left out; root may come in by the
-            # socket without a password, which only this machine's tests can reach.
-            run(unprivileged([
-                "mariadb-install-db", "--no-defaults", f"--datadir={self.data}",
-                "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve",
-                f"--tmpdir={self.data}",
-                "--innodb-log-file-size=8M", "--innodb-fast-shutdown=0"]))
+            new_data("mariadb", self.install, self.data)
         network = (["--bind-address=127.0.0.1", f"--port={self.port}"] if self.port
                    else ["--skip-networking"])
         self._launch([
@@ -246,15 +260,17 @@ class PostgreSQL(Server):
             raise ServerError(f"no {name} in /usr/lib/postgresql: install the package postgresql")
         return str(found[-1])
 
+    @classmethod
+    def install(cls, data):
+        run(unprivileged([
+            cls.program("initdb"), "-D", data, "-U", "postgres", "--encoding=SQL_ASCII",
+            "--locale=C", "--auth=trust", "--no-sync"]))
+
     def start(self):
         if not self.data.exists():
             self.socket_folder.mkdir(exist_ok=True)
-            self.data.mkdir(mode=0o700)
-            give_away(self.data)
             give_away(self.socket_folder)
-            run(unprivileged([
-                self.program("initdb"), "-D", self.data, "-U", "postgres", "--encoding=SQL_ASCII",
-                "--locale=C", "--auth=trust", "--no-sync"]))
+            new_data("postgresql", self.install, self.data)
             (self.data / "pg_hba.conf").write_text(
                 "local all postgres trust\n"
                 "local all all scram-sha-256\n"

@@ -17,7 +17,9 @@ import signal
 import socket
 import subprocess
 import tempfile
-import time
+
+from tests.harness import wait
+from tests.harness.wait import PATIENCE, free_ports
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("RENKEI_BUILD", ROOT / "build"))
@@ -26,9 +28,8 @@ NODE = BUILD / "ledger/renkei-node"
 GATEWAY = BUILD / "gateway/renkei-gateway"
 
 START_S_MAX = 60
-STOP_S_MAX = 30
+STOP_S_MAX = 30 * PATIENCE
 COMMAND_S_MAX = 600
-POLL_S = 0.02
 
 
 class Refused(Exception):
@@ -41,24 +42,7 @@ class Refused(Exception):
 
 def wait_until(condition, what, seconds=START_S_MAX):
     """The condition's first true value."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds} s")
-        time.sleep(POLL_S)
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for s in sockets:
-        s.bind(("127.0.0.1", 0))
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+    return wait.wait_until(condition, what, seconds)
 
 
 def accepts(path):

@@ -19,6 +19,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from tests.harness import wait
+from tests.harness.wait import PATIENCE, free_port
+
 BUILD = pathlib.Path(os.environ.get("RENKEI_BUILD", pathlib.Path(__file__).parents[2] / "build"))
 NODE = BUILD / "ledger" / "renkei-node"
 HEADER = struct.Struct(">BBH32sQQ32sQII32sQ32sQ32s32s")
@@ -34,21 +37,8 @@ def u32bytes(data):
 
 
 def wait_until(condition, seconds=30, what="condition"):
-    """Polls: the condition's truth, or AssertionError after so many seconds."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds} s: {what}")
-        time.sleep(0.01)
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """Polls: the condition's truth, or AssertionError after PATIENCE times so many seconds."""
+    return wait.wait_until(condition, what, seconds, AssertionError)
 
 
 def merkle_root(hashes_):
@@ -559,7 +549,7 @@ class Node:
         if self.process is None:
             return None
         self.process.send_signal(number)
-        status = self.process.wait(timeout=30)
+        status = self.process.wait(timeout=30 * PATIENCE)
         self.process = None
         self.log.close()
         return status

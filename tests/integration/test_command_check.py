@@ -34,7 +34,7 @@ def warnings(database, folder, key):
     (folder / "password").write_text("secret")
     (folder / "main.yaml").write_text(MAPPING.format(socket=database.socket, key=key))
     shown = subprocess.run([RENKEI, "check", "main.yaml", "--json"], cwd=folder, text=True,
-                           capture_output=True, timeout=60)
+                           capture_output=True, timeout=300)
     assert shown.returncode == 0, shown.stderr
     return [row["finding"] for row in json.loads(shown.stdout) if row["level"] == "warning"]
 
@@ -79,7 +79,7 @@ def check_undeclared(db, folder, charset, *words, more='time_zone: "+09:00"\n'):
     (folder / "main.yaml").write_text(DECLARED.format(host=db.socket, port=db.port,
                                                       charset=charset, more=more))
     return subprocess.run([RENKEI, "check", "main.yaml", "--json", *words], cwd=folder, text=True,
-                          capture_output=True, timeout=60)
+                          capture_output=True, timeout=300)
 
 
 @pytest.mark.parametrize("charset, others", [
@@ -110,7 +110,7 @@ def test_instants_need_a_time_zone_before_they_are_days(undeclared, tmp_path):
     (tmp_path / "main.yaml").write_text((tmp_path / "main.yaml").read_text().replace(
         "tables:", 'time_zone: "+09:00"\ntables:'))
     preview = subprocess.run([RENKEI, "preview", "main.yaml", "--json"], cwd=tmp_path, text=True,
-                             capture_output=True, timeout=60)
+                             capture_output=True, timeout=300)
     assert preview.stdout.count('"2011/03/24"') == len(SENTENCES), preview.stdout[:2000]
 
 
@@ -123,12 +123,12 @@ def test_a_timestamp_of_mariadb_is_the_day_it_is_at_the_hospital(database, tmp_p
     (tmp_path / "main.yaml").write_text('time_zone: "+09:00"\n' + MAPPING.format(
         socket=database.socket, key="no").replace("visits", "seen"))
     preview = subprocess.run([RENKEI, "preview", "main.yaml", "--json"], cwd=tmp_path, text=True,
-                             capture_output=True, timeout=60)
+                             capture_output=True, timeout=300)
     assert '"2011/03/24"' in preview.stdout, preview.stdout + preview.stderr
     discovered = subprocess.run(
         [RENKEI, "discover", "--connector", "mysql", "--set", f"socket={database.socket}", "--set",
          "user=renkei", "--set", "password_file=password", "--set", "database=emr", "--mapping",
          "found.yaml", "--folder", ".", "seen"], cwd=tmp_path, text=True, capture_output=True,
-        timeout=60, env={**os.environ, "TZ": "Asia/Tokyo"})
+        timeout=300, env={**os.environ, "TZ": "Asia/Tokyo"})
     assert discovered.returncode == 0, discovered.stderr
     assert 'time_zone: "+09:00"' in (tmp_path / "found.yaml").read_text()

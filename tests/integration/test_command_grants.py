@@ -16,7 +16,7 @@ PASSWORD = "himitsu'7Q-marker"
 
 
 def renkei(folder, *words):
-    return subprocess.run([RENKEI, *words], cwd=folder, text=True, capture_output=True, timeout=60)
+    return subprocess.run([RENKEI, *words], cwd=folder, text=True, capture_output=True, timeout=300)
 
 
 def write_mapping(folder, connector, connection):

@@ -16,7 +16,7 @@ COMMANDS = ["init", "genesis", "join", "start", "stop", "discover", "grants", "c
 
 def renkei(*arguments, folder=None):
     return subprocess.run([RENKEI, *map(str, arguments)], cwd=folder, capture_output=True,
-                          text=True, timeout=60)
+                          text=True, timeout=300)
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from tests.harness.ledger import BUILD, Chain, Leaf, transaction_id, wait_until
+from tests.harness.wait import PATIENCE
 
 PROBE = BUILD / "tests" / "integration" / "ledger_probe"
 FLIPS = int(os.environ.get("RENKEI_FLIPS", "60"))
@@ -84,7 +85,7 @@ def lied_to():
 
 def ask(chain, *what):
     done = subprocess.run([PROBE, chain.folder / "liar.socket", chain.nodes[0].genesis, *what],
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30 * PATIENCE)
     assert done.returncode >= 0, f"the client died: {done.stdout}"
     return done.stdout.decode()
 
@@ -133,7 +134,7 @@ def test_another_chains_answer_is_refused(lied_to):
         other.start()
         other.nodes[0].client().submit(other.signers[0].note(b"elsewhere"))
         done = subprocess.run([PROBE, other.nodes[0].socket, lied_to.nodes[0].genesis, "head"],
-                              stdout=subprocess.PIPE, timeout=30)
+                              stdout=subprocess.PIPE, timeout=30 * PATIENCE)
         assert done.returncode == 43
         assert done.stdout.decode() == "error verify: block 1: it is of another chain\n"
 
@@ -147,7 +148,7 @@ def test_the_client_waits_out_a_restart(lied_to):
         asking = subprocess.Popen([PROBE, chain.nodes[0].socket, chain.nodes[0].genesis, "submit",
                                    chain.folder / "note"], stdout=subprocess.PIPE)
         chain.nodes[0].start()
-        out, _ = asking.communicate(timeout=30)
+        out, _ = asking.communicate(timeout=30 * PATIENCE)
         assert out.decode().startswith("transaction "), out
         assert wait_until(lambda: chain.nodes[0].client().next_sequence(
             chain.signers[0].public) == 2, 10, "sequence 2")

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.harness.ledger import BUILD, Chain, transaction_id, wait_until, write_private
+from tests.harness.wait import PATIENCE
 from tests.integration.test_ledger_client import PROBE, Liar
 
 LOAD = BUILD / "tests" / "bench" / "ledger_load"
@@ -19,7 +20,7 @@ def sockets(nodes):
     return ",".join(str(node.socket) for node in nodes)
 
 
-def ask(chain, nodes, *what, timeout=60):
+def ask(chain, nodes, *what, timeout=60 * PATIENCE):
     done = subprocess.run([PROBE, nodes if isinstance(nodes, str) else sockets(nodes),
                            chain.nodes[0].genesis, *what], stdout=subprocess.PIPE, timeout=timeout)
     return done.stdout.decode()
@@ -52,7 +53,7 @@ def test_clients_of_a_node_that_goes_away_fail_no_call(chain, how):
     watched = chain.nodes[1].client()
     wait_until(lambda: watched.next_sequence(chain.signers[1].public) > 10, 30, "some progress")
     chain.nodes[3].process.send_signal(how)
-    out, _ = load.communicate(timeout=120)
+    out, _ = load.communicate(timeout=120 * PATIENCE)
     assert load.returncode == 0, "a client's call failed"
     result = json.loads(out)
     assert result["failed"] == 0 and result["transactions"] == 4 * count

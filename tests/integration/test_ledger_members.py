@@ -16,8 +16,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from tests.harness.ledger import (NODE, Chain, Leaf, Node, Refused, Signer, change_body, free_port, make_tls,
+from tests.harness.ledger import (NODE, Chain, Leaf, Node, Refused, Signer, change_body, make_tls,
                                   operation, quorum, wait_until, write_private)
+from tests.harness.wait import PATIENCE, free_port
 
 QUICK = {"clock_drift_ms_max": 2000, "view_timeout_ms": 1500, "empty_block_ms": 1000}
 
@@ -427,7 +428,7 @@ def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n)
 
 def command(node, *words, status=0):
     done = subprocess.run([NODE, words[0], "--config", node.config, *words[1:]], text=True,
-                          capture_output=True, timeout=90)
+                          capture_output=True, timeout=90 * PATIENCE)
     assert done.returncode == status, done.stderr
     return done.stdout if status == 0 else done.stderr
 

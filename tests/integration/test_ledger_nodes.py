@@ -13,6 +13,7 @@ import pytest
 
 from tests.harness.ledger import (Chain, Leaf, Node, Refused, check_certificate, check_entries,
                                   parse_header, transaction_id, wait_until, HEADER)
+from tests.harness.wait import PATIENCE
 
 
 def heights(chain):
@@ -193,7 +194,7 @@ def test_a_wrong_tls_key_is_refused_and_the_others_go_on():
         client = chain.nodes[0].client()
         assert client.submit(signer.note(b"three are enough"))["status"] == 0
         assert not any(p.get("up") for p in client.status()["peers"] if p["name"] == "node-3")
-        assert stranger.process.wait(timeout=30) == 3
+        assert stranger.process.wait(timeout=30 * PATIENCE) == 3
         assert "tls_certificate" in stranger.read_log() or "pin" in stranger.read_log()
         stranger.process = None
 
@@ -238,7 +239,7 @@ def test_a_second_process_with_the_same_key_is_refused():
         chain.start()
         twin = Node(chain.nodes[0].folder, 0)
         twin.start(wait=False)
-        assert twin.process.wait(timeout=30) == 12
+        assert twin.process.wait(timeout=30 * PATIENCE) == 12
         assert "vote.key.lock" in twin.read_log()
         twin.process = None
         assert chain.nodes[0].client().submit(chain.signers[0].note(b"alive"))["status"] == 0

