@@ -3,6 +3,10 @@
 A cmocka program says what it ran in TAP lines, pytest in a JUnit file, and both are counted test by
 test. A program that says neither counts as one test. A program that ends with an error but names no
 failed test (a crash, a sanitizer's report) counts as one failure more, so that nothing is lost.
+
+The simulations compute and never wait; the process tests wait more than they compute. So the former
+run beside the latter, in the time that these leave over: they are idle to the scheduler, and what they
+find is decided by numbers of schedules, never by seconds.
 """
 
 import argparse
@@ -12,14 +16,16 @@ import pathlib
 import re
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build-tests"
 PYTEST_FOLDERS = ("tests/conformance", "tests/integration")
-PYTEST_S_MAX = 1800
+PYTEST_S_MAX = 3600
 LONG_FACTOR = 10
+BESIDE = ("sim", "mutants", "scenarios")  # suites that run in what time the others leave
 
 # The sanitizers end a program at the first report, also in the daemons that a test starts.
 SANITIZER_ENV = {
@@ -41,9 +47,33 @@ class Tally:
         self.failed += [f"{suite}: {name}" for name in failed]
         self.skipped += [f"{suite}: {name}" for name in skipped]
 
+    def add_all(self, other):
+        self.passed += other.passed
+        self.failed += other.failed
+        self.skipped += other.skipped
+
 
 def say(text):
     print(text, flush=True)
+
+
+class Beside(threading.Thread):
+    """Suites that run while the others do; what they say is said at the end."""
+
+    def __init__(self, suites, env):
+        super().__init__()
+        self.suites, self.env, self.tally, self.words = suites, env, Tally(), []
+
+    def run(self):
+        for suite in self.suites:
+            run_meson(suite, self.tally, self.env, self.words.append,
+                      lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)))
+
+    def finish(self, tally):
+        self.join()
+        for words in self.words:
+            say(words)
+        tally.add_all(self.tally)
 
 
 def build():
@@ -89,7 +119,8 @@ def count_program(record):
     return passed, failed
 
 
-def run_meson(suite, tally, env):
+def run_meson(suite, tally, env, say=say, prepare=None):
+    """prepare: what the processes do first of all."""
     say(f"== {suite}")
     logs = BUILD / "meson-logs"
     path = logs / f"testlog-{suite}.json"
@@ -98,7 +129,7 @@ def run_meson(suite, tally, env):
         subprocess.run(
             ["meson", "test", "-C", str(BUILD), "--no-rebuild", "--suite", suite, "--logbase",
              f"testlog-{suite}", "--timeout-multiplier", env["RENKEI_TEST_TIME_FACTOR"]],
-            env=env, stdout=out, stderr=out)
+            env=env, stdout=out, stderr=out, preexec_fn=prepare)
     records = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
     if not records:
         tally.add(suite, 0, [f"{suite}: Meson ran nothing, see {out.name}"])
@@ -146,6 +177,11 @@ def run_pytest(folder, tally, env):
     tally.add(suite, passed, failed, skipped)
 
 
+def cpu_seconds():
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def main():
     parser = argparse.ArgumentParser(prog="tests/run", description=__doc__.splitlines()[0])
     parser.add_argument("--suite", action="append", help="only this suite; may be repeated")
@@ -165,18 +201,21 @@ def main():
         unknown = [s for s in args.suite if s not in known]
         if unknown:
             parser.error(f"no such suite: {unknown[0]}; there are: {' '.join(sorted(known))}")
-    for suite in suites:
-        ordinary = suite != "bench" and (args.long or "long" not in suite.split("-"))
-        if suite in args.suite if args.suite else ordinary:
-            run_meson(suite, tally, env)
+    chosen = [suite for suite in suites if (suite in args.suite if args.suite else suite != "bench"
+                                            and (args.long or "long" not in suite.split("-")))]
+    folders = [f for f in folders if not args.suite or pathlib.Path(f).name in args.suite]
+    beside = Beside([s for s in BESIDE if s in chosen], env)
+    beside.start()
+    for suite in (s for s in chosen if s not in BESIDE):
+        run_meson(suite, tally, env)
     for folder in folders:
-        if not args.suite or pathlib.Path(folder).name in args.suite:
-            run_pytest(folder, tally, env)
+        run_pytest(folder, tally, env)
+    beside.finish(tally)
     for name in tally.skipped:
         say(f"skipped: {name}")
     for name in tally.failed:
         say(f"failed: {name}")
-    say(f"in {time.monotonic() - started:.0f} s")
+    say(f"in {time.monotonic() - started:.0f} s, {cpu_seconds():.0f} s of them computing")
     say(f"{tally.passed} passed, {len(tally.failed)} failed")
     return 1 if tally.failed or tally.passed == 0 else 0
 
