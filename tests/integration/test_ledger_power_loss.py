@@ -145,10 +145,10 @@ def check_restart(run, ns, disks, variant, seed):
         check_votes(before, node.folder / "data" / "votes")
 
 
-def chosen(run, dice):
-    if POINTS == 0 or POINTS >= len(run.moments):
+def chosen(run, dice, most):
+    if most == 0 or most >= len(run.moments):
         return run.moments
-    return sorted(dice.sample(run.moments, POINTS))
+    return sorted(dice.sample(run.moments, most))
 
 
 @pytest.mark.parametrize("n, transactions, leaves", [(4, 12, 2), (1, 20, 2), (1, 18, 4096)])
@@ -156,7 +156,7 @@ def test_power_loss_at_any_durable_write_loses_nothing_acknowledged(n, transacti
     """The last case is long enough for the state to go to the database."""
     dice = random.Random(SEED)
     with contextlib.closing(Run(n, transactions, leaves)) as run:
-        moments = chosen(run, dice)
+        moments = chosen(run, dice, POINTS if leaves < 100 else (POINTS + 1) // 2)
         print(f"RENKEI_SEED={SEED}: {len(run.moments)} durable writes, {len(moments)} tried, "
               f"{len(run.acknowledged)} acknowledged transactions")
         for number, (ns, disks) in enumerate(run.images(moments)):
