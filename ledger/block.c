@@ -79,6 +79,7 @@ const char *transaction_status_text(enum transaction_status status) {
         [TX_SIGNATURES] = "too few of the validators signed the change, or one signed wrongly",
         [TX_CHANGE] = "the change does not fit the list of members",
         [TX_EVIDENCE] = "the evidence proves nothing against a key that votes",
+        [TX_CHECKPOINT] = "a checkpoint of that chain, at this height or above it, is there already",
     };
     return (unsigned)status < TX_STATUS_COUNT ? texts[status] : "unknown status";
 }

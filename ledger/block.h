@@ -51,6 +51,7 @@ enum transaction_status {
     TX_SIGNATURES = 7, /* a change that not Q of the validators signed */
     TX_CHANGE = 8,     /* a change that does not fit the list of members */
     TX_EVIDENCE = 9,   /* evidence that proves nothing against a key that votes */
+    TX_CHECKPOINT = 10, /* a checkpoint that is no higher than the chain's last one of that chain */
     TX_STATUS_COUNT
 };
 const char *transaction_status_text(enum transaction_status status);

@@ -597,6 +597,18 @@ enum error_code chain_submitter(struct chain *chain, const uint8_t *submitter,
     return ERROR_NONE;
 }
 
+enum error_code chain_checkpoint(struct chain *chain, const struct hash *other,
+                                 struct state_checkpoint *ret_checkpoint, bool *ret_found,
+                                 struct error *err) {
+    struct state_value value;
+    bool found = false;
+    TRY(base_get(chain, STATE_CHECKPOINT, other->byte, HASH_BYTES, &value, &found, err));
+    if (found)
+        state_checkpoint_decode(&value, ret_checkpoint);
+    *ret_found = found;
+    return ERROR_NONE;
+}
+
 enum error_code chain_latest(struct chain *chain, const struct locator *locator,
                              struct state_record *ret_record, bool *ret_found,
                              struct error *err) {

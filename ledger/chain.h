@@ -97,6 +97,10 @@ MUST_CHECK enum error_code chain_find(struct chain *chain, const struct hash *id
 MUST_CHECK enum error_code chain_submitter(struct chain *chain, const uint8_t *submitter,
                                            struct state_submitter *ret_submitter,
                                            struct error *err);
+/* The highest checkpoint of another chain. */
+MUST_CHECK enum error_code chain_checkpoint(struct chain *chain, const struct hash *other,
+                                            struct state_checkpoint *ret_checkpoint,
+                                            bool *ret_found, struct error *err);
 MUST_CHECK enum error_code chain_latest(struct chain *chain, const struct locator *locator,
                                         struct state_record *ret_record, bool *ret_found,
                                         struct error *err);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/wire.h"
+#include "ledger/checkpoint.h"
 #include "ledger/client.h"
 #include "ledger/genesis.h"
 #include "ledger/lane.h"
@@ -793,6 +794,69 @@ enum error_code client_transaction(struct client *client, const struct hash *id,
     buffer_append(ret_transaction, raw.data, raw.len);
     TRY(buffer_check(ret_transaction, "transaction", err));
     *ret_receipt = checked;
+    return ERROR_NONE;
+}
+
+/* Checkpoints. */
+
+/* All epochs that have ended, as the nodes tell them, from the genesis on. */
+static enum error_code read_epochs(struct client *client, uint64_t count, struct buffer *out,
+                                   struct error *err) {
+    for (uint64_t at = 0; at < count;) {
+        uint8_t request[8];
+        SCOPED_BUFFER struct buffer body;
+        buffer_init(&body, LANE_ANSWER_BYTES_MAX);
+        wire_store_u64(request, at);
+        TRY(call(client, LANE_EPOCHS, bytes_of(request, sizeof request), &body, err));
+        struct wire_reader r = wire_reader(buffer_bytes(&body));
+        uint32_t some = wire_read_count(&r, TRUST_EPOCHS_MAX, BLOCK_HEADER_BYTES);
+        for (uint32_t i = 0; i < some && at < count; i++, at++) {
+            struct lane_head last;
+            TRY(lane_read_head(&r, &last, err));
+            struct bytes list = wire_read_bytes(&r, MEMBERS_BYTES_MAX);
+            lane_write_head(out, &last.header, last.certificate);
+            wire_bytes(out, list);
+        }
+        if (r.failed || some == 0)
+            return error_set(err, ERROR_PROTOCOL, "members: the node's answer is not whole");
+        TRY(buffer_check(out, "checkpoint", err));
+    }
+    return ERROR_NONE;
+}
+
+enum error_code client_checkpoint(struct client *client, struct bytes genesis,
+                                  struct buffer *ret_body, struct error *err) {
+    SCOPED_BUFFER struct buffer body;
+    SCOPED_BUFFER struct buffer epochs;
+    buffer_init(&body, LANE_ANSWER_BYTES_MAX);
+    buffer_init(&epochs, CHECKPOINT_BYTES_MAX);
+    struct lane_head head;
+    struct block_header proven;
+    TRY(call(client, LANE_HEAD, bytes_of(NULL, 0), &body, err));
+    struct wire_reader r = wire_reader(buffer_bytes(&body));
+    TRY(lane_read_head(&r, &head, err));
+    TRY(check_head(client, &head, err));
+    TRY(read_epochs(client, head.header.epoch, &epochs, err));
+    size_t start = ret_body->len;
+    TRY(checkpoint_encode(genesis, (uint32_t)head.header.epoch, buffer_bytes(&epochs),
+                          &head.header, head.certificate, ret_body, err));
+    return checkpoint_prove(bytes_of(ret_body->data + start, ret_body->len - start), &proven, err);
+}
+
+enum error_code client_checkpoint_of(struct client *client, const struct hash *chain,
+                                     struct hash *ret_transaction, struct error *err) {
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&body, LANE_ANSWER_BYTES_MAX);
+    TRY(call(client, LANE_CHECKPOINT, hash_bytes(chain), &body, err));
+    struct wire_reader r = wire_reader(buffer_bytes(&body));
+    bool found = wire_read_u8(&r) == 1;
+    struct hash id;
+    wire_read_fixed(&r, id.byte, HASH_BYTES);
+    if (!wire_read_end(&r))
+        return error_set(err, ERROR_PROTOCOL, "checkpoint: the node's answer is not whole");
+    if (!found)
+        return error_set(err, ERROR_NOT_FOUND, "checkpoint: the chain has none of that chain");
+    *ret_transaction = id;
     return ERROR_NONE;
 }
 

@@ -48,6 +48,10 @@ MUST_CHECK enum error_code client_transaction(struct client *client, const struc
                                               struct buffer *ret_transaction,
                                               struct ledger_receipt *ret_receipt,
                                               struct error *err);
+MUST_CHECK enum error_code client_checkpoint(struct client *client, struct bytes genesis,
+                                             struct buffer *ret_body, struct error *err);
+MUST_CHECK enum error_code client_checkpoint_of(struct client *client, const struct hash *chain,
+                                                struct hash *ret_transaction, struct error *err);
 MUST_CHECK enum error_code client_members(struct client *client, struct members **ret_members,
                                           struct error *err);
 MUST_CHECK enum error_code client_status(struct client *client, struct buffer *ret_json,

@@ -34,6 +34,7 @@ enum lane_kind {
     LANE_METRICS = 9,     /* nothing -> u32 bytes Prometheus text */
     LANE_EPOCHS = 10,     /* u64 first -> u32 count, epochs that have ended, from the first on */
     LANE_PROVE = 11,      /* u32 count, locators -> head, u32 count, each: map proof, version if any */
+    LANE_CHECKPOINT = 12, /* chain (32) -> u8 found, id (32) of the highest checkpoint's transaction */
     LANE_ANSWER = 0x80,   /* added to the request's kind */
     LANE_ERROR = 0xff,    /* u32 bytes name, u32 bytes message, u32 bytes hint */
 };

@@ -180,6 +180,18 @@ struct members;
 MUST_CHECK enum error_code ledger_members(struct ledger *ledger, struct members **ret_members,
                                           struct error *err);
 
+/* A checkpoint of this chain's head, to be anchored on another chain (checkpoint.h), appended. genesis:
+ * this chain's file. ERROR_LIMIT where the members have changed too often for one transaction. */
+MUST_CHECK enum error_code ledger_checkpoint(struct ledger *ledger, struct bytes genesis,
+                                             struct buffer *ret_body, struct error *err);
+/* The highest checkpoint that this chain has of another one: its head, the transaction and its receipt,
+ * proven. ERROR_NOT_FOUND. */
+struct block_header;
+MUST_CHECK enum error_code ledger_checkpoint_of(struct ledger *ledger, const struct hash *chain,
+                                                struct block_header *ret_head,
+                                                struct ledger_receipt *ret_receipt,
+                                                struct error *err);
+
 /* What the node tells of itself, appended: a JSON object; lines for people; Prometheus text. Not
  * signed by anybody. */
 MUST_CHECK enum error_code ledger_status(struct ledger *ledger, struct buffer *ret_json,

@@ -8,6 +8,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "ledger/checkpoint_command.h"
 #include "ledger/genesis.h"
 #include "ledger/ledger.h"
 #include "ledger/members_command.h"
@@ -22,6 +23,9 @@ static const char usage[] =
     "       renkei-node change --config FILE --out CHANGE OPERATION...\n"
     "       renkei-node sign --config FILE [--out SIGNED] CHANGE\n"
     "       renkei-node submit --config FILE [--json] SIGNED...\n"
+    "       renkei-node checkpoint --config FILE --out CHECKPOINT   this chain's head, proven\n"
+    "       renkei-node anchor --config FILE CHECKPOINT     of another chain, on this one\n"
+    "       renkei-node anchored --config FILE [--json] GENESIS     what is anchored of it\n"
     "       renkei-node --version | --help\n"
     "\n"
     "FILE is a node.yaml, as `renkei init` writes it. SIGTERM ends the node in order.\n"
@@ -60,6 +64,9 @@ enum command {
     COMMAND_CHANGE,
     COMMAND_SIGN,
     COMMAND_SUBMIT,
+    COMMAND_CHECKPOINT,
+    COMMAND_ANCHOR,
+    COMMAND_ANCHORED,
     COMMAND_COUNT
 };
 
@@ -79,6 +86,9 @@ static const struct command_info {
     [COMMAND_CHANGE] = {"change", false, true, true, members_make},
     [COMMAND_SIGN] = {"sign", false, true, true, members_sign},
     [COMMAND_SUBMIT] = {"submit", true, false, true, members_submit},
+    [COMMAND_CHECKPOINT] = {"checkpoint", false, true, false, checkpoint_make},
+    [COMMAND_ANCHOR] = {"anchor", false, false, true, checkpoint_anchor},
+    [COMMAND_ANCHORED] = {"anchored", true, false, true, checkpoint_show},
 };
 
 struct arguments {

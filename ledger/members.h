@@ -36,7 +36,7 @@ struct member_node {
 /* What a submitter may submit. */
 enum member_role {
     MEMBER_GATEWAY = 1, /* everything */
-    MEMBER_NODE = 2,    /* a node's own key: changes of members, evidence */
+    MEMBER_NODE = 2,    /* a node's own key: changes of members, evidence, checkpoints */
     MEMBER_AUDITOR = 3, /* notes and incidents */
 };
 

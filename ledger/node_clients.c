@@ -355,6 +355,24 @@ static enum error_code give_transaction(const struct asker *asker, struct bytes 
     return ERROR_NONE;
 }
 
+static enum error_code give_checkpoint(const struct asker *asker, struct bytes body,
+                                       struct error *err) {
+    uint8_t raw[1 + HASH_BYTES] = {0};
+    struct wire_reader r = wire_reader(body);
+    struct hash other;
+    struct state_checkpoint last;
+    bool found = false;
+    wire_read_fixed(&r, other.byte, HASH_BYTES);
+    if (!wire_read_end(&r))
+        return error_set(err, ERROR_BAD_REQUEST, "checkpoint: expected a chain's id");
+    TRY(chain_checkpoint(asker->node->chain, &other, &last, &found, err));
+    raw[0] = found ? 1 : 0;
+    if (found)
+        memcpy(raw + 1, last.transaction.byte, HASH_BYTES);
+    answer(asker, bytes_of(raw, sizeof raw));
+    return ERROR_NONE;
+}
+
 static enum error_code give_epochs(const struct asker *asker, struct bytes body,
                                    struct error *err) {
     struct wire_reader r = wire_reader(body);
@@ -417,6 +435,8 @@ static enum error_code handle(const struct asker *asker, struct bytes body, stru
         return give_transaction(asker, body, err);
     case LANE_EPOCHS:
         return give_epochs(asker, body, err);
+    case LANE_CHECKPOINT:
+        return give_checkpoint(asker, body, err);
     case LANE_STATUS:
     case LANE_METRICS:
         return give_text(asker, err);

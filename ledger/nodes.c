@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ledger/checkpoint.h"
 #include "ledger/ledger.h"
+#include "ledger/transaction.h"
 
 struct ledger {
     struct client *nodes[LEDGER_NODES_MAX];
@@ -200,6 +202,31 @@ enum error_code ledger_members(struct ledger *ledger, struct members **ret_membe
         code = client_members(node(ledger), ret_members, err);
     while (code != ERROR_NONE && move_on(ledger, code, &tried));
     return code;
+}
+
+enum error_code ledger_checkpoint(struct ledger *ledger, struct bytes genesis,
+                                  struct buffer *ret_body, struct error *err) {
+    return client_checkpoint(node(ledger), genesis, ret_body, err);
+}
+
+enum error_code ledger_checkpoint_of(struct ledger *ledger, const struct hash *chain,
+                                     struct block_header *ret_head,
+                                     struct ledger_receipt *ret_receipt, struct error *err) {
+    SCOPED_BUFFER struct buffer bytes;
+    buffer_init(&bytes, TRANSACTION_BYTES_MAX);
+    struct hash id;
+    struct transaction tx;
+    TRY(client_checkpoint_of(node(ledger), chain, &id, err));
+    TRY(ledger_transaction(ledger, &id, &bytes, ret_receipt, err));
+    TRY(transaction_decode(buffer_bytes(&bytes), &tx, err));
+    struct block_header head;
+    if (tx.type != TRANSACTION_CHECKPOINT || ret_receipt->result != LEDGER_COMMITTED)
+        return error_set(err, ERROR_VERIFY, "checkpoint: the node answered with something else");
+    TRY(checkpoint_prove(tx.body, &head, err));
+    if (!hash_equal(&head.chain, chain))
+        return error_set(err, ERROR_VERIFY, "checkpoint: the node answered with another chain's");
+    *ret_head = head;
+    return ERROR_NONE;
 }
 
 /* What the first node tells of itself: nobody signs that, and nobody else can tell it. */

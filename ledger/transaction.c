@@ -5,6 +5,7 @@
 
 #include "base/wire.h"
 #include "ledger/anchor.h"
+#include "ledger/checkpoint.h"
 #include "ledger/members.h"
 #include "ledger/pbft/vote.h"
 #include "ledger/signer.h"
@@ -62,6 +63,10 @@ static enum error_code check_body(const struct transaction *tx, struct error *er
     case TRANSACTION_EVIDENCE: {
         struct pbft_evidence evidence;
         return pbft_evidence_decode(tx->body, &evidence, err);
+    }
+    case TRANSACTION_CHECKPOINT: {
+        struct block_header head;
+        return checkpoint_decode(tx->body, &head, err);
     }
     default:
         return error_set(err, ERROR_PROTOCOL, "transaction: type %d is not known", (int)tx->type);

@@ -17,6 +17,7 @@ enum transaction_type {
     TRANSACTION_INCIDENT = 3,
     TRANSACTION_CHANGE = 4,   /* of the members: ledger/members.h */
     TRANSACTION_EVIDENCE = 5, /* that a validator equivocated: ledger/pbft/vote.h */
+    TRANSACTION_CHECKPOINT = 6, /* another chain's head, proven: ledger/checkpoint.h */
 };
 
 enum {

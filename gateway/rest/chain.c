@@ -108,6 +108,8 @@ static const char *type_name(enum transaction_type type) {
         return "change";
     case TRANSACTION_EVIDENCE:
         return "evidence";
+    case TRANSACTION_CHECKPOINT:
+        return "checkpoint";
     }
     return "unknown";
 }

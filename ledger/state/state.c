@@ -5,11 +5,13 @@
 #include <string.h>
 
 #include "base/wire.h"
+#include "ledger/checkpoint.h"
 
 enum {
     RECORD_BYTES = 4 + 1 + 4 + HASH_BYTES + 8,
     PLACE_BYTES = 8 + 4 + 1 + 8,
     SUBMITTER_BYTES = 24,
+    CHECKPOINT_VALUE_BYTES = 8 + HASH_BYTES,
     EPOCH_BYTES = 8,
 };
 _Static_assert((int)RECORD_BYTES <= (int)STATE_VALUE_BYTES_MAX, "a record fits a value");
@@ -324,6 +326,38 @@ static enum error_code execute_incident(struct state *state,
     return ERROR_NONE;
 }
 
+void state_checkpoint_decode(const struct state_value *value,
+                             struct state_checkpoint *ret_checkpoint) {
+    ret_checkpoint->height = wire_load_u64(value->byte);
+    memcpy(ret_checkpoint->transaction.byte, value->byte + 8, HASH_BYTES);
+}
+
+/* That it is proven was checked before it was ordered. */
+static enum error_code execute_checkpoint(struct state *state, struct layer *layer,
+                                          const struct transaction *tx,
+                                          enum transaction_status *ret_status,
+                                          struct error *err) {
+    struct block_header head;
+    TRY(checkpoint_decode(tx->body, &head, err));
+    struct state_key key = state_key(STATE_CHECKPOINT, head.chain.byte, HASH_BYTES);
+    struct state_value value;
+    struct state_checkpoint last = {.height = 0};
+    bool found = false;
+    TRY(state_get(state, &key, &value, &found, err));
+    if (found)
+        state_checkpoint_decode(&value, &last);
+    if (head.height <= last.height) {
+        *ret_status = TX_CHECKPOINT;
+        return ERROR_NONE;
+    }
+    value.len = CHECKPOINT_VALUE_BYTES;
+    wire_store_u64(value.byte, head.height);
+    memcpy(value.byte + 8, tx->id.byte, HASH_BYTES);
+    (void)state_table_put(layer->entries, &key, &value);
+    *ret_status = TX_DONE;
+    return ERROR_NONE;
+}
+
 /* One change an epoch: a second one in the same block was made for a list that is past. */
 static enum error_code execute_members(const struct state *state, struct layer *layer,
                                        const struct transaction *tx,
@@ -356,6 +390,8 @@ enum error_code state_execute(struct state *state, const struct checked_transact
         TRY(execute_incident(state, checked, &place.status, err));
     else if (tx->type == TRANSACTION_CHANGE || tx->type == TRANSACTION_EVIDENCE)
         TRY(execute_members(state, layer, tx, &place.status, err));
+    else if (tx->type == TRANSACTION_CHECKPOINT)
+        TRY(execute_checkpoint(state, layer, tx, &place.status, err));
     submitter.next_sequence++;
     put_submitter(layer, tx->submitter, &submitter);
     struct state_value value;
@@ -453,10 +489,22 @@ bool state_settle(struct state *state) {
 /* The permission that is asked before a transaction is ordered. */
 static bool may_submit(enum member_role role, enum transaction_type type) {
     if (role == MEMBER_NODE)
-        return type == TRANSACTION_CHANGE || type == TRANSACTION_EVIDENCE;
+        return type == TRANSACTION_CHANGE || type == TRANSACTION_EVIDENCE ||
+               type == TRANSACTION_CHECKPOINT;
     if (role == MEMBER_AUDITOR)
         return type == TRANSACTION_NOTE || type == TRANSACTION_INCIDENT;
     return true;
+}
+
+static enum error_code check_checkpoint(const struct members *members, struct bytes body,
+                                        struct error *err) {
+    struct block_header head;
+    enum error_code code = checkpoint_prove(body, &head, err);
+    if (code != ERROR_NONE)
+        return error_wrap(err, ERROR_TX_REJECTED, "checkpoint");
+    if (hash_equal(&head.chain, &members->chain))
+        return error_set(err, ERROR_TX_REJECTED, "checkpoint: it is of this chain itself");
+    return ERROR_NONE;
 }
 
 enum error_code transaction_check(const struct members *members, struct bytes input,
@@ -475,6 +523,8 @@ enum error_code transaction_check(const struct members *members, struct bytes in
                          "transaction: %s may not submit type %d",
                          members->submitters[submitter].name, (int)tx.type);
     TRY(transaction_verify(&tx, err));
+    if (tx.type == TRANSACTION_CHECKPOINT)
+        TRY(check_checkpoint(members, tx.body, err));
     struct checked_transaction *checked = malloc(sizeof *checked + input.len);
     if (checked == NULL)
         return error_set(err, ERROR_NO_MEMORY, "transaction: no memory");

@@ -72,6 +72,14 @@ void state_submitter_encode(const struct state_submitter *submitter, struct stat
 void state_submitter_decode(const struct state_value *value,
                             struct state_submitter *ret_submitter);
 
+/* The highest checkpoint of another chain. */
+struct state_checkpoint {
+    uint64_t height; /* in that chain */
+    struct hash transaction;
+};
+void state_checkpoint_decode(const struct state_value *value,
+                             struct state_checkpoint *ret_checkpoint);
+
 /* Where a leaf stands, by its number in the log. */
 struct leaf_place {
     uint64_t height;

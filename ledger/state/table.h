@@ -19,6 +19,7 @@ enum state_kind {
     STATE_SUBMITTER = 'S',
     STATE_TRANSACTION = 'T',
     STATE_EPOCH = 'E',
+    STATE_CHECKPOINT = 'K',
 };
 struct state_key state_key(enum state_kind kind, const uint8_t *data, size_t len);
 

@@ -6,6 +6,7 @@
 #include "base/wire.h"
 #include "ledger/anchor.h"
 #include "ledger/block.h"
+#include "ledger/checkpoint.h"
 #include "ledger/genesis.h"
 #include "ledger/members.h"
 #include "ledger/pbft/vote.h"
@@ -204,11 +205,24 @@ static void try_trust(struct bytes input) {
     trust_free(trust);
 }
 
+/* What is proven was laid out well. */
+static void try_checkpoint(struct bytes input) {
+    struct block_header head;
+    struct block_header proven;
+    struct error err;
+    bool whole = checkpoint_decode(input, &head, &err) == ERROR_NONE;
+    if (checkpoint_prove(input, &proven, &err) != ERROR_NONE)
+        return;
+    struct hash read = block_hash(&head);
+    struct hash again = block_hash(&proven);
+    REQUIRE(whole && proven.height > 0 && hash_equal(&read, &again));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static void (*const TRY_ONE[])(struct bytes input) = {
         try_transaction, try_block,       try_anchor,   try_incident,
         try_genesis,     try_certificate, try_evidence, try_members,
-        try_change,      try_trust,
+        try_change,      try_trust,       try_checkpoint,
     };
     if (size == 0)
         return 0;
