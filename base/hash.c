@@ -2,7 +2,6 @@
 
 #include <assert.h>
 #include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -90,12 +89,30 @@ struct hash sha256_of(struct bytes data) {
     return sha256_of_parts(&data, 1);
 }
 
+/* RFC 2104. OpenSSL's HMAC() fetches and frees what it needs at every call, which costs more than the
+ * hashing itself. */
 struct hash hmac_sha256(struct bytes key, struct bytes data) {
-    struct hash result;
-    unsigned len = HASH_BYTES;
-    assert(key.len <= 1024);
-    if (HMAC(EVP_sha256(), key.data, (int)key.len, data.data, data.len, result.byte, &len) == NULL)
-        abort();
+    enum { BLOCK_BYTES = 64 };
+    uint8_t inner[BLOCK_BYTES];
+    uint8_t outer[BLOCK_BYTES];
+    struct hash short_key;
+    if (key.len > BLOCK_BYTES) {
+        short_key = sha256_of(key);
+        key = hash_bytes(&short_key);
+    }
+    memset(inner, 0x36, sizeof inner);
+    memset(outer, 0x5c, sizeof outer);
+    for (size_t i = 0; i < key.len; i++) {
+        inner[i] ^= key.data[i];
+        outer[i] ^= key.data[i];
+    }
+    struct bytes parts[2] = {bytes_of(inner, sizeof inner), data};
+    struct hash inside = sha256_of_parts(parts, 2);
+    parts[0] = bytes_of(outer, sizeof outer);
+    parts[1] = hash_bytes(&inside);
+    struct hash result = sha256_of_parts(parts, 2);
+    explicit_bzero(inner, sizeof inner);
+    explicit_bzero(outer, sizeof outer);
     return result;
 }
 
