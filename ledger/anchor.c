@@ -18,6 +18,7 @@ enum {
     FLAG_ATTACHMENTS = 0x10,
     FLAG_ALL = 0x1f,
     LEAF_COMPACT_BYTES_MIN = 1 + 1 + LOCATOR_BYTES,
+    LEAF_CREATED_BYTES = LEAF_COMPACT_BYTES_MIN + 2 * HASH_BYTES,
 };
 
 static struct hash read_hash(struct wire_reader *r) {
@@ -162,18 +163,15 @@ enum error_code anchor_leaf_at(struct bytes transaction, size_t at, struct leaf 
 enum error_code anchor_hashes(const struct anchor *anchor, struct hash *ret_hashes,
                               struct error *err) {
     struct anchor_cursor cursor = anchor_cursor(anchor);
-    struct merkle_frontier frontier;
-    merkle_frontier_init(&frontier);
     struct leaf leaves[HASHED_AT_ONCE];
-    size_t count;
-    do {
-        for (count = 0; count < HASHED_AT_ONCE && anchor_next(&cursor, &leaves[count]); count++)
-            ;
-        leaf_hashes(leaves, count, ret_hashes);
-        for (size_t i = 0; i < count; i++)
-            merkle_append(&frontier, ret_hashes++, NULL);
-    } while (count == HASHED_AT_ONCE);
-    struct hash root = merkle_root(&frontier);
+    for (uint32_t done = 0; done < anchor->leaf_count;) {
+        size_t count = 0;
+        while (count < HASHED_AT_ONCE && anchor_next(&cursor, &leaves[count]))
+            count++;
+        leaf_hashes(leaves, count, ret_hashes + done);
+        done += (uint32_t)count;
+    }
+    struct hash root = merkle_root_of(ret_hashes, anchor->leaf_count);
     if (!hash_equal(&root, &anchor->root))
         return error_set(err, ERROR_TX_REJECTED, "anchor: the root is not that of its %u leaves",
                          anchor->leaf_count);
@@ -221,27 +219,40 @@ static void write_leaf(struct buffer *out, const struct leaf *leaf, uint32_t map
         wire_fixed(out, leaf->attachments.byte, HASH_BYTES);
 }
 
+/* The mappings in the order of their first use, which is what stands before the leaves. */
+static enum error_code collect_mappings(const struct ledger_anchor *anchor,
+                                        struct mapping_table *table, struct error *err) {
+    uint32_t mapping;
+    for (uint32_t i = 0; i < anchor->leaf_count; i++)
+        if (!mapping_number(table, &anchor->leaves[i].mapping, &mapping))
+            return error_set(err, ERROR_LIMIT, "anchor: more than %d distinct mappings",
+                             ANCHOR_MAPPINGS_MAX);
+    return ERROR_NONE;
+}
+
 static enum error_code write_leaves(const struct ledger_anchor *anchor,
                                     struct mapping_table *table, struct buffer *out,
                                     struct hash *ret_root, struct error *err) {
     struct merkle_frontier frontier;
     merkle_frontier_init(&frontier);
-    struct hash hashes[HASHED_AT_ONCE];
+    struct hash made[HASHED_AT_ONCE];
     for (uint32_t i = 0; i < anchor->leaf_count; i++) {
         const struct leaf *leaf = &anchor->leaves[i];
-        uint32_t mapping;
+        uint32_t mapping = 0;
         uint32_t left = anchor->leaf_count - i;
-        if (i % HASHED_AT_ONCE == 0)
-            leaf_hashes(leaf, left < HASHED_AT_ONCE ? left : HASHED_AT_ONCE, hashes);
+        if (anchor->leaf_hashes == NULL && i % HASHED_AT_ONCE == 0)
+            leaf_hashes(leaf, left < HASHED_AT_ONCE ? left : HASHED_AT_ONCE, made);
         if (leaf_check(leaf, err) != ERROR_NONE)
             return error_wrap(err, ERROR_TX_REJECTED, "anchor: leaf %u", i);
-        if (!mapping_number(table, &leaf->mapping, &mapping))
-            return error_set(err, ERROR_LIMIT, "anchor: more than %d distinct mappings",
-                             ANCHOR_MAPPINGS_MAX);
-        merkle_append(&frontier, &hashes[i % HASHED_AT_ONCE], NULL);
+        bool known = mapping_number(table, &leaf->mapping, &mapping);
+        assert(known); /* collect_mappings met it */
+        if (anchor->leaf_hashes == NULL)
+            merkle_append(&frontier, &made[i % HASHED_AT_ONCE], NULL);
         write_leaf(out, leaf, mapping);
     }
-    *ret_root = merkle_root(&frontier);
+    *ret_root = anchor->leaf_hashes != NULL
+                    ? merkle_root_of(anchor->leaf_hashes, anchor->leaf_count)
+                    : merkle_root(&frontier);
     return ERROR_NONE;
 }
 
@@ -256,12 +267,10 @@ enum error_code anchor_encode(const struct ledger_anchor *anchor, uint32_t slot_
     if (slot_bytes > ANCHOR_SLOT_BYTES_MAX || slots.len != (size_t)slot_bytes * anchor->leaf_count)
         return error_set(err, ERROR_LIMIT, "anchor: %zu bytes of index slots of %u for %u leaves",
                          slots.len, slot_bytes, anchor->leaf_count);
-    SCOPED_BUFFER struct buffer leaves;
-    buffer_init(&leaves, LEDGER_TRANSACTION_BYTES_MAX);
     struct mapping_table table = {.count = 0};
-    struct hash root;
-    TRY(write_leaves(anchor, &table, &leaves, &root, err));
-    TRY(buffer_check(&leaves, "anchor", err));
+    struct hash root = {{0}};
+    TRY(collect_mappings(anchor, &table, err));
+    (void)buffer_reserve(out, LEAF_CREATED_BYTES * (size_t)anchor->leaf_count);
     wire_u8(out, ANCHOR_FORMAT);
     wire_fixed(out, anchor->source.byte, HASH_BYTES);
     wire_u64(out, anchor->batch);
@@ -270,8 +279,11 @@ enum error_code anchor_encode(const struct ledger_anchor *anchor, uint32_t slot_
     for (uint32_t i = 0; i < table.count; i++)
         wire_fixed(out, table.digest[i].byte, HASH_BYTES);
     wire_u32(out, anchor->leaf_count);
-    wire_fixed(out, root.byte, HASH_BYTES);
-    wire_fixed(out, leaves.data, leaves.len);
+    size_t root_at = out->len;
+    wire_fixed(out, root.byte, HASH_BYTES); /* known when the leaves are written */
+    TRY(write_leaves(anchor, &table, out, &root, err));
+    TRY(buffer_check(out, "anchor", err));
+    memcpy(out->data + root_at, root.byte, HASH_BYTES);
     wire_u16(out, (uint16_t)slot_bytes);
     wire_fixed(out, slots.data, slots.len);
     return buffer_check(out, "anchor", err);

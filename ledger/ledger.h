@@ -50,6 +50,7 @@ struct ledger_anchor {
     struct bytes snapshot; /* label of the source's snapshot, at most 64 bytes */
     const struct leaf *leaves;
     uint32_t leaf_count;
+    const struct hash *leaf_hashes; /* of these leaves, where they are at hand; NULL: made here */
 };
 
 /* Builds and signs; the result is the exact bytes to keep and to submit, again and again. sequence

@@ -10,7 +10,13 @@
 #include "ledger/pbft/vote.h"
 #include "ledger/signer.h"
 
-enum { TRANSACTION_FORMAT = 1, TRANSACTION_ED25519 = 1, INCIDENT_FORMAT = 1 };
+enum {
+    TRANSACTION_FORMAT = 1,
+    TRANSACTION_ED25519 = 1,
+    INCIDENT_FORMAT = 1,
+    /* What stands around the body where there are no extensions. */
+    FRAME_BYTES = TRANSACTION_BODY_AT + 4 + 2 + TRANSACTION_SIGNATURE_BYTES,
+};
 
 static const char domain[] = "renkei/transaction/1\n";
 
@@ -119,6 +125,7 @@ enum error_code transaction_sign(const struct ledger_signer *signer, const struc
     size_t start = out->len;
     uint8_t key[TRANSACTION_KEY_BYTES];
     ledger_signer_public(signer, key);
+    (void)buffer_reserve(out, FRAME_BYTES + tx->body.len); /* at once, instead of growing to it */
     wire_u8(out, TRANSACTION_FORMAT);
     wire_u8(out, TRANSACTION_ED25519);
     wire_u16(out, (uint16_t)tx->type);

@@ -13,27 +13,21 @@
 
 /* ------------------------------------------------------------------------------ building ---- */
 
-enum { HASHED_AT_ONCE = 16 };
-
-static void make_leaves(struct sync__batch *batch, struct leaf *leaves) {
+static void make_leaves(struct sync__batch *batch) {
     for (uint32_t i = 0; i < batch->count; i++) {
-        struct vault_item *item = &batch->items[i];
-        leaves[i] = (struct leaf){.operation = item->operation,
-                                  .origin = item->origin,
-                                  .version = item->version,
-                                  .locator = item->locator,
-                                  .previous = batch->previous[i],
-                                  .content = item->content,
-                                  .raw = item->raw,
-                                  .mapping = batch->mapping[i]};
+        const struct vault_item *item = &batch->items[i];
+        batch->leaves[i] = (struct leaf){.operation = item->operation,
+                                         .origin = item->origin,
+                                         .version = item->version,
+                                         .locator = item->locator,
+                                         .previous = batch->previous[i],
+                                         .content = item->content,
+                                         .raw = item->raw,
+                                         .mapping = batch->mapping[i]};
     }
-    struct hash hashes[HASHED_AT_ONCE];
-    for (uint32_t i = 0; i < batch->count; i++) {
-        uint32_t left = batch->count - i;
-        if (i % HASHED_AT_ONCE == 0)
-            leaf_hashes(&leaves[i], left < HASHED_AT_ONCE ? left : HASHED_AT_ONCE, hashes);
-        batch->items[i].leaf = hashes[i % HASHED_AT_ONCE];
-    }
+    leaf_hashes(batch->leaves, batch->count, batch->leaf_hashes);
+    for (uint32_t i = 0; i < batch->count; i++)
+        batch->items[i].leaf = batch->leaf_hashes[i];
 }
 
 struct hash sync__source_tag(const struct sync__source *source, const char *table) {
@@ -52,8 +46,7 @@ static void announce_added(struct sync *sync) {
 
 /* With anchor_lock held: number, build, make durable. */
 static enum error_code add_anchor(struct sync__source *source, size_t table, const char *snapshot,
-                                  struct sync__batch *batch, const struct leaf *leaves,
-                                  struct error *err) {
+                                  struct sync__batch *batch, struct error *err) {
     struct sync *sync = source->sync;
     const char *table_name = source->mapping->tables[table].table;
     char name[VAULT_TABLE_BYTES_MAX + 1];
@@ -68,7 +61,8 @@ static enum error_code add_anchor(struct sync__source *source, size_t table, con
         .batch = state.batches + 1,
         .snapshot = bytes_of(snapshot,
                              label < VAULT_SNAPSHOT_BYTES_MAX ? label : VAULT_SNAPSHOT_BYTES_MAX),
-        .leaves = leaves,
+        .leaves = batch->leaves,
+        .leaf_hashes = batch->leaf_hashes,
         .leaf_count = batch->count};
     SCOPED_BUFFER struct buffer transaction;
     buffer_init(&transaction, LEDGER_TRANSACTION_BYTES_MAX);
@@ -87,12 +81,9 @@ enum error_code sync__anchor(struct sync__source *source, size_t table, const ch
                              struct sync__batch *batch, struct error *err) {
     struct sync *sync = source->sync;
     TRY(sync__wait_pending(sync, source, 0, SYNC__PENDING_MAX, err));
-    SCOPED_FREE struct leaf *leaves = malloc(batch->count * sizeof *leaves);
-    if (leaves == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "an anchor: no memory");
-    make_leaves(batch, leaves);
+    make_leaves(batch);
     pthread_mutex_lock(&sync->anchor_lock);
-    enum error_code code = add_anchor(source, table, snapshot, batch, leaves, err);
+    enum error_code code = add_anchor(source, table, snapshot, batch, err);
     pthread_mutex_unlock(&sync->anchor_lock);
     if (code == ERROR_NONE)
         announce_added(sync);

@@ -139,6 +139,10 @@ struct sync__batch {
     struct hash previous[VAULT_ITEMS_MAX];
     struct hash mapping[VAULT_ITEMS_MAX];
     uint32_t count;
+    /* Room for what sync__anchor makes of them: fresh memory for it at each batch would cost more
+     * than filling it. */
+    struct leaf leaves[VAULT_ITEMS_MAX];
+    struct hash leaf_hashes[VAULT_ITEMS_MAX];
 };
 MUST_CHECK enum error_code sync__anchor(struct sync__source *source, size_t table,
                                         const char *snapshot, struct sync__batch *batch,

@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <string.h>
 
+enum { APPENDED_AT_ONCE = 256 };
+
 struct hash merkle_leaf_hash(struct bytes data) {
     static const uint8_t prefix = 0x00;
     struct bytes parts[] = {bytes_of(&prefix, 1), data};
@@ -40,6 +42,48 @@ void merkle_append(struct merkle_frontier *frontier, const struct hash *leaf_has
     frontier->size++;
 }
 
+/* Level by level: the nodes of one level stand side by side, so each pair is one message of 64 bytes.
+ * nodes[0] is kept for the left neighbour of the first one. */
+static void append_some(struct merkle_frontier *frontier, const struct hash *leaf_hashes,
+                        size_t count, const struct merkle_sink *sink) {
+    static const uint8_t prefix[1] = {0x01};
+    struct hash nodes[1 + APPENDED_AT_ONCE];
+    struct hash parents[APPENDED_AT_ONCE];
+    struct sha256_message messages[APPENDED_AT_ONCE];
+    uint64_t first = frontier->size;
+    memcpy(nodes + 1, leaf_hashes, count * sizeof *nodes);
+    frontier->size += count;
+    for (unsigned level = 0; count > 0; level++) {
+        for (size_t i = 0; sink != NULL && i < count; i++)
+            sink->node(sink->self, level, first + i, &nodes[1 + i]);
+        size_t waited = first & 1; /* a complete subtree whose right neighbour is the first one */
+        if (waited == 1)
+            nodes[0] = frontier->peak[level];
+        const struct hash *from = nodes + 1 - waited;
+        size_t pairs = (waited + count) / 2;
+        if ((waited + count) % 2 == 1)
+            frontier->peak[level] = nodes[count];
+        for (size_t i = 0; i < pairs; i++)
+            messages[i] = (struct sha256_message){bytes_of(prefix, sizeof prefix),
+                                                  bytes_of(from[2 * i].byte, 2 * HASH_BYTES)};
+        sha256_many(messages, pairs, parents);
+        memcpy(nodes + 1, parents, pairs * sizeof *nodes);
+        first >>= 1;
+        count = pairs;
+    }
+}
+
+void merkle_append_many(struct merkle_frontier *frontier, const struct hash *leaf_hashes,
+                        size_t count, const struct merkle_sink *sink) {
+    assert(count <= ((uint64_t)1 << (MERKLE_LEVELS_MAX - 1)) - frontier->size);
+    while (count > 0) {
+        size_t some = count < APPENDED_AT_ONCE ? count : APPENDED_AT_ONCE;
+        append_some(frontier, leaf_hashes, some, sink);
+        leaf_hashes += some;
+        count -= some;
+    }
+}
+
 struct hash merkle_root(const struct merkle_frontier *frontier) {
     if (frontier->size == 0)
         return sha256_of(bytes_of(NULL, 0));
@@ -57,8 +101,7 @@ struct hash merkle_root(const struct merkle_frontier *frontier) {
 struct hash merkle_root_of(const struct hash *leaves, size_t count) {
     struct merkle_frontier frontier;
     merkle_frontier_init(&frontier);
-    for (size_t i = 0; i < count; i++)
-        merkle_append(&frontier, &leaves[i], NULL);
+    merkle_append_many(&frontier, leaves, count, NULL);
     return merkle_root(&frontier);
 }
 

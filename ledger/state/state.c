@@ -302,8 +302,7 @@ static enum error_code execute_anchor(struct state *state, struct layer *layer,
         leaf_at = cursor.at;
     }
     struct merkle_sink sink = {append_node, layer};
-    for (uint32_t i = 0; i < checked->anchor.leaf_count; i++)
-        merkle_append(&layer->frontier, &checked->leaf_hashes[i], &sink);
+    merkle_append_many(&layer->frontier, checked->leaf_hashes, checked->anchor.leaf_count, &sink);
     *counts = counted;
     *ret_status = TX_DONE;
     return ERROR_NONE;

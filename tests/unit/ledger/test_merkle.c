@@ -72,6 +72,49 @@ static void roots_are_those_of_the_definition(void **state) {
     assert_true(hash_equal(&of_23, &t->roots[23]));
 }
 
+struct all_nodes {
+    struct hash node[12][2048];
+    uint64_t count[12];
+};
+
+static void keep_all(void *self, unsigned level, uint64_t index, const struct hash *hash) {
+    struct all_nodes *n = self;
+    assert_true(level < 12);
+    assert_int_equal(index, n->count[level]);
+    n->node[level][n->count[level]++] = *hash;
+}
+
+/* From every alignment and across the pieces in which many are taken. */
+static void many_leaves_are_appended_as_one_by_one(void **state) {
+    enum { MOST = 700 };
+    (void)state;
+    struct all_nodes *one = calloc(1, sizeof *one);
+    struct all_nodes *many = calloc(1, sizeof *many);
+    struct hash *leaves = calloc(MOST, sizeof *leaves);
+    for (uint32_t i = 0; i < MOST; i++)
+        leaves[i] = leaf_number(i);
+    for (size_t before = 0; before < 34; before++)
+        for (size_t count = 0; before + count <= MOST; count = count < 20 ? count + 1 : count * 5 / 3) {
+            struct merkle_frontier a, b;
+            struct merkle_sink sink_a = {keep_all, one}, sink_b = {keep_all, many};
+            memset(one, 0, sizeof *one);
+            memset(many, 0, sizeof *many);
+            merkle_frontier_init(&a);
+            merkle_frontier_init(&b);
+            for (size_t i = 0; i < before + count; i++)
+                merkle_append(&a, &leaves[i], &sink_a);
+            merkle_append_many(&b, leaves, before, &sink_b);
+            merkle_append_many(&b, leaves + before, count, &sink_b);
+            struct hash root_a = merkle_root(&a), root_b = merkle_root(&b);
+            assert_int_equal(b.size, before + count);
+            assert_true(hash_equal(&root_a, &root_b));
+            assert_memory_equal(one, many, sizeof *one);
+        }
+    free(leaves);
+    free(many);
+    free(one);
+}
+
 static void every_inclusion_proof_verifies_and_no_other_does(void **state) {
     struct tree *t = *state;
     struct merkle_reader reader = {give, &t->nodes};
@@ -141,6 +184,7 @@ static void a_reader_that_fails_makes_no_proof(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roots_are_those_of_the_definition),
+        cmocka_unit_test(many_leaves_are_appended_as_one_by_one),
         cmocka_unit_test(every_inclusion_proof_verifies_and_no_other_does),
         cmocka_unit_test(every_consistency_proof_verifies_and_no_other_does),
         cmocka_unit_test(a_reader_that_fails_makes_no_proof),
