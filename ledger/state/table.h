@@ -44,7 +44,7 @@ const struct state_value *state_table_get(const struct state_table *table,
 /* The value before, with len 0 where there was none. */
 struct state_value state_table_put(struct state_table *table, const struct state_key *key,
                                    const struct state_value *value);
-/* Entries with a value, in no order; NULL after the last. *cursor starts at 0. */
+/* Entries with a value, in the order of their first put; NULL after the last. *cursor starts at 0. */
 const struct state_entry *state_table_each(const struct state_table *table, size_t *cursor);
 
 #endif
