@@ -1,6 +1,7 @@
 #include "ledger/node_inside.h"
 
 #include <assert.h>
+#include <malloc.h>
 #include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -787,7 +788,16 @@ static void log_started(const struct node *node) {
               log_u64(pbft_faults(n)), "socket", node->settings->socket, NULL);
 }
 
+/* A node moves megabytes of blocks and tables for as long as it runs. To give them back after each
+ * block and fault them in again for the next would cost a tenth of its time. */
+static void keep_memory(void) {
+    enum { LARGE_BYTES = 32 << 20, KEPT_BYTES_MAX = 64 << 20 };
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, KEPT_BYTES_MAX);
+}
+
 enum error_code node_run(const struct node_settings *settings, struct error *err) {
+    keep_memory();
     struct node *node = calloc(1, sizeof *node);
     uv_loop_t loop;
     if (node == NULL || sodium_init() < 0 || uv_loop_init(&loop) != 0) {
