@@ -114,6 +114,15 @@ enum error_code vault__record_decode(uint64_t id, struct bytes data,
     return wire_read_end(&r) ? ERROR_NONE : vault__corrupt(err, "record");
 }
 
+enum error_code vault__record_patient(struct bytes data, uint64_t *ret_patient,
+                                      struct error *err) {
+    enum { PATIENT_AT = VAULT__VERSION_BYTES + 4 + LOCATOR_BYTES };
+    if (data.len < VAULT__RECORD_BYTES)
+        return vault__corrupt(err, "record");
+    *ret_patient = wire_load_u64(data.data + PATIENT_AT);
+    return ERROR_NONE;
+}
+
 enum error_code vault__record_get(MDB_txn *txn, const struct vault *vault, uint64_t id,
                                   bool *ret_found, struct vault_record *ret_record,
                                   struct error *err) {

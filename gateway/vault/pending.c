@@ -5,6 +5,7 @@
  * transaction that carries it out. Between the two, a crash leaves the exact bytes, which the
  * chain takes at most once.
  */
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +13,10 @@
 #include "gateway/vault/vault_internal.h"
 
 enum {
-    ITEM_BYTES_MAX = 256 + VAULT_KEY_BYTES_MAX + VAULT_PATIENT_BYTES_MAX,
-    PENDING_BYTES_MAX = VAULT_TRANSACTION_BYTES_MAX + VAULT_ITEMS_MAX * ITEM_BYTES_MAX + 1024,
+    ENTRY_HEAD_BYTES = 1 + 4 + 8 + 4 + 4, /* without the transaction */
+    ITEM_HEAD_BYTES = 8 + LOCATOR_BYTES + 4 + 2 + VAULT_R_BYTES + 3 * HASH_BYTES + 4 + 4 + 8 + 4,
+    ENTRY_BYTES_MAX = ENTRY_HEAD_BYTES + VAULT_TRANSACTION_BYTES_MAX +
+                      VAULT_ITEMS_MAX * (ITEM_HEAD_BYTES + VAULT_KEY_BYTES_MAX),
 };
 
 /* The sequence that the next transaction takes; 0 in META stands for 1. */
@@ -45,6 +48,11 @@ enum error_code vault_sequence_start(struct vault *vault, uint64_t sequence, str
     return vault__commit(&txn, err);
 }
 
+/* Only a record's first version brings its key. */
+static struct bytes kept_key(const struct vault_item *item) {
+    return item->version == 1 ? item->key : bytes_of(NULL, 0);
+}
+
 static void encode_item(const struct vault_item *item, uint64_t patient, struct buffer *out) {
     wire_u64(out, item->record);
     wire_fixed(out, item->locator.byte, LOCATOR_BYTES);
@@ -58,7 +66,7 @@ static void encode_item(const struct vault_item *item, uint64_t patient, struct 
     wire_fixed(out, item->leaf.byte, HASH_BYTES);
     wire_u32(out, item->date);
     wire_u64(out, patient);
-    wire_bytes(out, item->version == 1 ? item->key : bytes_of(NULL, 0));
+    wire_bytes(out, kept_key(item));
 }
 
 static void decode_item(struct wire_reader *r, struct vault_item *ret_item, uint64_t *ret_patient) {
@@ -106,21 +114,43 @@ static enum error_code reserve_rows(MDB_txn *txn, struct vault *vault, struct va
     return ERROR_NONE;
 }
 
-static enum error_code encode_pending(MDB_txn *txn, struct vault *vault,
-                                      const struct vault_pending *p, struct buffer *out,
-                                      struct error *err) {
-    wire_u8(out, 1);
-    wire_u32(out, p->table);
-    wire_u64(out, p->batch);
-    wire_bytes(out, p->transaction);
-    wire_u32(out, p->item_count);
+/* The patients' numbers, made where they are new. */
+static enum error_code number_patients(MDB_txn *txn, struct vault *vault,
+                                       const struct vault_pending *p, uint64_t *ret_patients,
+                                       struct error *err) {
     for (uint32_t i = 0; i < p->item_count; i++) {
-        uint64_t patient = 0;
-        if (p->items[i].patient.len > 0 && p->items[i].operation != LEAF_DELETE)
-            TRY(vault__patient(txn, vault, p->items[i].patient, true, &patient, err));
-        encode_item(&p->items[i], patient, out);
+        const struct vault_item *item = &p->items[i];
+        ret_patients[i] = 0;
+        if (item->patient.len > 0 && item->operation != LEAF_DELETE)
+            TRY(vault__patient(txn, vault, item->patient, true, &ret_patients[i], err));
     }
-    return buffer_check(out, "a pending transaction of the vault", err);
+    return ERROR_NONE;
+}
+
+/* Written right into the pages that LMDB will write: an entry has a megabyte. */
+static enum error_code put_entry(MDB_txn *txn, const struct vault *vault,
+                                 const struct vault_pending *p, const uint64_t *patients,
+                                 struct error *err) {
+    size_t bytes = ENTRY_HEAD_BYTES + p->transaction.len;
+    for (uint32_t i = 0; i < p->item_count; i++)
+        bytes += ITEM_HEAD_BYTES + kept_key(&p->items[i]).len;
+    uint8_t key[8];
+    wire_store_u64(key, p->sequence);
+    MDB_val k = vault__val(bytes_of(key, sizeof key));
+    MDB_val v = {.mv_size = bytes};
+    int rc = mdb_put(txn, vault->dbi[VAULT__PENDING], &k, &v, MDB_RESERVE);
+    if (rc != 0)
+        return vault__error(err, rc, "writing");
+    struct buffer out = {.data = v.mv_data, .capacity = bytes, .bytes_max = bytes};
+    wire_u8(&out, 1);
+    wire_u32(&out, p->table);
+    wire_u64(&out, p->batch);
+    wire_bytes(&out, p->transaction);
+    wire_u32(&out, p->item_count);
+    for (uint32_t i = 0; i < p->item_count; i++)
+        encode_item(&p->items[i], patients[i], &out);
+    assert(!out.failed && out.len == bytes);
+    return ERROR_NONE;
 }
 
 static enum error_code take_batch(MDB_txn *txn, struct vault *vault,
@@ -158,8 +188,9 @@ enum error_code vault_pending_add(struct vault *vault, struct vault_pending *p,
         return error_set(err, ERROR_LIMIT, "a transaction of %u records and %zu bytes, at most "
                          "%d and %d", p->item_count, p->transaction.len, VAULT_ITEMS_MAX,
                          VAULT_TRANSACTION_BYTES_MAX);
-    SCOPED_BUFFER struct buffer out;
-    buffer_init(&out, PENDING_BYTES_MAX);
+    SCOPED_FREE uint64_t *patients = malloc((p->item_count + 1) * sizeof *patients);
+    if (patients == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
     SCOPED_TXN MDB_txn *txn = NULL;
     TRY(vault__begin(vault, 0, &txn, err));
     uint64_t next;
@@ -180,16 +211,13 @@ enum error_code vault_pending_add(struct vault *vault, struct vault_pending *p,
     if (code == ERROR_NONE)
         code = take_batch(txn, vault, p, err);
     if (code == ERROR_NONE)
-        code = encode_pending(txn, vault, p, &out, err);
-    uint8_t key[8];
-    wire_store_u64(key, p->sequence);
+        code = number_patients(txn, vault, p, patients, err);
     if (code == ERROR_NONE)
         code = vault__number_set(txn, vault, "record", last, err);
     if (code == ERROR_NONE)
         code = vault__number_set(txn, vault, "sequence", next + 1, err);
     if (code == ERROR_NONE)
-        code = vault__put_last(txn, vault->dbi[VAULT__PENDING], bytes_of(key, 8),
-                               buffer_bytes(&out), err);
+        code = put_entry(txn, vault, p, patients, err);
     if (code == ERROR_NONE)
         code = vault__commit(&txn, err);
     for (uint32_t i = 0; code != ERROR_NONE && i < p->item_count; i++)
@@ -263,6 +291,8 @@ struct apply {
     struct vault *vault;
     struct vault_table table;
     uint64_t indexed;
+    uint64_t record_last; /* that the vault holds: a later one is new */
+    struct buffer entry;
     struct buffer scratch;
 };
 
@@ -309,9 +339,12 @@ static void count_operation(struct vault_table *table, const struct vault_record
 static enum error_code apply_item(struct apply *a, const struct vault_item *item, uint64_t patient,
                                   uint64_t sequence, uint32_t index, struct error *err) {
     struct vault_record record;
-    bool existed;
+    bool existed = false;
     vault__looked_up(a->vault);
-    TRY(vault__record_get(a->txn, a->vault, item->record, &existed, &record, err));
+    if (item->record <= a->record_last)
+        TRY(vault__record_get(a->txn, a->vault, item->record, &existed, &record, err));
+    else
+        a->record_last = item->record;
     if (existed && item->version != record.latest.version + 1)
         return vault__corrupt(err, "pending transaction: its version does not follow the record's");
     count_operation(&a->table, &record, existed, item);
@@ -404,13 +437,12 @@ static enum error_code apply_one(struct apply *a, const struct vault_outcome *ou
     TRY(vault__get(a->txn, a->vault->dbi[VAULT__PENDING], bytes_of(key, 8), &entry, &found, err));
     if (!found)
         return ERROR_NONE;
-    SCOPED_FREE uint8_t *copy = malloc(entry.len + 1);
-    if (copy == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
-    memcpy(copy, entry.data, entry.len);
+    buffer_clear(&a->entry);
+    buffer_append(&a->entry, entry.data, entry.len);
+    TRY(buffer_check(&a->entry, "a pending transaction of the vault", err));
     vault__let_go(a->vault);
     TRY(vault__delete(a->txn, a->vault->dbi[VAULT__PENDING], bytes_of(key, 8), err));
-    return apply_entry(a, bytes_of(copy, entry.len), outcome, err);
+    return apply_entry(a, buffer_bytes(&a->entry), outcome, err);
 }
 
 static enum error_code apply_all(struct vault *vault, const struct vault_outcome *outcomes,
@@ -422,10 +454,13 @@ static enum error_code apply_all(struct vault *vault, const struct vault_outcome
     TRY(vault__number(txn, vault, "indexed", &a.indexed, err));
     TRY(vault__number(txn, vault, "indexing", &indexing, err));
     a.indexed = indexing > a.indexed ? indexing : a.indexed;
+    TRY(vault__record_last(txn, vault, &a.record_last, err));
+    buffer_init(&a.entry, ENTRY_BYTES_MAX);
     buffer_init(&a.scratch, VAULT__RECORD_BYTES + VAULT_KEY_BYTES_MAX);
     enum error_code code = ERROR_NONE;
     for (size_t i = 0; code == ERROR_NONE && i < count; i++)
         code = apply_one(&a, &outcomes[i], err);
+    buffer_done(&a.entry);
     buffer_done(&a.scratch);
     return code == ERROR_NONE ? vault__commit(&txn, err) : code;
 }

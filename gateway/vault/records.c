@@ -229,14 +229,14 @@ static enum error_code collect_pairs(MDB_txn *txn, struct vault *vault, uint64_t
     size_t count = 0;
     for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); rc == 0;
          rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
-        struct vault_record record;
+        uint64_t patient;
         uint64_t id = wire_load_u64(k.mv_data);
         if (id > last)
             break;
         vault__looked_up(vault);
-        TRY(vault__record_decode(id, vault__bytes(v), &record, err));
-        if (record.patient != 0)
-            patient_record_key(record.patient, id, pairs[count++].key);
+        TRY(vault__record_patient(vault__bytes(v), &patient, err));
+        if (patient != 0)
+            patient_record_key(patient, id, pairs[count++].key);
     }
     if (rc != 0 && rc != MDB_NOTFOUND)
         return vault__error(err, rc, "reading records");
@@ -244,9 +244,7 @@ static enum error_code collect_pairs(MDB_txn *txn, struct vault *vault, uint64_t
     return ERROR_NONE;
 }
 
-/* The last record that is committed: those above wait in pending transactions, and will be indexed
- * together, too. */
-static enum error_code last_record(MDB_txn *txn, const struct vault *vault, uint64_t *ret_last,
+enum error_code vault__record_last(MDB_txn *txn, const struct vault *vault, uint64_t *ret_last,
                                    struct error *err) {
     SCOPED_CURSOR MDB_cursor *cursor = NULL;
     MDB_val k;
@@ -269,7 +267,7 @@ static enum error_code begin_indexing(struct vault *vault, uint64_t least,
     TRY(vault__begin(vault, 0, &txn, err));
     uint64_t last;
     uint64_t mark;
-    TRY(last_record(txn, vault, &last, err));
+    TRY(vault__record_last(txn, vault, &last, err));
     TRY(vault__number(txn, vault, "indexed", &mark, err));
     *ret_last = 0;
     if (last <= mark || last - mark <= least)
@@ -364,10 +362,10 @@ static enum error_code newest_records(struct vault_view *view, uint64_t patient,
     MDB_val v;
     for (rc = mdb_cursor_get(cursor, &k, &v, MDB_SET_RANGE); rc == 0 && *ret_count < ids_max;
          rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
-        struct vault_record record;
+        uint64_t number;
         uint64_t id = wire_load_u64(k.mv_data);
-        TRY(vault__record_decode(id, vault__bytes(v), &record, err));
-        if (record.patient == patient)
+        TRY(vault__record_patient(vault__bytes(v), &number, err));
+        if (number == patient)
             ret_ids[(*ret_count)++] = id;
     }
     return rc == 0 || rc == MDB_NOTFOUND ? ERROR_NONE : vault__error(err, rc, "reading records");

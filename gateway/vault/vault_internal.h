@@ -43,9 +43,10 @@ enum {
     VAULT__INDEX_PUTS_MAX = 4096,
     /* Pages of files that this process may have mapped in before the vault's are let go, and how
      * many look-ups go by between two looks at that: each may map in a few pages and their
-     * neighbours. */
+     * neighbours (64 KiB at a fault). */
     VAULT__MAPPED_BYTES_MAX = 28 << 20,
     VAULT__LOOKUPS_MAX = 32,
+    VAULT__FAULTS_MAX = 16, /* of one thread between two looks */
 };
 
 struct vault {
@@ -133,6 +134,12 @@ void vault__record_encode(const struct vault_record *record, struct buffer *out)
 MUST_CHECK enum error_code vault__record_decode(uint64_t id, struct bytes data,
                                                 struct vault_record *ret_record,
                                                 struct error *err);
+/* Of an encoded record, nothing else of which is looked at. */
+MUST_CHECK enum error_code vault__record_patient(struct bytes data, uint64_t *ret_patient,
+                                                 struct error *err);
+/* The last record that is committed; 0: there is none. Those above wait in pending transactions. */
+MUST_CHECK enum error_code vault__record_last(MDB_txn *txn, const struct vault *vault,
+                                              uint64_t *ret_last, struct error *err);
 MUST_CHECK enum error_code vault__record_get(MDB_txn *txn, const struct vault *vault, uint64_t id,
                                              bool *ret_found, struct vault_record *ret_record,
                                              struct error *err);
