@@ -67,13 +67,14 @@ static int (*real_fdatasync)(int);
 static int (*real_rename)(const char *, const char *);
 static int (*real_unlink)(const char *);
 static int (*real_mkdir)(const char *, mode_t);
+static int (*real_close)(int);
 
 /* A pointer to an object becomes one to a function, as POSIX allows and C does not say. */
 #define FIND(name) (*(void **)(&real_##name) = dlsym(RTLD_NEXT, #name))
 
 __attribute__((constructor)) static void start(void) {
     FIND(open), FIND(write), FIND(pwrite), FIND(writev), FIND(pwritev), FIND(ftruncate);
-    FIND(fsync), FIND(fdatasync), FIND(rename), FIND(unlink), FIND(mkdir);
+    FIND(fsync), FIND(fdatasync), FIND(rename), FIND(unlink), FIND(mkdir), FIND(close);
     const char *folder = getenv("RENKEI_DISK_ROOT");
     const char *record = getenv("RENKEI_DISK_RECORD");
     lies = getenv("RENKEI_DISK_LIES");
@@ -273,6 +274,13 @@ int unlink(const char *path) {
         put(UNLINK, 0, 0, path, strlen(path), NULL, 0);
     pthread_mutex_unlock(&lock);
     return rc;
+}
+
+/* The next one with this number may be a socket. */
+int close(int fd) {
+    if (fd >= 0 && fd < FDS)
+        ours[fd] = false;
+    return real_close(fd);
 }
 
 int mkdir(const char *path, mode_t mode) {

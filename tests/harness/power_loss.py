@@ -75,15 +75,16 @@ class Disk:
         self.open = {}        # descriptor -> File, or path of a folder
         self.syncs = 0
 
-    def load(self, folder):
-        """What stood there before the record began: all of it safe."""
+    def load(self, folder, rename=lambda path: path):
+        """What stood there before the record began: all of it safe. rename: from a copy's path."""
         for base, _, names in os.walk(folder):
-            self.folders.add(os.fsencode(base))
+            self.folders.add(rename(os.fsencode(base)))
             for name in names:
                 path = os.path.join(base, name)
                 if os.path.isfile(path):
                     file = File(open(path, "rb").read(), safe=True)
-                    self.names[os.fsencode(path)] = self.safe_names[os.fsencode(path)] = file
+                    path = rename(os.fsencode(path))
+                    self.names[path] = self.safe_names[path] = file
 
     def play(self, e):
         if e.operation == OPEN:
@@ -128,14 +129,24 @@ class Disk:
             if os.path.dirname(path) == folder:
                 self.safe_names[path] = file
 
+    @staticmethod
+    def seen(file):
+        data = bytearray(file.safe)
+        for change in file.waiting:
+            file.apply(data, change)
+        return bytes(data)
+
     def image(self, variant, seed):
         """{path: bytes} after a loss of power now. lost: nothing that is not safe. first: of each
         file the changes up to a random one. torn: the same, the last one in part. scattered: of
-        every change any pages. In all but the first also names that were not safe."""
+        every change any pages. In these three at times also names that were not safe. killed: all
+        that the program wrote, as after a kill -9."""
         dice = random.Random(seed)
+        if variant == "killed":
+            return {path: self.seen(file) for path, file in self.names.items()}
         names = dict(self.safe_names)
-        if variant != "lost":
-            names = {**names, **self.names} if dice.random() < 0.5 else names
+        if variant != "lost" and dice.random() < 0.5:
+            names = dict(self.names)
         out = {}
         for path, file in names.items():
             data = bytearray(file.safe)
