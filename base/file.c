@@ -63,7 +63,7 @@ enum error_code file_sync_folder(const char *path, struct error *err) {
     return ERROR_NONE;
 }
 
-static enum error_code sync_parent(const char *path, struct error *err) {
+enum error_code file_sync_parent(const char *path, struct error *err) {
     char copy[PATH_MAX];
     if (snprintf(copy, sizeof copy, "%s", path) >= (int)sizeof copy)
         return error_set(err, ERROR_LIMIT, "path longer than %d bytes", PATH_MAX);
@@ -92,7 +92,7 @@ static enum error_code write_under_name(const char *path, struct bytes data, mod
     } else if (rename(fresh, path) != 0) {
         return file_error(err, errno, "cannot rename to", path);
     }
-    return sync_parent(path, err);
+    return file_sync_parent(path, err);
 }
 
 enum error_code file_replace(const char *path, struct bytes data, mode_t mode, struct error *err) {

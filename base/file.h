@@ -26,6 +26,8 @@ MUST_CHECK enum error_code file_create(const char *path, struct bytes data, mode
 MUST_CHECK enum error_code file_make_folder(const char *path, mode_t mode, struct error *err);
 
 MUST_CHECK enum error_code file_sync_folder(const char *path, struct error *err);
+/* The folder that the file is in. */
+MUST_CHECK enum error_code file_sync_parent(const char *path, struct error *err);
 
 /* Takes the lock file (created when missing) or fails with ERROR_LOCKED, naming the process that
  * holds it. The lock goes with the descriptor; a crash releases it. */

@@ -660,6 +660,8 @@ static enum error_code read_votes(struct node *node, const struct votes_entry *e
     size_t used = 0;
     TRY(recommit(node, entries, count, err));
     TRY(node_read_identities(node, entries, count, err));
+    node_choose_identity(node); /* by the list that the log ends with; what is kept below is ours */
+    node_promote_keys(node);
     for (size_t i = 0; i < count; i++) {
         struct block block;
         if (entries[i].kind == VOTES_RECORD)
@@ -693,7 +695,6 @@ static enum error_code open_core(struct node *node, struct error *err) {
     if (records == NULL)
         return error_set(err, ERROR_NO_MEMORY, "node: no memory");
     TRY(read_votes(node, entries, count, records, &record_count, err));
-    node_choose_identity(node);
     node->pool = pool_new(node->members); /* not before: the vote log may hold an epoch's last block */
     TRY(node_new_core(node, records, record_count, err));
     if (!votes_dirty(node->votes))

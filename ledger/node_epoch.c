@@ -244,13 +244,14 @@ void node_try_other_tls(struct node *node, uint64_t now_ms) {
 static void take_next_file(const char *path) {
     char next[NODE_PATH_BYTES_MAX];
     if (path_of(path, true, next, NULL) == ERROR_NONE && access(next, F_OK) == 0 &&
-        rename(next, path) != 0)
+        (rename(next, path) != 0 || file_sync_parent(path, NULL) != ERROR_NONE))
         log_event(LOG_LEVEL_WARNING, "next-key-stays", "file", next, NULL);
 }
 
 /* The new keys take the old ones' places, and the old ones are gone: nobody may sign with them in an
- * epoch that is over. */
-static void promote_keys(struct node *node) {
+ * epoch that is over. At a start, too: the epoch may have begun just before the node died, with none
+ * of the files in its place or some of them. */
+void node_promote_keys(struct node *node) {
     if (node->key_at == 1) {
         take_next_file(node->settings->vote_key);
         ledger_signer_free(node->keys[0].signer);
@@ -381,7 +382,7 @@ void node_next_epoch(struct node *node) {
         code = node_open_mesh(node, &err);
     if (code != ERROR_NONE) /* it goes on with the peers that it has, and is seen */
         log_error(LOG_LEVEL_ERROR, "mesh", &err);
-    promote_keys(node);
+    node_promote_keys(node);
     code = node_new_core(node, NULL, 0, &err);
     if (code != ERROR_NONE) {
         node_fail(node, code, &err);

@@ -278,6 +278,7 @@ void node_try_other_tls(struct node *node, uint64_t now_ms);
 void node_votes_live(struct node *node);
 /* Who we are by the list in force. */
 void node_choose_identity(struct node *node);
+void node_promote_keys(struct node *node);
 MUST_CHECK enum error_code node_new_core(struct node *node, const struct bytes *records,
                                          size_t count, struct error *err);
 /* After the last block of an epoch was committed. */
