@@ -243,6 +243,7 @@ static void step_own(struct node *node) {
         if (own.event.kind == PBFT_EVENT_PROPOSAL)
             own.event.proposal.header = buffer_bytes(&own.header);
         if (own.event.kind == PBFT_EVENT_BLOCK) {
+            node_check_seal(node, buffer_bytes(&own.certificate));
             own.event.block.header = buffer_bytes(&own.header);
             own.event.block.certificate = buffer_bytes(&own.certificate);
         }
@@ -391,6 +392,8 @@ static void committed(struct node *node, const struct held *held) {
 }
 
 static void emit(struct node *node, struct held *held) {
+    if (held->kind == PBFT_EFFECT_SEND && (node->doubt.open || node->doubt.core_stale))
+        return; /* what may be said is said again when it is known that it may */
     if (held->kind == PBFT_EFFECT_SEND)
         node_send(node, held->peer, held->lane == PBFT_LANE_VOTE ? MESH_VOTES : MESH_BULK,
                   NODE_PBFT, buffer_bytes(&held->bytes));
@@ -442,7 +445,7 @@ static bool something_to_order(struct node *node) {
 }
 
 static void try_propose(struct node *node) {
-    if (!node->proposal.open || node->stopping ||
+    if (!node->proposal.open || node->stopping || node->doubt.open || node->doubt.core_stale ||
         chain_tentative(node->chain) < node->proposal.height - 1 ||
         is_beyond_window(node, node->proposal.height) || !something_to_order(node))
         return;
@@ -477,6 +480,7 @@ void node_settle(struct node *node) {
             sync_and_emit(node);
             continue;
         }
+        node_doubt_settle(node);
         try_propose(node);
         if (node->event_count == 0)
             break;
@@ -496,7 +500,7 @@ static void compact(struct node *node) {
     const struct bytes *records = NULL;
     size_t count = 0;
     pbft_records(node->pbft, &records, &count);
-    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + NODE_KEYS, sizeof *entries);
+    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + NODE_KEYS + 1, sizeof *entries);
     if (entries == NULL)
         abort();
     uint8_t identities[NODE_KEYS][NODE_IDENTITY_BYTES];
@@ -508,6 +512,9 @@ static void compact(struct node *node) {
         entries[used++] =
             (struct votes_entry){VOTES_IDENTITY, bytes_of(identities[k], sizeof identities[k])};
     }
+    if (chain_height(node->chain) > 0) /* see node_remember_head */
+        entries[used++] =
+            (struct votes_entry){VOTES_COMMITTED, chain_head_certificate(node->chain)};
     for (uint64_t h = chain_height(node->chain) + 1; h <= chain_tentative(node->chain); h++)
         entries[used++] =
             (struct votes_entry){VOTES_PAYLOAD, chain_tentative_at(node->chain, h)};
@@ -576,7 +583,9 @@ static void on_tick(uv_timer_t *timer) {
     struct node *node = timer->data;
     uint64_t now_ms = node_now_ms();
     struct pbft_event event = {.kind = PBFT_EVENT_TICK};
-    plain_event(node, &event);
+    if (!node->doubt.open) /* no timer of the core's runs before it may sign */
+        plain_event(node, &event);
+    node_doubt(node, now_ms);
     if (now_ms - node->watched_ms >= NODE_WATCH_MS) {
         node->watched_ms = now_ms;
         node_resend(node, now_ms);
@@ -653,15 +662,32 @@ static enum error_code recommit(struct node *node, const struct votes_entry *ent
     return ERROR_NONE;
 }
 
+/* The log has every block's certificate before the block is stored: where it ends below the blocks, it
+ * is an older one. */
+static bool log_reaches(const struct votes_entry *entries, size_t count, uint64_t height) {
+    struct pbft_certificate certificate;
+    if (count == 0 || height == 0)
+        return true; /* a log that is not there is another matter: node_read_identities */
+    for (size_t i = count; i > 0; i--)
+        if (entries[i - 1].kind == VOTES_COMMITTED &&
+            pbft_certificate_decode(entries[i - 1].bytes, &certificate, NULL) == ERROR_NONE &&
+            certificate.ballot.height >= height)
+            return true;
+    return false;
+}
+
 /* Sorts the vote log's entries: records for the core, payloads into the cache. */
 static enum error_code read_votes(struct node *node, const struct votes_entry *entries,
                                   size_t count, struct bytes *records, size_t *ret_records,
                                   struct error *err) {
     size_t used = 0;
+    bool whole = log_reaches(entries, count, chain_height(node->chain));
     TRY(recommit(node, entries, count, err));
     TRY(node_read_identities(node, entries, count, err));
     node_choose_identity(node); /* by the list that the log ends with; what is kept below is ours */
     node_promote_keys(node);
+    if (!whole)
+        node_votes_forgotten(node, "blocks above the end of the vote log");
     for (size_t i = 0; i < count; i++) {
         struct block block;
         if (entries[i].kind == VOTES_RECORD)

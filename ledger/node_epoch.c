@@ -121,6 +121,7 @@ enum error_code node_read_identities(struct node *node, const struct votes_entry
         key->founding = count == 0 && chain_height(node->chain) == 0;
         key->since_ms = clock_wall_ms();
         node_remember_key(node, key);
+        node_remember_head(node);
         if (!key->founding && k == 0)
             log_event(LOG_LEVEL_ERROR, count == 0 ? "vote-log-lost" : "vote-key-new", "folder",
                       node->settings->data, "effect",
@@ -320,7 +321,9 @@ enum error_code node_new_core(struct node *node, const struct bytes *records, si
     config.records = votes ? records : NULL; /* who does not vote has none of its own */
     config.record_count = votes ? count : 0;
     config.host = (struct pbft_host){node, header_read, sign, verify};
-    return pbft_new(&config, &node->pbft, err);
+    TRY(pbft_new(&config, &node->pbft, err));
+    node_doubt_begin(node);
+    return ERROR_NONE;
 }
 
 void node_choose_identity(struct node *node) {
@@ -345,7 +348,7 @@ static void refuse_shut_out(struct node *node) {
     pool_members(node->pool, node->members);
 }
 
-static void forget_epoch(struct node *node) {
+void node_forget_core(struct node *node) {
     while (node->event_count > 0) {
         struct own_event *own = &node->events[node->event_first];
         buffer_done(&own->header);
@@ -372,7 +375,7 @@ static void forget_epoch(struct node *node) {
 void node_next_epoch(struct node *node) {
     struct error err;
     const char *before = node_role(node);
-    forget_epoch(node);
+    node_forget_core(node);
     node_choose_identity(node);
     refuse_shut_out(node);
     enum error_code code = ERROR_NONE;

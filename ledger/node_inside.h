@@ -50,6 +50,8 @@ enum {
     NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
     NODE_CLOCK_OLD_MS = 60000,
     NODE_CERTIFICATE_STAGES = 4,
+    NODE_DOUBT_ASK_MS = 300,    /* while it is not known whether we know our votes */
+    NODE_DOUBT_LATER_MS = 2000, /* one of the others, in turn */
     NODE_TREES_MAX = 4, /* stored blocks whose receipts are at hand */
 };
 
@@ -62,6 +64,8 @@ enum node_message {
     NODE_GET_BLOCKS = 5,   /* u64 first, u32 count */
     NODE_BLOCK = 6,        /* u32 bytes block, u32 bytes certificate */
     NODE_CLOCK = 7,       /* u64 wall clock in ms: for a warning, and for nothing that is agreed on */
+    NODE_GET_VOTES = 8,   /* nothing: what do you hold of my votes? */
+    NODE_VOTES = 9,       /* u64 epoch, u64 height, u32 bytes vote, again and again */
 };
 
 /* An event of our own that waits for its step; header and certificate are owned. */
@@ -122,6 +126,13 @@ struct inbox_lane {
 };
 
 /* What a peer's clock showed when it was heard of last. */
+struct node_doubt_answer {
+    bool asked;
+    bool told;
+    uint64_t epoch;
+    uint64_t height;
+};
+
 struct node_clock {
     uint64_t heard_ms; /* 0: never */
     int64_t ahead_ms;  /* of ours */
@@ -160,6 +171,14 @@ struct node {
     bool transferred; /* a block that came by transfer is in a segment and not synced */
     bool epoch_over; /* its last block is committed: nothing more is put to the old core */
     bool mute; /* votes of ours may be lost: follow in this epoch, never sign */
+    struct {
+        bool open;    /* nothing is signed yet: what the others hold of our votes is not known */
+        bool settled; /* it was known once since the start */
+        bool core_stale; /* it may sign, and we must not */
+        uint64_t asked_ms;
+        uint32_t next;
+        struct node_doubt_answer answers[GENESIS_VALIDATORS_MAX];
+    } doubt;
     struct node_key keys[NODE_KEYS];
     int key_at;
     int tls_at;
@@ -281,10 +300,25 @@ void node_choose_identity(struct node *node);
 void node_promote_keys(struct node *node);
 MUST_CHECK enum error_code node_new_core(struct node *node, const struct bytes *records,
                                          size_t count, struct error *err);
+/* Frees the core, with all that was on its way to it. */
+void node_forget_core(struct node *node);
 /* After the last block of an epoch was committed. */
 void node_next_epoch(struct node *node);
 void node_keep_evidence(struct node *node, struct bytes evidence);
 void node_submit_evidence(struct node *node);
+
+/* node_doubt.c */
+bool node_may_sign(const struct node *node);
+void node_doubt_begin(struct node *node);
+void node_doubt(struct node *node, uint64_t now_ms);
+void node_doubt_settle(struct node *node);
+void node_on_get_votes(struct node *node, uint32_t peer, struct bytes body);
+void node_on_votes(struct node *node, uint32_t peer, struct bytes body);
+void node_check_seal(struct node *node, struct bytes certificate);
+/* A vote of ours is not in the log: none are given before the next epoch. */
+void node_votes_forgotten(struct node *node, const char *what);
+/* In the vote log, which is never behind the blocks. */
+void node_remember_head(struct node *node);
 
 /* node_peers.c */
 /* The peers of the list in force; opens the mesh where it is not, and is needed. */

@@ -500,7 +500,8 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
     struct bytes body = bytes_of(bytes.data + 1, bytes.len - 1);
     switch (bytes.data[0]) {
     case NODE_PBFT:
-        on_protocol(node, peer, body);
+        if (!node->doubt.open) /* as if it were lost: the core's messages are sent again */
+            on_protocol(node, peer, body);
         break;
     case NODE_TRANSACTIONS:
         on_transactions(node, peer, body);
@@ -519,6 +520,12 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
         break;
     case NODE_CLOCK:
         node_on_clock(node, peer, body);
+        break;
+    case NODE_GET_VOTES:
+        node_on_get_votes(node, peer, body);
+        break;
+    case NODE_VOTES:
+        node_on_votes(node, peer, body);
         break;
     default:
         break; /* a newer version's; the peer's votes still count */
@@ -543,6 +550,7 @@ static void on_peer_up(void *context, uint32_t peer) {
     if (node->inbox.lanes[peer].paused)
         mesh_pause(node->mesh, peer, MESH_BULK, true);
     node->watch.clock_told_ms = 0; /* it hears of our clock soon */
+    node->doubt.asked_ms = 0;      /* and is asked for our votes */
     struct pool_cursor cursor = {0, 0}; /* it may have missed what our clients wait for */
     for (struct pool_entry *e; (e = pool_each(node->pool, &cursor)) != NULL;)
         e->sent_ms = e->sent_ms == 0 ? 0 : 1;

@@ -90,6 +90,10 @@ static json_t *warnings_json(const struct node *node) {
         if (watch->clock[i].off)
             warn_clock(warnings, node->members->validators[i].name,
                        watch->skew_ms + (i == node->self ? 0 : watch->clock[i].ahead_ms));
+    if (node->mute)
+        warn_json(warnings, "votes-unknown",
+                  "this validator does not vote before the next epoch: what its key signed is not all in "
+                  "its vote log");
     if (watch->disk_low) {
         (void)snprintf(text, sizeof text, "the disk of the data folder has %llu MiB free",
                        (unsigned long long)(watch->disk_free_bytes >> 20));
@@ -136,6 +140,13 @@ static enum error_code submitters_json(struct node *node, json_t *list, struct e
     return ERROR_NONE;
 }
 
+/* Whether it votes, is a validator that still asks whether it may, or does not. */
+static const char *votes_word(const struct node *node) {
+    if (node->self == PBFT_OBSERVER || node->mute)
+        return "no";
+    return node->doubt.open ? "asking" : "yes";
+}
+
 static json_t *status_json(struct node *node) {
     struct pbft_status status;
     pbft_status(node->pbft, &status);
@@ -148,6 +159,7 @@ static json_t *status_json(struct node *node) {
     json_object_set_new(root, "validator",
                         json_string(node_own_name(node)));
     json_object_set_new(root, "role", json_string(node_role(node)));
+    json_object_set_new(root, "votes", json_string(votes_word(node)));
     json_object_set_new(root, "height", json_integer(number(head->height)));
     json_object_set_new(root, "head", hash_json(&hash));
     json_object_set_new(root, "head_time", time_json(head->time_ms));
@@ -247,7 +259,10 @@ void node_metrics(struct node *node, struct buffer *out) {
     metric(out, "renkei_node_epoch", "gauge", "Epoch: how often the members have changed.",
            node->members->epoch);
     metric(out, "renkei_node_votes", "gauge", "1 where this node votes in this epoch.",
-           node->self != PBFT_OBSERVER && !node->mute);
+           node->self != PBFT_OBSERVER && node_may_sign(node));
+    metric(out, "renkei_node_votes_unknown", "gauge",
+           "1 where this validator must not vote in this epoch: its vote log lacks votes of its key.",
+           node->mute);
     metric(out, "renkei_node_suspended", "gauge",
            "Validators that equivocated and stay only because too few would be left.",
            suspended(node));

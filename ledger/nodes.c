@@ -274,6 +274,7 @@ enum error_code ledger_status_text(struct ledger *ledger, struct buffer *ret_tex
         {"chain", "chain"},
         {"validator", "validator"},
         {"role", "role"},
+        {"votes", "votes"},
         {"height", "height"},
         {"head_time", "head's time"},
         {"leaves", "leaves"},

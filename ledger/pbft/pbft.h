@@ -296,6 +296,17 @@ void pbft_step(struct pbft *pbft, const struct pbft_event *event, struct pbft_ef
  * the next step. Write them to a new log, sync, rename, sync the folder. */
 void pbft_records(struct pbft *pbft, const struct bytes **ret_records, size_t *ret_count);
 
+/* Votes that are forgotten. A host that starts a validator cannot know whether its log was rolled back;
+ * others' copies of what it signed can tell. PBFT_VOTES_OF_MAX messages or less, appended as u32 bytes
+ * each: all that we hold of a validator's votes in this epoch that are not settled by a commit. */
+enum { PBFT_VOTES_OF_MAX = 3 * 2 * PBFT_WINDOW_MAX + 1 };
+void pbft_votes_of(struct pbft *pbft, uint32_t validator, struct buffer *out);
+/* True where the message is a vote with our own good signature that our records do not account for:
+ * sign nothing more in this epoch then. False for whatever is not ours, or is malformed. */
+bool pbft_has_forgotten(struct pbft *pbft, struct bytes message);
+/* The same of our seal in a commit certificate; ask before its BLOCK is put to the core. */
+bool pbft_has_forgotten_seal(struct pbft *pbft, struct bytes certificate);
+
 struct pbft_status {
     uint64_t epoch;
     bool ended; /* its last block is committed */

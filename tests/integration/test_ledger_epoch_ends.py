@@ -202,6 +202,7 @@ def put_back(run, disks, variant, seed):
             if name not in KEPT:
                 shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
         write_image(disk.image(variant, seed * 100 + node.index), disk.folders, disk.root, node.folder)
+        (node.folder / "data").mkdir(mode=0o700, exist_ok=True)  # it may not be there so early
         (node.folder / "data").chmod(0o700)
         for path in node.folder.glob("*.key*"):
             path.chmod(stat.S_IRUSR | stat.S_IWUSR)
@@ -253,8 +254,11 @@ def chosen(run, dice):
     those that put a new key into the old one's place."""
     ends = run.end_moments()
     assert {epoch for _, epoch in ends} == set(range(len(run.ends)))
-    renames = [i for i, e in enumerate(run.events) if e.operation == RENAME]
-    writes = [i for i, e in enumerate(run.events) if e.operation in (WRITE, SYNCING, SYNCED)]
+    # A founder's votes are known in later epochs when it has executed a block: from then on.
+    begun = run.acknowledged[3][0]
+    renames = [i for i, e in enumerate(run.events) if e.operation == RENAME and e.ns >= begun]
+    writes = [i for i, e in enumerate(run.events)
+              if e.operation in (WRITE, SYNCING, SYNCED) and e.ns >= begun]
     picked = {at for at, _ in ends} | set(renames) | set(writes)
     if POINTS > 0:
         picked = {dice.choice([at for at, epoch in ends if epoch == wanted])
