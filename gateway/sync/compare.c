@@ -77,14 +77,6 @@ static void explain_unreadable(const struct retrieval *r, const struct retrieval
 
 /* -------------------------------------------------------------------------- the chain ---- */
 
-/* What the vault and the chain say of one record. */
-struct anchored {
-    bool in_vault;
-    bool known; /* the chain has it */
-    struct vault_record record;
-    struct ledger_version latest;
-};
-
 static enum error_code ask_latest(struct sync *sync, const struct locator *locators, size_t count,
                                   struct ledger_version *ret_versions, struct error *err) {
     if (count == 0)
@@ -95,23 +87,31 @@ static enum error_code ask_latest(struct sync *sync, const struct locator *locat
     return code;
 }
 
+static bool chain_is_behind(const struct retrieval_anchored *a) {
+    return !a->known || a->latest.leaf.version < a->record.latest.version;
+}
+
 /* The chain may be ahead of the vault for the moment between a commit and its being carried out
- * here. */
-static enum error_code catch_up(struct retrieval *r, uint64_t id, struct anchored *a,
-                                struct error *err) {
-    uint64_t until = clock_monotonic_ms() + CATCH_UP_MS_MAX;
-    while (a->latest.leaf.version > a->record.latest.version && clock_monotonic_ms() < until) {
+ * here, and a node that was away, or another one than anchored it, behind it until it has caught up. */
+static enum error_code catch_up(struct retrieval *r, uint64_t id, uint64_t until_ms,
+                                struct retrieval_anchored *a, struct error *err) {
+    while (a->latest.leaf.version != a->record.latest.version && clock_monotonic_ms() < until_ms) {
         pthread_mutex_lock(&r->sync->lock);
         sync__wait_until(r->sync, clock_monotonic_ms() + 20);
         pthread_mutex_unlock(&r->sync->lock);
-        TRY(vault_view_renew(r->view, err));
-        TRY(vault_record_read(r->view, id, &a->record, err));
+        if (chain_is_behind(a)) {
+            TRY(ask_latest(r->sync, &a->record.locator, 1, &a->latest, err));
+            a->known = a->latest.leaf.version > 0;
+        } else {
+            TRY(vault_view_renew(r->view, err));
+            TRY(vault_record_read(r->view, id, &a->record, err));
+        }
     }
     return ERROR_NONE;
 }
 
 static enum error_code read_anchored(struct retrieval *r, size_t from, size_t to,
-                                     struct anchored *list, struct error *err) {
+                                     struct retrieval_anchored *list, struct error *err) {
     size_t count = to - from;
     SCOPED_FREE struct locator *locators = calloc(count + 1, sizeof *locators);
     SCOPED_FREE struct ledger_version *versions = calloc(count + 1, sizeof *versions);
@@ -132,11 +132,12 @@ static enum error_code read_anchored(struct retrieval *r, size_t from, size_t to
         locators[asked++] = list[i].record.locator;
     }
     TRY(ask_latest(r->sync, locators, asked, versions, err));
+    uint64_t until_ms = clock_monotonic_ms() + CATCH_UP_MS_MAX;
     for (size_t k = 0; k < asked; k++) {
-        struct anchored *a = &list[places[k]];
+        struct retrieval_anchored *a = &list[places[k]];
         a->latest = versions[k];
         a->known = versions[k].leaf.version > 0;
-        TRY(catch_up(r, r->items[from + places[k]].record, a, err));
+        TRY(catch_up(r, r->items[from + places[k]].record, until_ms, a, err));
     }
     return ERROR_NONE;
 }
@@ -156,7 +157,7 @@ static void show_version(struct retrieval *r, const struct vault_record *record,
     memcpy(to->r, kept.r, sizeof to->r);
 }
 
-static enum error_code show_versions(struct retrieval *r, const struct anchored *a,
+static enum error_code show_versions(struct retrieval *r, const struct retrieval_anchored *a,
                                      struct record *out, struct error *err) {
     struct ledger_version *versions = NULL;
     SCOPED_FREE struct ledger_version *history = NULL;
@@ -200,14 +201,14 @@ static void unknown(struct record *out, enum error_code code, const char *error,
 }
 
 static void compute_live(struct sha256 *h, const struct retrieval_item *item,
-                         const struct anchored *a, struct record *out) {
+                         const struct retrieval_anchored *a, struct record *out) {
     out->live = true;
     out->live_content = digest_content(h, a->record.latest.r, item->row->document);
     out->live_raw = digest_raw(h, a->record.latest.r, item->row->raw);
     out->live_mapping = item->plan->mapping_digest;
 }
 
-static void report_incident(struct retrieval *r, const struct anchored *a,
+static void report_incident(struct retrieval *r, const struct retrieval_anchored *a,
                             const struct record *out) {
     if (out->verdict != VERDICT_MISMATCH && out->verdict != VERDICT_MISSING)
         return;
@@ -230,9 +231,54 @@ static bool of_another(const struct retrieval *r, const struct retrieval_item *i
            !bytes_equal(sync__patient_text(item->row->patient), r->patient);
 }
 
-static enum error_code judge(struct retrieval *r, const struct retrieval_item *item,
-                             struct anchored *a, struct sha256 *h, struct record *out,
+/* May the row be shown as the earlier mapping read it? Not a column that the mapping in force reads
+ * no more, and not to another patient than the one whom this one names. */
+static bool may_show_earlier(const struct retrieval_item *item, const struct retrieval_anchored *a) {
+    const struct worker_plan *earlier = a->earlier_plan;
+    if (item->row->quarantined || !bytes_equal(item->row->patient, a->earlier->patient))
+        return false;
+    for (uint32_t i = 0; i < earlier->column_count; i++) {
+        uint32_t j = 0;
+        while (j < item->plan->column_count &&
+               strcmp(earlier->columns[i], item->plan->columns[j]) != 0)
+            j++;
+        if (j == item->plan->column_count)
+            return false;
+    }
+    return true;
+}
+
+/* The live row under the mapping that it was anchored by: where that gives the anchored digests, it is
+ * what is shown, since only that document can be checked; where it does not, the row was changed. */
+static void judge_earlier(struct retrieval_item *item, const struct retrieval_anchored *a,
+                          struct sha256 *h, struct sync__comparison *c, struct record *out) {
+    struct retrieval_item then = *item;
+    then.plan = a->earlier_plan;
+    then.row = a->earlier;
+    struct record live = *out;
+    compute_live(h, &then, a, &live);
+    bool content_same = hash_equal(&live.live_content, &a->latest.leaf.content);
+    bool raw_same = hash_equal(&live.live_raw, &a->latest.leaf.raw);
+    if (content_same && raw_same && !may_show_earlier(item, a))
+        return;
+    *out = live;
+    c->mapping_same = true;
+    c->content_same = content_same;
+    c->raw_same = raw_same;
+    if (content_same && raw_same) {
+        *item = then;
+        out->category = a->earlier_category;
+    }
+}
+
+static enum error_code judge(struct retrieval *r, struct retrieval_item *item,
+                             struct retrieval_anchored *a, struct sha256 *h, struct record *out,
                              struct error *err) {
+    if (a->known && a->latest.leaf.version < a->record.latest.version) {
+        unknown(out, ERROR_NODE_STALE, "the node that answered does not know its latest version yet",
+                "ask again when the node has caught up ('renkei status')");
+        return ERROR_NONE;
+    }
     if (a->known && a->latest.leaf.version != a->record.latest.version) {
         unknown(out, ERROR_CORRUPT, "the vault and the chain have different versions of it",
                 "the vault is older than the chain: restore its newest backup");
@@ -258,6 +304,8 @@ static enum error_code judge(struct retrieval *r, const struct retrieval_item *i
         .mapping_same = hash_equal(&a->latest.leaf.mapping, &item->plan->mapping_digest),
         .content_same = out->live && hash_equal(&out->live_content, &a->latest.leaf.content),
         .raw_same = out->live && hash_equal(&out->live_raw, &a->latest.leaf.raw)};
+    if (a->earlier != NULL)
+        judge_earlier(item, a, h, &c, out);
     out->verdict = sync__verdict(&c);
     if (item->row != NULL && !readable)
         explain_unreadable(r, item, out);
@@ -274,9 +322,9 @@ static enum error_code judge(struct retrieval *r, const struct retrieval_item *i
     return ERROR_NONE;
 }
 
-static enum error_code compare_one(struct retrieval *r, const struct retrieval_item *item,
-                                   struct anchored *a, struct sha256 *h, struct record *out,
-                                   struct error *err) {
+static enum error_code compare_one(struct retrieval *r, struct retrieval_item *item,
+                                   struct retrieval_anchored *a, struct sha256 *h,
+                                   struct record *out, struct error *err) {
     *out = (struct record){.address = item->address,
                            .hospital = r->sync->hospital,
                            .source = item->source_name,
@@ -297,12 +345,12 @@ static enum error_code compare_one(struct retrieval *r, const struct retrieval_i
 
 enum error_code retrieval_compare(struct retrieval *r, size_t from, size_t to,
                                   struct record *ret_records, struct error *err) {
-    SCOPED_FREE struct anchored *list = calloc(to - from + 1, sizeof *list);
+    SCOPED_FREE struct retrieval_anchored *list = calloc(to - from + 1, sizeof *list);
     if (list == NULL)
         return no_memory(err);
     TRY(read_anchored(r, from, to, list, err));
     struct sha256 *h = sha256_new();
-    enum error_code code = ERROR_NONE;
+    enum error_code code = retrieval_earlier(r, from, to, list, h, err);
     for (size_t i = from; code == ERROR_NONE && i < to; i++)
         code = compare_one(r, &r->items[i], &list[i - from], h, &ret_records[i - from], err);
     sha256_free(h);

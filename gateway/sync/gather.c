@@ -28,7 +28,7 @@ void retrieval_done(struct retrieval *r) {
     free(r->items);
 }
 
-static enum error_code keep_result(struct retrieval *r, const void *result, struct error *err) {
+enum error_code retrieval_keep(struct retrieval *r, const void *result, struct error *err) {
     if (r->result_count == RETRIEVAL_RESULTS_MAX) {
         worker_result_free(result);
         return error_set(err, ERROR_LIMIT, "retrieval: more than %d answers of sources",
@@ -204,7 +204,7 @@ static enum error_code gather_live(struct retrieval *r, struct sync__source *sou
         note_error(r, source, table, &failed);
         return ERROR_NONE;
     }
-    TRY(keep_result(r, fetched, err));
+    TRY(retrieval_keep(r, fetched, err));
     for (size_t i = 0; i < fetched->row_count; i++)
         TRY(take_live_row(r, listed, source, table, fetched, i, err));
     return ERROR_NONE;
@@ -264,7 +264,7 @@ static enum error_code fetch_some(struct retrieval *r, struct retrieval_item **i
         keep_failure(r, items, count, &failed);
         return ERROR_NONE;
     }
-    TRY(keep_result(r, fetched, err));
+    TRY(retrieval_keep(r, fetched, err));
     for (size_t i = 0; i < count; i++) {
         const struct worker_fetched_row *row = &fetched->rows[i];
         bool there = row->found && (row->key.len == 0 || bytes_equal(row->key, items[i]->key));

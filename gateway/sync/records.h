@@ -23,7 +23,7 @@ enum verdict {
     VERDICT_MATCH,       /* equals the latest anchored version */
     VERDICT_MISMATCH,    /* differs from it: changed since the last sync, or tampered with */
     VERDICT_MISSING,     /* the row is gone and no deletion is anchored */
-    VERDICT_UNANCHORED,  /* not yet synced (or not yet under the present mapping) */
+    VERDICT_UNANCHORED,  /* not yet synced, or not since a mapping that cannot be compared with */
     VERDICT_ERASED,      /* an erasure is on the chain */
     VERDICT_WITHHELD,    /* refused without an erasure; `error` says why */
 };

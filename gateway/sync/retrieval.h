@@ -24,6 +24,18 @@ struct retrieval_item {
     const char *hint;
 };
 
+/* What the vault and the chain say of one record. */
+struct retrieval_anchored {
+    bool in_vault;
+    bool known; /* the chain has it */
+    struct vault_record record;
+    struct ledger_version latest;
+    /* Where it was anchored under an earlier mapping: the live row as that one reads it, or NULL. */
+    const struct worker_plan *earlier_plan;
+    const struct worker_fetched_row *earlier;
+    const char *earlier_category;
+};
+
 enum { RETRIEVAL_RESULTS_MAX = 8192 };
 
 struct retrieval {
@@ -50,10 +62,19 @@ MUST_CHECK enum error_code retrieval_gather(struct retrieval *r, struct error *e
 MUST_CHECK enum error_code retrieval_add(struct retrieval *r, struct sync__source *source,
                                          size_t table, struct bytes key, uint64_t record,
                                          struct error *err);
+/* The result is freed with the retrieval, or at once where it fails. */
+MUST_CHECK enum error_code retrieval_keep(struct retrieval *r, const void *result,
+                                          struct error *err);
 /* Asks the sources for the rows of items[from..to) that are not here yet. What fails is kept with
  * the items. */
 MUST_CHECK enum error_code retrieval_fetch(struct retrieval *r, size_t from, size_t to,
                                            struct error *err);
+/* Rows of items[from..to) that were anchored under an earlier mapping than the one in force, and do
+ * not have the anchored digests under this one, are read as the earlier one read them: list[i] is of
+ * items[from + i]. What cannot be read so any more stays without. */
+MUST_CHECK enum error_code retrieval_earlier(struct retrieval *r, size_t from, size_t to,
+                                             struct retrieval_anchored *list, struct sha256 *h,
+                                             struct error *err);
 /* Verdicts of items[from..to) into ret_records. */
 MUST_CHECK enum error_code retrieval_compare(struct retrieval *r, size_t from, size_t to,
                                              struct record *ret_records, struct error *err);

@@ -1,4 +1,5 @@
 #include "gateway/worker/host.h"
+#include "gateway/worker/under.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -359,6 +360,8 @@ static enum error_code serve(struct host *h, enum frame_type type, struct wire_r
         return host_fetch(h, r, err);
     case FRAME_PATIENT:
         return host_patient(h, r, err);
+    case FRAME_UNDER:
+        return host_under(h, r, err);
     case FRAME_PULL:
     case FRAME_SALTS:
     case FRAME_STOP:

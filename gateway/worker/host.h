@@ -112,6 +112,9 @@ MUST_CHECK enum error_code host_columns(struct host *h, struct wire_reader *r, s
 MUST_CHECK enum error_code host_plan(struct host *h, struct wire_reader *r, struct error *err);
 MUST_CHECK enum error_code host_preview(struct host *h, struct wire_reader *r, struct error *err);
 MUST_CHECK enum error_code host_fetch(struct host *h, struct wire_reader *r, struct error *err);
+/* The rest of a fetch's payload, of a table that need not be the mapping's in force. */
+MUST_CHECK enum error_code host_fetch_from(struct host *h, struct host_table *t,
+                                           struct wire_reader *r, struct error *err);
 MUST_CHECK enum error_code host_patient(struct host *h, struct wire_reader *r, struct error *err);
 MUST_CHECK enum error_code host_pull(struct host *h, struct wire_reader *r, struct error *err);
 

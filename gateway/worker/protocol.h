@@ -27,6 +27,7 @@ enum frame_type {
     FRAME_SALTS = 8,     /* u32 n, n x {u8 known, fresh, [stored, content, raw]} */
     FRAME_STOP = 9,      /* instead of SALTS: the gateway wants no more */
     FRAME_CANCEL = 10,   /* at any time during a request */
+    FRAME_UNDER = 11,    /* table, description of a mapping, then as FRAME_FETCH from its n on */
     /* worker -> gateway */
     FRAME_READY = 20,    /* version text */
     FRAME_ERROR = 21,    /* u32 code, message, hint */

@@ -383,18 +383,15 @@ static enum error_code read_wanted(struct host_table *t, struct arena *arena,
     return wire_read_end(r) ? ERROR_NONE : host_bad_request(err);
 }
 
-enum error_code host_fetch(struct host *h, struct wire_reader *r, struct error *err) {
-    char name[TEXT_BYTES];
-    struct host_table *t;
+enum error_code host_fetch_from(struct host *h, struct host_table *t, struct wire_reader *r,
+                                struct error *err) {
     struct fetching f = {0};
-    bool good = host_text(r, name, sizeof name);
     uint32_t count = wire_read_count(r, WORKER_FETCH_KEYS_MAX, 5);
-    if (!good || r->failed || count == 0)
+    if (r->failed || count == 0)
         return host_bad_request(err);
-    TRY(host_table(h, name, false, &t, err));
     SCOPED_ARENA struct arena *arena = arena_new(WORKER_FETCH_BYTES_MAX);
     if (arena == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "table %s: no memory", name);
+        return error_set(err, ERROR_NO_MEMORY, "table %s: no memory", t->mapped->table);
     struct renkei_query query = query_of(t);
     (void)normalizer_fields(t->normalizer, &f.field_count);
     TRY(read_wanted(t, arena, r, count, &f, &query, err));
@@ -407,6 +404,15 @@ enum error_code host_fetch(struct host *h, struct wire_reader *r, struct error *
         TRY(host_send(h, err));
     }
     return ERROR_NONE;
+}
+
+enum error_code host_fetch(struct host *h, struct wire_reader *r, struct error *err) {
+    char name[TEXT_BYTES];
+    struct host_table *t;
+    if (!host_text(r, name, sizeof name))
+        return host_bad_request(err);
+    TRY(host_table(h, name, false, &t, err));
+    return host_fetch_from(h, t, r, err);
 }
 
 /* --- a patient's rows --- */

@@ -370,15 +370,11 @@ static enum error_code fetch_rows(struct worker *w, size_t rows_max,
     return ERROR_NONE;
 }
 
-enum error_code worker_fetch(struct worker *w, const char *table,
-                             const struct worker_fetch_key *keys, size_t key_count,
-                             const struct worker_fetched **ret_fetched, struct error *err) {
-    if (key_count == 0 || key_count > WORKER_FETCH_KEYS_MAX)
-        return error_set(err, ERROR_LIMIT, "fetch of %zu keys: expected 1 to %d", key_count,
-                         WORKER_FETCH_KEYS_MAX);
-    TRY(call_begin(w, FRAME_FETCH, err));
+/* The request's beginning is in the out buffer. */
+static enum error_code fetch_keys(struct worker *w, const struct worker_fetch_key *keys,
+                                  size_t key_count, const struct worker_fetched **ret_fetched,
+                                  struct error *err) {
     struct buffer *out = &w->process.out;
-    frame_text(out, table);
     wire_u32(out, (uint32_t)key_count);
     for (size_t i = 0; i < key_count; i++) {
         wire_bytes(out, keys[i].key);
@@ -395,6 +391,32 @@ enum error_code worker_fetch(struct worker *w, const char *table,
     if (code == ERROR_NONE)
         *ret_fetched = fetched;
     return call_end(w, code);
+}
+
+static enum error_code check_key_count(size_t key_count, struct error *err) {
+    if (key_count == 0 || key_count > WORKER_FETCH_KEYS_MAX)
+        return error_set(err, ERROR_LIMIT, "fetch of %zu keys: expected 1 to %d", key_count,
+                         WORKER_FETCH_KEYS_MAX);
+    return ERROR_NONE;
+}
+
+enum error_code worker_fetch(struct worker *w, const char *table,
+                             const struct worker_fetch_key *keys, size_t key_count,
+                             const struct worker_fetched **ret_fetched, struct error *err) {
+    TRY(check_key_count(key_count, err));
+    TRY(call_begin(w, FRAME_FETCH, err));
+    frame_text(&w->process.out, table);
+    return fetch_keys(w, keys, key_count, ret_fetched, err);
+}
+
+enum error_code worker_fetch_under(struct worker *w, const char *table, struct bytes description,
+                                   const struct worker_fetch_key *keys, size_t key_count,
+                                   const struct worker_fetched **ret_fetched, struct error *err) {
+    TRY(check_key_count(key_count, err));
+    TRY(call_begin(w, FRAME_UNDER, err));
+    frame_text(&w->process.out, table);
+    wire_bytes(&w->process.out, description);
+    return fetch_keys(w, keys, key_count, ret_fetched, err);
 }
 
 enum error_code worker_fetch_patient(struct worker *w, const char *table, const char *patient,

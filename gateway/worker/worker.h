@@ -303,6 +303,15 @@ MUST_CHECK enum error_code worker_fetch(struct worker *w, const char *table,
                                         const struct worker_fetched **ret_fetched,
                                         struct error *err);
 
+/* The same, as the mapping of this description read them (worker_plan.mapping_description of a plan
+ * then). ERROR_MAPPING where the table cannot be read so any more. */
+MUST_CHECK enum error_code worker_fetch_under(struct worker *w, const char *table,
+                                              struct bytes description,
+                                              const struct worker_fetch_key *keys,
+                                              size_t key_count,
+                                              const struct worker_fetched **ret_fetched,
+                                              struct error *err);
+
 /* The live rows whose patient column holds this id, without digests (the caller does not know
  * their r yet): for rows that are not anchored. At most rows_max rows; more is ERROR_LIMIT.
  * patient: UTF-8. An id that is not ASCII is compared in the column's charset only where that is

@@ -42,9 +42,15 @@ void fake_remove(const char *key) {
     *row = fake_database.rows[--fake_database.count];
 }
 
+/* What tells one mapping from another, and no more. */
+static char descriptions[256][64];
+
 static struct worker_plan plan(void) {
+    char *description = descriptions[fake_database.mapping];
+    snprintf(description, sizeof descriptions[0], "{\"category\":\"EMR0%d\",\"m\":%d}",
+             fake_database.mapping, fake_database.mapping);
     struct worker_plan p = {.table = "visits",
-                            .mapping_description = BYTES_LITERAL("{}"),
+                            .mapping_description = bytes_text(description),
                             .columns = columns,
                             .column_count = 3,
                             .fields = fields,
@@ -53,6 +59,8 @@ static struct worker_plan plan(void) {
                             .engine = "InnoDB",
                             .snapshot = "snapshot-1",
                             .rows_estimate = (int64_t)fake_database.count};
+    if (fake_database.mapping > 1 && fake_database.columns_read > 0)
+        p.column_count = fake_database.columns_read;
     memset(p.mapping_digest.byte, fake_database.mapping, HASH_BYTES);
     return p;
 }
@@ -250,6 +258,19 @@ enum error_code worker_fetch(struct worker *w, const char *table,
     }
     *ret_fetched = &a->fetched;
     return ERROR_NONE;
+}
+
+enum error_code worker_fetch_under(struct worker *w, const char *table, struct bytes description,
+                                   const struct worker_fetch_key *keys, size_t count,
+                                   const struct worker_fetched **ret_fetched, struct error *err) {
+    uint8_t now = fake_database.mapping;
+    const char *m = memmem(description.data, description.len, "\"m\":", 4);
+    if (m == NULL || fake_database.forgets_mappings)
+        return error_set(err, ERROR_MAPPING, "main: it cannot be read so any more");
+    fake_database.mapping = (uint8_t)strtoul(m + 4, NULL, 10);
+    enum error_code code = worker_fetch(w, table, keys, count, ret_fetched, err);
+    fake_database.mapping = now;
+    return code;
 }
 
 enum error_code worker_fetch_patient(struct worker *w, const char *table, const char *patient,

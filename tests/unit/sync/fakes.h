@@ -24,6 +24,8 @@ struct fake_database {
     struct fake_row rows[FAKE_ROWS_MAX];
     size_t count;
     uint8_t mapping; /* fills the mapping digest */
+    uint32_t columns_read; /* of mapping 2 and later; 0: all */
+    bool forgets_mappings; /* no row can be read any more as an earlier mapping read it */
     _Atomic bool down;
     size_t lose_after; /* rows of a pull until the connection breaks; 0: never */
     uint32_t batch_rows;

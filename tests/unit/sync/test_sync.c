@@ -622,12 +622,55 @@ static void a_new_mapping_is_counted_and_not_taken_for_tampering(void **state) {
     put_many(3);
     pass(f, SYNC_DONE);
     fake_database.mapping = 2;
+    fake_database.forgets_mappings = true;
     assert_int_equal(one_record(f, "1").verdict, VERDICT_UNANCHORED);
     assert_int_equal(fake_chain.incidents, 0);
     struct sync_counts c = pass(f, SYNC_DONE);
     assert_int_equal(c.modified, 3);
     assert_int_equal(c.remapped, 3);
     assert_int_equal(one_record(f, "1").verdict, VERDICT_MATCH);
+}
+
+static void a_row_is_compared_under_the_mapping_that_it_was_anchored_by(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    pass(f, SYNC_DONE);
+    fake_database.mapping = 2;
+    struct record record = one_record(f, "1");
+    assert_int_equal(record.verdict, VERDICT_MATCH);
+    /* What is shown is what was anchored: only that can be checked. */
+    assert_string_equal(record.category, "EMR01");
+    assert_non_null(memmem(record.document.data, record.document.len, "{\"m\":1,", 7));
+    assert_true(hash_equal(&record.live_content, &record.versions[0].leaf.content));
+    assert_true(hash_equal(&record.live_raw, &record.versions[0].leaf.raw));
+    assert_true(hash_equal(&record.live_mapping, &record.versions[0].leaf.mapping));
+    snprintf(fake_find("1")->text, sizeof fake_find("1")->text, "changed");
+    record = one_record(f, "1");
+    assert_int_equal(record.verdict, VERDICT_MISMATCH);
+    assert_int_equal(fake_chain.incidents, 1);
+    assert_non_null(memmem(record.document.data, record.document.len, "{\"m\":2,", 7));
+    assert_int_equal(one_record(f, "2").verdict, VERDICT_MATCH);
+    fake_find("2")->unreadable = true; /* under either */
+    assert_int_equal(one_record(f, "2").verdict, VERDICT_WITHHELD);
+    fake_find("2")->unreadable = false;
+    assert_int_equal(pass(f, SYNC_DONE).remapped, 3);
+    record = one_record(f, "1");
+    assert_int_equal(record.verdict, VERDICT_MATCH);
+    assert_non_null(memmem(record.document.data, record.document.len, "{\"m\":2,", 7));
+}
+
+static void a_column_that_is_not_read_any_more_is_not_shown(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    pass(f, SYNC_DONE);
+    fake_database.mapping = 2;
+    fake_database.columns_read = 2;
+    struct record record = one_record(f, "1");
+    assert_int_equal(record.verdict, VERDICT_UNANCHORED);
+    assert_non_null(memmem(record.document.data, record.document.len, "{\"m\":2,", 7));
+    /* That it was changed is said all the same. */
+    snprintf(fake_find("1")->text, sizeof fake_find("1")->text, "changed");
+    assert_int_equal(one_record(f, "1").verdict, VERDICT_MISMATCH);
 }
 
 static void a_cancelled_pass_says_so(void **state) {
@@ -906,6 +949,8 @@ int main(void) {
         CASE(rows_with_one_key_are_one_record_and_a_complaint),
         CASE(an_immutable_table_raises_an_alarm_and_anchors_no_change),
         CASE(a_new_mapping_is_counted_and_not_taken_for_tampering),
+        CASE(a_row_is_compared_under_the_mapping_that_it_was_anchored_by),
+        CASE(a_column_that_is_not_read_any_more_is_not_shown),
         CASE(a_cancelled_pass_says_so),
         CASE(a_wrong_name_is_named),
         CASE(what_was_pending_is_sent_again_byte_for_byte),
