@@ -7,6 +7,7 @@ vault's file that were mapped at that moment too; and RssAnon beside it, sampled
 RENKEI_TEST_LONG=1 reads ten million rows (RENKEI_MEMORY_ROWS chooses), the ordinary run compares two
 small tables."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -54,8 +55,11 @@ def memory_of(pid):
 
 
 def workers_of(pid):
-    children = pathlib.Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for path in children for child in path.read_text().split()]
+    found = []
+    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # the thread has ended since
+            found += [int(child) for child in path.read_text().split()]
+    return found
 
 
 class Watch(threading.Thread):
