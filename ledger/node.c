@@ -29,6 +29,10 @@ void node_fail(struct node *node, enum error_code code, const struct error *err)
     if (node->failure == ERROR_NONE) {
         node->failure = code;
         node->failure_error = *err;
+        /* A write found out first, which LMDB calls EIO: how much is needed is said instead. */
+        if ((code == ERROR_DISK_FULL || code == ERROR_IO) &&
+            node_disk_room(node, &node->failure_error) != ERROR_NONE)
+            node->failure = ERROR_DISK_FULL;
     }
     stop(node);
 }
@@ -740,6 +744,8 @@ static void watch_signal(struct node *node, uv_signal_t *handle, int number) {
 static enum error_code open_node(struct node *node, struct error *err) {
     TRY(genesis_load(node->settings->genesis, &node->genesis, err));
     TRY(node_load_keys(node, err));
+    TRY(file_make_folder(node->settings->data, 0700, err));
+    TRY(node_disk_room(node, err));
     TRY(chain_open(node->genesis, node->settings->data, &node->chain, err));
     if (store_made_anew(chain_store(node->chain)))
         log_event(LOG_LEVEL_WARNING, "state-made-anew", "reason",

@@ -52,6 +52,7 @@ enum {
     NODE_CERTIFICATE_STAGES = 4,
     NODE_DOUBT_ASK_MS = 300,    /* while it is not known whether we know our votes */
     NODE_DOUBT_LATER_MS = 2000, /* one of the others, in turn */
+    NODE_DISK_BYTES_MIN = 16 << 20, /* free for the data folder, or the node does not run */
     NODE_TREES_MAX = 4, /* stored blocks whose receipts are at hand */
 };
 
@@ -357,6 +358,8 @@ MUST_CHECK enum error_code node_answer_block(struct node *node, struct bytes blo
 
 /* node_watch.c */
 void node_watch(struct node *node, uint64_t now_ms);
+/* ERROR_DISK_FULL where there is too little room for the data folder to go on. */
+MUST_CHECK enum error_code node_disk_room(const struct node *node, struct error *err);
 void node_on_clock(struct node *node, uint32_t peer, struct bytes body);
 
 /* node_status.c */

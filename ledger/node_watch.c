@@ -121,13 +121,41 @@ static void tell_clock(struct node *node, uint64_t now_ms) {
     node_send(node, PBFT_EVERYBODY, MESH_VOTES, NODE_CLOCK, bytes_of(raw, sizeof raw));
 }
 
-static void watch_disk(struct node *node) {
-    struct node_watch *watch = &node->watch;
+static bool disk_of(const struct node *node, uint64_t *ret_free, uint64_t *ret_all) {
     struct statvfs disk;
     if (statvfs(node->settings->data, &disk) != 0)
+        return false;
+    *ret_free = (uint64_t)disk.f_bavail * disk.f_frsize;
+    *ret_all = (uint64_t)disk.f_blocks * disk.f_frsize;
+    return true;
+}
+
+/* Who begins on a full disk fails in the middle of something: it is better not to begin, and to stop
+ * while there is still room to close. */
+enum error_code node_disk_room(const struct node *node, struct error *err) {
+    uint64_t free_bytes = 0;
+    uint64_t all = 0;
+    if (!disk_of(node, &free_bytes, &all) || free_bytes >= NODE_DISK_BYTES_MIN)
+        return ERROR_NONE;
+    enum error_code code =
+        error_set(err, ERROR_DISK_FULL, "%s: %llu KiB are free, at least %d MiB are needed to go on",
+                  node->settings->data, (unsigned long long)(free_bytes >> 10),
+                  NODE_DISK_BYTES_MIN >> 20);
+    error_hint(err, "free some space and start the node; it goes on where it stopped, and has "
+                    "promised nothing that is not on the disk");
+    return code;
+}
+
+static void watch_disk(struct node *node) {
+    struct node_watch *watch = &node->watch;
+    struct error err;
+    uint64_t all = 0;
+    if (!disk_of(node, &watch->disk_free_bytes, &all))
         return;
-    watch->disk_free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-    uint64_t all = (uint64_t)disk.f_blocks * disk.f_frsize;
+    if (node_disk_room(node, &err) != ERROR_NONE) {
+        node_fail(node, ERROR_DISK_FULL, &err);
+        return;
+    }
     bool low = watch->disk_free_bytes < disk_free_bytes_min ||
                watch->disk_free_bytes < all / 100 * DISK_FREE_PERCENT_MIN;
     if (low != watch->disk_low)

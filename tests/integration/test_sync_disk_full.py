@@ -1,49 +1,18 @@
 """The vault's disk fills up during a sync: the pass stops, says how much is needed, and goes on once
-there is room; nothing is anchored twice. The disk is a small tmpfs in a mount namespace of its own,
-which ends with the test."""
+there is room; nothing is anchored twice."""
 
-import os
 import pathlib
 import shutil
-import subprocess
 import tempfile
 
 import pytest
 
 from tests.harness.gateways import GATEWAY, Chain, Program, Refused, wait_until
 from tests.harness.patient import Key, Patient
+from tests.harness.small_disk import SmallDisk
 from tests.harness.sources import MySQLSource
 
 ROWS = 60000
-
-
-class SmallDisk:
-    """A tmpfs over a folder that only those in its namespace see."""
-
-    def __init__(self, folder, mib):
-        folder.mkdir(exist_ok=True)
-        self.folder = folder
-        own = ["--map-root-user"] if os.geteuid() != 0 else []
-        self.holder = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", "unshare", *own, "--mount", "sh", "-c",
-             f"mount -t tmpfs -o size={mib}m,mode=0700 tmpfs '{folder}' && echo ready && exec cat"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self.holder.stdout.readline() == b"ready\n"
-
-    def inside(self, command):
-        user = ["--preserve-credentials", "--user"] if os.geteuid() != 0 else []
-        return ["nsenter", *user, "--mount", f"--target={self.holder.pid}", "--",
-                *map(str, command)]
-
-    def run(self, *command):
-        return subprocess.check_output(self.inside(command), text=True)
-
-    def resize(self, mib):
-        self.run("mount", "-o", f"remount,size={mib}m", self.folder)
-
-    def close(self):
-        self.holder.kill()
-        self.holder.communicate()
 
 
 @pytest.fixture
