@@ -47,6 +47,7 @@ struct fake_chain {
     size_t incidents;
     size_t notes;
     _Atomic bool down;
+    size_t behind;             /* so many answers more come from a node without the last leaf */
     bool drop_reply;           /* commits, then says that it cannot be reached */
     uint64_t without_effect;   /* this sequence commits without effect; 0: none */
     const char *broken;        /* the first rule that was broken; NULL: none */

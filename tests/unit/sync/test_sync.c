@@ -647,8 +647,9 @@ static void a_row_is_compared_under_the_mapping_that_it_was_anchored_by(void **s
     snprintf(fake_find("1")->text, sizeof fake_find("1")->text, "changed");
     record = one_record(f, "1");
     assert_int_equal(record.verdict, VERDICT_MISMATCH);
-    assert_int_equal(fake_chain.incidents, 1);
     assert_non_null(memmem(record.document.data, record.document.len, "{\"m\":2,", 7));
+    assert_int_equal(sync_wait(f->sync, NULL, WAIT_MS, NULL), ERROR_NONE);
+    assert_int_equal(fake_chain.incidents, 1);
     assert_int_equal(one_record(f, "2").verdict, VERDICT_MATCH);
     fake_find("2")->unreadable = true; /* under either */
     assert_int_equal(one_record(f, "2").verdict, VERDICT_WITHHELD);
@@ -820,6 +821,25 @@ static void every_record_has_its_verdict(void **state) {
     assert_int_equal(all.items[3].document.len, 0);
 }
 
+static void a_node_that_is_behind_is_waited_for(void **state) {
+    struct fixture *f = *state;
+    put_many(3);
+    pass(f, SYNC_DONE);
+    fake_put("9", "P9", "new");
+    pass(f, SYNC_DONE);
+    fake_chain.behind = 3; /* it does not know the record yet */
+    assert_int_equal(one_record(f, "9").verdict, VERDICT_MATCH);
+    assert_int_equal(fake_chain.behind, 0);
+    snprintf(fake_find("9")->text, sizeof fake_find("9")->text, "changed");
+    pass(f, SYNC_DONE);
+    fake_chain.behind = 3; /* nor its latest version */
+    assert_int_equal(one_record(f, "9").verdict, VERDICT_MATCH);
+    fake_chain.behind = 1000000;
+    struct record record = one_record(f, "9");
+    assert_int_equal(record.verdict, VERDICT_UNKNOWN);
+    assert_int_equal(record.code, ERROR_NODE_STALE);
+}
+
 static void a_mismatch_that_was_met_is_anchored_once(void **state) {
     struct fixture *f = *state;
     put_many(3);
@@ -958,6 +978,7 @@ int main(void) {
         CASE(a_transaction_without_effect_fails_the_pass_and_the_next_repairs_it),
         CASE(a_vault_older_than_the_chain_anchors_nothing),
         CASE(every_record_has_its_verdict),
+        CASE(a_node_that_is_behind_is_waited_for),
         CASE(a_mismatch_that_was_met_is_anchored_once),
         CASE(a_database_that_is_down_hides_nothing),
         CASE(a_patient_sees_own_records_only),
