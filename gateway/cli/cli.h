@@ -113,7 +113,8 @@ void cli_help_command(const struct cli_command *command);
 
 extern const struct cli_command cli_init, cli_genesis, cli_join, cli_start, cli_stop;
 extern const struct cli_command cli_discover, cli_grants, cli_check, cli_preview;
-extern const struct cli_command cli_sync, cli_status, cli_quarantine, cli_characters, cli_enrol, cli_patients;
+extern const struct cli_command cli_sync, cli_status, cli_quarantine, cli_characters;
+extern const struct cli_command cli_keysets, cli_enrol, cli_patients;
 extern const struct cli_command cli_backup, cli_restore;
 extern const struct cli_command cli_keygen, cli_document, cli_sign, cli_chain;
 

@@ -12,7 +12,8 @@ enum { COMMANDS_MAX = 64 };
 const struct cli_command *const cli_commands[] = {
     &cli_init, &cli_genesis, &cli_join, &cli_start, &cli_stop, &cli_discover, &cli_grants,
     &cli_check, &cli_preview, &cli_sync, &cli_status, &cli_chain, &cli_quarantine,
-    &cli_characters, &cli_enrol, &cli_patients, &cli_backup, &cli_restore, &cli_keygen, &cli_document, &cli_sign, NULL,
+    &cli_characters, &cli_keysets, &cli_enrol, &cli_patients, &cli_backup, &cli_restore,
+    &cli_keygen, &cli_document, &cli_sign, NULL,
 };
 
 static const struct cli_command *find(const char *name) {

@@ -10,8 +10,8 @@ import pytest
 BUILD = pathlib.Path(os.environ.get("RENKEI_BUILD", "build")).resolve()
 RENKEI = BUILD / "gateway/cli/renkei"
 COMMANDS = ["init", "genesis", "join", "start", "stop", "discover", "grants", "check", "preview",
-            "sync", "status", "chain", "quarantine", "characters", "enrol", "patients", "backup",
-            "restore", "keygen", "document", "sign"]
+            "sync", "status", "chain", "quarantine", "characters", "keysets", "enrol", "patients",
+            "backup", "restore", "keygen", "document", "sign"]
 
 
 def renkei(*arguments, folder=None):

@@ -55,8 +55,20 @@ def keyset(hospital):
     return wait_until(committed, "the key set's note")
 
 
+def check_command(hospital, shown):
+    """The command says the same, and the secret only where it is asked for."""
+    [listed] = json.loads(hospital.command("keysets", "--json"))
+    assert {**listed, "secret": shown["secret"]} == {**shown, "state": "on the chain"}
+    [listed] = json.loads(hospital.command("keysets", shown["source"], "--secret", "--json"))
+    assert listed == {**shown, "state": "on the chain"}
+    text = hospital.command("keysets")
+    assert shown["root"] in text and shown["secret"] not in text
+    assert "'nobody'" in hospital.command("keysets", "nobody", check=False).stderr
+
+
 def check(hospital, source, numbers, mode):
     shown, note = keyset(hospital), notes(hospital)[-1]
+    check_command(hospital, shown)
     secret = bytes.fromhex(shown["secret"])
     root = tree(sorted({hmac.digest(secret, str(no).encode(), "sha256") for no in numbers}))
     assert note["root"] == root and shown["root"] == root.hex()
