@@ -6,10 +6,11 @@
 
 #include "base/wire.h"
 #include "ledger/ledger.h"
+#include "ledger/merkle/map.h"
 #include "ledger/merkle/merkle.h"
 #include "ledger/transaction.h"
 
-enum { HASHED_AT_ONCE = 16 };
+enum { HASHED_AT_ONCE = 16, KEYS_AT_ONCE = 64 };
 enum {
     ANCHOR_FORMAT = 1,
     FLAG_OPERATION = 0x03,
@@ -176,6 +177,20 @@ enum error_code anchor_hashes(const struct anchor *anchor, struct hash *ret_hash
         return error_set(err, ERROR_TX_REJECTED, "anchor: the root is not that of its %u leaves",
                          anchor->leaf_count);
     return ERROR_NONE;
+}
+
+void anchor_map_keys(const struct anchor *anchor, struct hash *ret_keys) {
+    struct anchor_cursor cursor = anchor_cursor(anchor);
+    struct leaf leaf;
+    struct locator locators[KEYS_AT_ONCE];
+    size_t count;
+    do {
+        for (count = 0; count < KEYS_AT_ONCE && anchor_next(&cursor, &leaf); count++)
+            locators[count] = leaf.locator;
+        if (count > 0)
+            map_keys(locators[0].byte, sizeof locators[0], count, ret_keys);
+        ret_keys += count;
+    } while (count == KEYS_AT_ONCE);
 }
 
 struct mapping_table {

@@ -55,6 +55,9 @@ MUST_CHECK enum error_code anchor_leaf_at(struct bytes transaction, size_t at,
 MUST_CHECK enum error_code anchor_hashes(const struct anchor *anchor, struct hash *ret_hashes,
                                          struct error *err);
 
+/* The map keys of all leaves' locators into ret_keys[leaf_count]. */
+void anchor_map_keys(const struct anchor *anchor, struct hash *ret_keys);
+
 struct ledger_anchor;
 /* Appends the body. slots: NULL data where there are none. */
 MUST_CHECK enum error_code anchor_encode(const struct ledger_anchor *anchor, uint32_t slot_bytes,

@@ -30,7 +30,7 @@ struct chain {
     const struct genesis *genesis;
     struct store *store;
     struct state *state;
-    struct chain_map *map; /* NULL while stored blocks are executed again */
+    struct chain_map *map;
     struct block_header head;
     struct hash head_hash;
     struct block_header epoch_base;
@@ -149,14 +149,10 @@ static void finish_header(struct chain *chain, struct block_header *header) {
     header->members = state_members_hash(chain->state);
 }
 
-/* Nothing is compared while stored blocks are executed again: Q validators compared it before they
- * signed, and chain_map_open compares the last of them. */
 static enum error_code check_map(const struct chain *chain, const struct block_header *header,
                                  struct error *err) {
     uint64_t height = 0;
     struct hash root;
-    if (chain->map == NULL)
-        return ERROR_NONE;
     TRY(chain_map_expected(chain->map, header->height, &height, &root, err));
     if (height != header->map_height || !hash_equal(&root, &header->map_root))
         return error_set(err, ERROR_VERIFY,
@@ -331,8 +327,7 @@ static enum error_code settle(struct chain *chain, const struct block_header *he
     bool some = state_lowest(chain->state, &change);
     assert(some);
     TRY(store_apply(chain->store, &change, err));
-    if (chain->map != NULL)
-        chain_map_add(chain->map, &change);
+    chain_map_add(chain->map, &change);
     if (state_settle(chain->state))
         chain->epoch_base = *header;
     return ERROR_NONE;
@@ -382,6 +377,7 @@ static enum error_code replay(struct chain *chain, struct error *err) {
             return error_wrap(err, ERROR_CORRUPT, "stored block %llu", (unsigned long long)h);
         struct tentative *t = chain->tentative[0];
         TRY(settle(chain, &t->header, err));
+        TRY(chain_map_commit(chain->map, &t->header, err));
         chain->head = t->header;
         chain->head_hash = t->hash;
         tentative_free(t);
@@ -480,6 +476,23 @@ const struct block_header *chain_epoch_base(const struct chain *chain) {
 static enum error_code read_changes(void *context, uint64_t first, size_t count,
                                     struct map_change *ret_changes, struct error *err);
 
+/* What lies below the tentative blocks. */
+static enum error_code base_get(void *self, const struct state_key *key,
+                                struct state_value *ret_value, bool *ret_found,
+                                struct error *err) {
+    struct chain *chain = self;
+    struct state_base base = store_base(chain->store);
+    struct state_record record;
+    struct hash map;
+    if (key->byte[0] != STATE_RECORD)
+        return base.get(base.self, key, ret_value, ret_found, err);
+    memcpy(map.byte, key->byte + 1, HASH_BYTES);
+    TRY(chain_map_record(chain->map, &map, &record, ret_found, err));
+    if (*ret_found)
+        state_record_encode(&record, ret_value);
+    return ERROR_NONE;
+}
+
 static enum error_code open_map(struct chain *chain, const char *folder, struct error *err) {
     struct chain_map_settings settings = {folder,      chain->genesis, chain->store,
                                           chain->head, read_changes,   chain};
@@ -498,7 +511,7 @@ enum error_code chain_open(const struct genesis *genesis, const char *folder,
                                ? error_set(err, ERROR_NO_MEMORY, "chain: no memory")
                                : store_open(folder, &genesis->chain, &chain->store, err);
     if (code == ERROR_NONE) {
-        struct state_base base = store_base(chain->store);
+        struct state_base base = {base_get, chain};
         uint64_t seed;
         random_bytes(&seed, sizeof seed);
         uint64_t height = store_state_height(chain->store);
@@ -509,9 +522,9 @@ enum error_code chain_open(const struct genesis *genesis, const char *folder,
             code = read_head(chain, height, err);
     }
     if (code == ERROR_NONE)
-        code = replay(chain, err);
-    if (code == ERROR_NONE)
         code = open_map(chain, folder, err);
+    if (code == ERROR_NONE)
+        code = replay(chain, err);
     if (code != ERROR_NONE) {
         chain_close(chain);
         return code;
@@ -567,9 +580,9 @@ struct bytes chain_tentative_block(const struct chain *chain, uint64_t height,
     return buffer_bytes(&t->block);
 }
 
-static enum error_code base_get(struct chain *chain, enum state_kind kind, const uint8_t *data,
-                                size_t len, struct state_value *ret_value, bool *ret_found,
-                                struct error *err) {
+static enum error_code store_get(struct chain *chain, enum state_kind kind, const uint8_t *data,
+                                 size_t len, struct state_value *ret_value, bool *ret_found,
+                                 struct error *err) {
     struct state_base base = store_base(chain->store);
     struct state_key key = state_key(kind, data, len);
     return base.get(base.self, &key, ret_value, ret_found, err);
@@ -579,7 +592,7 @@ enum error_code chain_find(struct chain *chain, const struct hash *id,
                            struct state_place *ret_place, bool *ret_found, struct error *err) {
     struct state_value value;
     bool found = false;
-    TRY(base_get(chain, STATE_TRANSACTION, id->byte, HASH_BYTES, &value, &found, err));
+    TRY(store_get(chain, STATE_TRANSACTION, id->byte, HASH_BYTES, &value, &found, err));
     if (found)
         state_place_decode(&value, ret_place);
     *ret_found = found;
@@ -590,7 +603,7 @@ enum error_code chain_submitter(struct chain *chain, const uint8_t *submitter,
                                 struct state_submitter *ret_submitter, struct error *err) {
     struct state_value value;
     bool found = false;
-    TRY(base_get(chain, STATE_SUBMITTER, submitter, TRANSACTION_KEY_BYTES, &value, &found, err));
+    TRY(store_get(chain, STATE_SUBMITTER, submitter, TRANSACTION_KEY_BYTES, &value, &found, err));
     *ret_submitter = (struct state_submitter){.next_sequence = 1};
     if (found)
         state_submitter_decode(&value, ret_submitter);
@@ -602,7 +615,7 @@ enum error_code chain_checkpoint(struct chain *chain, const struct hash *other,
                                  struct error *err) {
     struct state_value value;
     bool found = false;
-    TRY(base_get(chain, STATE_CHECKPOINT, other->byte, HASH_BYTES, &value, &found, err));
+    TRY(store_get(chain, STATE_CHECKPOINT, other->byte, HASH_BYTES, &value, &found, err));
     if (found)
         state_checkpoint_decode(&value, ret_checkpoint);
     *ret_found = found;
@@ -612,13 +625,8 @@ enum error_code chain_checkpoint(struct chain *chain, const struct hash *other,
 enum error_code chain_latest(struct chain *chain, const struct locator *locator,
                              struct state_record *ret_record, bool *ret_found,
                              struct error *err) {
-    struct state_value value;
-    bool found = false;
-    TRY(base_get(chain, STATE_RECORD, locator->byte, LOCATOR_BYTES, &value, &found, err));
-    if (found)
-        state_record_decode(&value, ret_record);
-    *ret_found = found;
-    return ERROR_NONE;
+    struct hash key = map_key(locator->byte);
+    return chain_map_record(chain->map, &key, ret_record, ret_found, err);
 }
 
 struct bytes chain_tentative_at(const struct chain *chain, uint64_t height) {
@@ -719,8 +727,10 @@ static enum error_code read_changes(void *context, uint64_t first, size_t count,
             TRY(load_anchor(chain, &places[i], &known, err));
         TRY(anchor_leaf_at(buffer_bytes(&known->bytes),
                            places[i].leaf_at - places[i].transaction_at, &leaf, err));
-        ret_changes[i].value = (struct map_value){leaf.version, first + i, hashes[i]};
-        memcpy(ret_changes[i].locator, leaf.locator.byte, LOCATOR_BYTES);
+        ret_changes[i] = (struct map_change){.key = map_key(leaf.locator.byte),
+                                             .value = {leaf.version, first + i, hashes[i]},
+                                             .operation = (uint8_t)leaf.operation,
+                                             .submitter = places[i].submitter};
     }
     return ERROR_NONE;
 }

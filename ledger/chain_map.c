@@ -21,12 +21,10 @@ struct chain_map {
     struct map *map;
     uint64_t head; /* its height and log size */
     uint64_t head_log_size;
-    uint64_t renewed_head; /* the head when the last renewal began: the map's thread reads it */
     struct checkpoint ring[RING];
     uint64_t count; /* checkpoints ever put into the ring */
-    struct map_change *changes; /* since the last one that renewed */
-    size_t change_count;
-    size_t change_capacity;
+    struct recent *active;   /* since the last renewal began */
+    struct recent *renewing; /* what it is of, or was */
 };
 
 static struct checkpoint *newest(const struct chain_map *m) {
@@ -60,29 +58,17 @@ static enum error_code learn_roots(struct chain_map *m, struct error *err) {
     return ERROR_NONE;
 }
 
-static void make_room(struct chain_map *m, size_t more) {
-    if (m->change_capacity - m->change_count >= more)
-        return;
-    m->change_capacity = 2 * m->change_capacity + more;
-    m->changes = realloc(m->changes, m->change_capacity * sizeof *m->changes);
-    if (m->changes == NULL)
-        abort(); /* a validator that forgets a change is worse than one that stops */
-}
-
-static void add_change(struct chain_map *m, const struct map_change *change) {
-    make_room(m, 1);
-    m->changes[m->change_count++] = *change;
-}
-
 /* From the blocks. */
 static enum error_code add_leaves(struct chain_map *m, uint64_t from, uint64_t end,
                                   struct error *err) {
+    SCOPED_FREE struct map_change *changes = calloc(CHAIN_MAP_PIECE, sizeof *changes);
+    if (changes == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "map: no memory");
     while (from < end) {
         size_t piece = end - from < CHAIN_MAP_PIECE ? (size_t)(end - from) : CHAIN_MAP_PIECE;
-        make_room(m, piece);
-        TRY(m->settings.leaves(m->settings.context, from, piece, m->changes + m->change_count,
-                               err));
-        m->change_count += piece;
+        TRY(m->settings.leaves(m->settings.context, from, piece, changes, err));
+        for (size_t i = 0; i < piece; i++)
+            recent_put(m->active, &changes[i]);
         from += piece;
     }
     return ERROR_NONE;
@@ -96,20 +82,48 @@ void chain_map_add(struct chain_map *m, const struct state_change *change) {
         if (e->key.byte[0] != STATE_RECORD)
             continue;
         state_record_decode(&e->value, &record);
-        memcpy(c.locator, e->key.byte + 1, LOCATOR_BYTES);
+        memcpy(c.key.byte, e->key.byte + 1, HASH_BYTES);
         c.value = (struct map_value){record.version, record.log_index, record.leaf};
-        add_change(m, &c);
+        c.operation = (uint8_t)record.operation;
+        c.submitter = record.owner;
+        recent_put(m->active, &c);
     }
 }
 
-static void renew(struct chain_map *m, uint64_t log_size) {
-    struct hash root; /* nobody reads what is written here while a renewal runs */
-    if (map_root(m->map, &root, NULL) != ERROR_NONE)
-        root = (struct hash){{0}}; /* whoever asks for the next root hears of the failure */
-    m->renewed_head = m->head;
-    map_renew(m->map, m->changes, m->change_count, log_size);
-    m->changes = NULL;
-    m->change_count = m->change_capacity = 0;
+enum error_code chain_map_record(struct chain_map *m, const struct hash *key,
+                                 struct state_record *ret_record, bool *ret_found,
+                                 struct error *err) {
+    const struct map_change *change = recent_find(m->active, key);
+    struct map_record record;
+    if (change == NULL)
+        change = recent_find(m->renewing, key);
+    *ret_found = true;
+    if (change != NULL) {
+        *ret_record = (struct state_record){change->value.version,
+                                            (enum leaf_operation)change->operation,
+                                            change->submitter, change->value.leaf,
+                                            change->value.log_index};
+        return ERROR_NONE;
+    }
+    if (!map_find(m->map, key, &record)) {
+        *ret_found = false;
+        return ERROR_NONE;
+    }
+    *ret_record = (struct state_record){.version = record.version,
+                                        .operation = (enum leaf_operation)record.operation,
+                                        .owner = record.submitter,
+                                        .log_index = record.log_index};
+    return store_leaf_hashes(m->settings.store, record.log_index, 1, &ret_record->leaf, err);
+}
+
+/* The renewal before it has ended. needs: the durable height from which on a crash leaves a header that
+ * speaks of this renewal or a later one. */
+static void renew(struct chain_map *m, uint64_t log_size, uint64_t needs) {
+    struct recent *before = m->renewing;
+    m->renewing = m->active;
+    map_renew(m->map, recent_changes(m->renewing), recent_count(m->renewing), log_size, needs);
+    recent_free(before);
+    m->active = recent_new();
 }
 
 enum error_code chain_map_commit(struct chain_map *m, const struct block_header *header,
@@ -131,7 +145,7 @@ enum error_code chain_map_commit(struct chain_map *m, const struct block_header 
          header->time_ms - last->time_ms < CHAIN_MAP_MS))
         return ERROR_NONE;
     TRY(learn_roots(m, err)); /* of the renewal before, which ended long ago */
-    renew(m, header->log_size);
+    renew(m, header->log_size, header->height + m->settings.genesis->parameters.window);
     next.known = false;
     push(m, &next);
     return ERROR_NONE;
@@ -178,9 +192,9 @@ enum error_code chain_map_prove(struct chain_map *m, const struct hash *key,
 
 /* Opening. */
 
-static enum error_code sync_blocks(void *context, struct error *err) {
+static uint64_t durable_height(void *context) {
     const struct chain_map *m = context;
-    return store_sync_up_to(m->settings.store, m->renewed_head, err);
+    return store_durable_height(m->settings.store);
 }
 
 /* Gives the map the leaves that it lacks, in pieces that are small in memory. */
@@ -189,7 +203,7 @@ static enum error_code feed(struct chain_map *m, uint64_t from, uint64_t log_siz
     while (from < log_size) {
         uint64_t end = log_size - from > FEED_LEAVES ? from + FEED_LEAVES : log_size;
         TRY(add_leaves(m, from, end, err));
-        renew(m, end);
+        renew(m, end, 0); /* the state on disk has them, and its header speaks of them */
         from = end;
     }
     return ERROR_NONE;
@@ -256,7 +270,12 @@ enum error_code chain_map_open(const struct chain_map_settings *settings,
     m->settings = *settings;
     for (unsigned i = 0; i < RING; i++)
         m->ring[i].known = true;
-    struct map_settings map_settings = {path, settings->genesis->chain, sync_blocks, m};
+    m->active = recent_new();
+    m->renewing = recent_new();
+    struct map_settings map_settings = {.folder = path,
+                                        .chain = settings->genesis->chain,
+                                        .durable = durable_height,
+                                        .context = m};
     enum error_code code = map_open(&map_settings, &m->map, err);
     if (code == ERROR_NONE)
         code = reach_head(m, err);
@@ -272,6 +291,7 @@ void chain_map_close(struct chain_map *m) {
     if (m == NULL)
         return;
     map_close(m->map);
-    free(m->changes);
+    recent_free(m->active);
+    recent_free(m->renewing);
     free(m);
 }

@@ -1,6 +1,10 @@
 /*
- * The map beside the chain: at which heights it is renewed, which root a header must carry, and what
- * is proved by it. Inside the chain only.
+ * The map beside the chain: what is known of records, at which heights the map is renewed, which root a
+ * header must carry, and what is proved by it. Inside the chain only.
+ *
+ * A record is found among the changes since the renewals, else in the map. The map's files never know
+ * more than the state on disk and than its last header speaks of, so that blocks can be executed again
+ * after a crash.
  *
  * A checkpoint is a block after which the map's root is renewed: every block that leaves the log as
  * it was at the last checkpoint (the root stays), else the first one that is at least a window above
@@ -14,7 +18,7 @@
 #include "ledger/block.h"
 #include "ledger/genesis.h"
 #include "ledger/state/state.h"
-#include "ledger/store/map.h"
+#include "ledger/chain_recent.h"
 #include "ledger/store/store.h"
 
 enum {
@@ -23,7 +27,7 @@ enum {
     CHAIN_MAP_PIECE = 4096,
 };
 
-/* What the map needs of the chain. */
+/* What the map needs of the chain. head: of the state on disk. */
 struct chain_map_settings {
     const char *folder; /* the data folder */
     const struct genesis *genesis;
@@ -37,8 +41,8 @@ struct chain_map_settings {
 };
 
 struct chain_map;
-/* Brings the map to the head's state from the blocks. ERROR_CORRUPT where its root is not the
- * head's, though it was made anew from all leaves. */
+/* Brings the map and what is newer to the head's state from the blocks. ERROR_CORRUPT where its root
+ * is not the head's, though it was made anew from all leaves. */
 MUST_CHECK enum error_code chain_map_open(const struct chain_map_settings *settings,
                                           struct chain_map **ret_map, struct error *err);
 void chain_map_close(struct chain_map *map);
@@ -47,6 +51,11 @@ void chain_map_close(struct chain_map *map);
 void chain_map_add(struct chain_map *map, const struct state_change *change);
 MUST_CHECK enum error_code chain_map_commit(struct chain_map *map,
                                             const struct block_header *header,
+                                            struct error *err);
+
+/* What the committed chain says of a record. */
+MUST_CHECK enum error_code chain_map_record(struct chain_map *map, const struct hash *key,
+                                            struct state_record *ret_record, bool *ret_found,
                                             struct error *err);
 
 /* What the header at this height, at most a window above the head, must say. */

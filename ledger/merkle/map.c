@@ -1,6 +1,7 @@
 #include "ledger/merkle/map.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char key_domain[] = "renkei/map/1\n";
@@ -118,15 +119,106 @@ static size_t split(const struct map_entry *entries, size_t count, unsigned dept
 }
 
 struct map_node map_subtree(const struct map_entry *entries, size_t count, unsigned depth) {
-    if (count == 0)
-        return (struct map_node){.kind = MAP_EMPTY};
-    if (count == 1)
-        return (struct map_node){entries[0].hash, MAP_LEAF};
+    struct map_node node;
+    map_subtrees(entries, &count, 1, depth, &node);
+    return node;
+}
+
+/* Inner nodes that are to be hashed, each after those below it. */
+struct plan {
+    const struct map_entry *entries;
+    size_t entry_count; /* hash number i is that of entry i; then a zero one; then those of nodes */
+    struct plan_node {
+        size_t left, right; /* numbers of hashes */
+        unsigned height;    /* above entries */
+        struct hash hash;
+    } *nodes;
+    size_t count;
+    size_t capacity;
+};
+
+static const struct hash *plan_hash(const struct plan *p, size_t number) {
+    static const struct hash zero;
+    if (number < p->entry_count)
+        return &p->entries[number].hash;
+    return number == p->entry_count ? &zero : &p->nodes[number - p->entry_count - 1].hash;
+}
+
+static unsigned plan_height(const struct plan *p, size_t number) {
+    return number <= p->entry_count ? 0 : p->nodes[number - p->entry_count - 1].height;
+}
+
+/* The number of the hash of the entries [first, first + count). */
+static size_t plan_subtree(struct plan *p, size_t first, size_t count, unsigned depth) {
+    if (count <= 1)
+        return count == 1 ? first : p->entry_count;
     assert(depth < MAP_DEPTH_MAX); /* two entries would have one key */
-    size_t left = split(entries, count, depth);
-    struct map_node a = map_subtree(entries, left, depth + 1);
-    struct map_node b = map_subtree(entries + left, count - left, depth + 1);
-    return (struct map_node){inner_hash(&a.hash, &b.hash), MAP_INNER};
+    size_t left_count = split(p->entries + first, count, depth);
+    size_t left = plan_subtree(p, first, left_count, depth + 1);
+    size_t right = plan_subtree(p, first + left_count, count - left_count, depth + 1);
+    if (p->count == p->capacity) {
+        p->capacity = p->capacity < BATCH ? BATCH : 2 * p->capacity;
+        p->nodes = realloc(p->nodes, p->capacity * sizeof *p->nodes);
+        if (p->nodes == NULL)
+            abort(); /* a validator without its root is worse than one that stops */
+    }
+    unsigned a = plan_height(p, left);
+    unsigned b = plan_height(p, right);
+    p->nodes[p->count] = (struct plan_node){left, right, 1 + (a > b ? a : b), {{0}}};
+    return p->entry_count + 1 + p->count++;
+}
+
+/* Some nodes of one height, up to BATCH of them. */
+static void hash_nodes(struct plan *p, struct plan_node *const *nodes, size_t count) {
+    static const uint8_t prefix = 0x01;
+    struct hash pairs[BATCH][2];
+    struct sha256_message messages[BATCH] = {{{0}, {0}}};
+    struct hash hashes[BATCH];
+    for (size_t i = 0; i < count; i++) {
+        pairs[i][0] = *plan_hash(p, nodes[i]->left);
+        pairs[i][1] = *plan_hash(p, nodes[i]->right);
+        messages[i] =
+            (struct sha256_message){bytes_of(&prefix, 1), bytes_of(pairs[i], sizeof pairs[i])};
+    }
+    sha256_many(messages, count, hashes);
+    for (size_t i = 0; i < count; i++)
+        nodes[i]->hash = hashes[i];
+}
+
+static void run_plan(struct plan *p) {
+    size_t left = p->count;
+    for (unsigned height = 1; left > 0; height++) {
+        struct plan_node *some[BATCH];
+        size_t count = 0;
+        for (size_t i = 0; i < p->count; i++) {
+            if (p->nodes[i].height == height)
+                some[count++] = &p->nodes[i];
+            if (count < BATCH && i + 1 < p->count)
+                continue;
+            hash_nodes(p, some, count);
+            left -= count;
+            count = 0;
+        }
+    }
+}
+
+void map_subtrees(const struct map_entry *entries, const size_t *ends, size_t count,
+                  unsigned depth, struct map_node *ret_nodes) {
+    struct plan p = {.entries = entries, .entry_count = count > 0 ? ends[count - 1] : 0};
+    SCOPED_FREE size_t *roots = calloc(count + 1, sizeof *roots);
+    if (roots == NULL)
+        abort();
+    for (size_t i = 0; i < count; i++) {
+        size_t first = i > 0 ? ends[i - 1] : 0;
+        roots[i] = plan_subtree(&p, first, ends[i] - first, depth);
+    }
+    run_plan(&p);
+    for (size_t i = 0; i < count; i++) {
+        size_t records = ends[i] - (i > 0 ? ends[i - 1] : 0);
+        ret_nodes[i].hash = *plan_hash(&p, roots[i]);
+        ret_nodes[i].kind = records == 0 ? MAP_EMPTY : records == 1 ? MAP_LEAF : MAP_INNER;
+    }
+    free(p.nodes);
 }
 
 const struct map_entry *map_descend(const struct map_entry *entries, size_t count, unsigned depth,

@@ -60,6 +60,9 @@ struct map_entry {
 };
 /* The subtree of entries that all agree in their first `depth` bits. */
 struct map_node map_subtree(const struct map_entry *entries, size_t count, unsigned depth);
+/* Many of them, which is quicker: ends[i] is the number of entries up to the end of subtree i. */
+void map_subtrees(const struct map_entry *entries, const size_t *ends, size_t count,
+                  unsigned depth, struct map_node *ret_nodes);
 
 /* What stands at the end of a key's path: nothing, or one leaf, the key's own or another's. */
 struct map_proof {

@@ -6,6 +6,7 @@
 
 #include "base/wire.h"
 #include "ledger/checkpoint.h"
+#include "ledger/merkle/map.h"
 
 enum {
     RECORD_BYTES = 4 + 1 + 4 + HASH_BYTES + 8,
@@ -268,7 +269,7 @@ static enum error_code execute_anchor(struct state *state, struct layer *layer,
     size_t places_before = layer->place_count;
     struct state_submitter counted = *counts;
     for (uint32_t i = 0; anchor_next(&cursor, &leaf); i++) {
-        struct state_key key = state_key(STATE_RECORD, leaf.locator.byte, LOCATOR_BYTES);
+        struct state_key key = state_key(STATE_RECORD, checked->map_keys[i].byte, HASH_BYTES);
         struct state_value value;
         struct state_record latest;
         bool found = false;
@@ -293,6 +294,7 @@ static enum error_code execute_anchor(struct state *state, struct layer *layer,
         counted.records -= leaf.operation == LEAF_DELETE ? 1 : 0;
         append_place(layer, &(struct leaf_place){
                                 .height = layer->height,
+                                .submitter = checked->submitter,
                                 .transaction = index,
                                 .leaf = i,
                                 .transaction_at = at,
@@ -314,7 +316,8 @@ static enum error_code execute_incident(struct state *state,
                                         enum transaction_status *ret_status, struct error *err) {
     struct incident incident;
     TRY(incident_decode(checked->tx.body, &incident, err));
-    struct state_key key = state_key(STATE_RECORD, incident.locator.byte, LOCATOR_BYTES);
+    struct hash map = map_key(incident.locator.byte);
+    struct state_key key = state_key(STATE_RECORD, map.byte, HASH_BYTES);
     struct state_value value;
     bool found = false;
     TRY(state_get(state, &key, &value, &found, err));
@@ -540,9 +543,12 @@ enum error_code transaction_check(const struct members *members, struct bytes in
         code = anchor_decode(checked->tx.body, &checked->anchor, err);
         if (code == ERROR_NONE) {
             checked->leaf_hashes = calloc(checked->anchor.leaf_count, sizeof(struct hash));
-            code = checked->leaf_hashes == NULL
+            checked->map_keys = calloc(checked->anchor.leaf_count, sizeof(struct hash));
+            code = checked->leaf_hashes == NULL || checked->map_keys == NULL
                        ? error_set(err, ERROR_NO_MEMORY, "transaction: no memory")
                        : anchor_hashes(&checked->anchor, checked->leaf_hashes, err);
+            if (code == ERROR_NONE)
+                anchor_map_keys(&checked->anchor, checked->map_keys);
         }
     }
     if (code != ERROR_NONE) {
@@ -557,5 +563,6 @@ void checked_transaction_free(struct checked_transaction *checked) {
     if (checked == NULL)
         return;
     free(checked->leaf_hashes);
+    free(checked->map_keys);
     free(checked);
 }

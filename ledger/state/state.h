@@ -33,6 +33,7 @@ struct checked_transaction {
     uint32_t submitter; /* its number: index in the list of members */
     struct anchor anchor;
     struct hash *leaf_hashes; /* of an anchor, else NULL */
+    struct hash *map_keys;    /* of its leaves' locators */
     size_t len;
     uint8_t bytes[];
 };
@@ -42,7 +43,7 @@ MUST_CHECK enum error_code transaction_check(const struct members *members, stru
                                              struct error *err);
 void checked_transaction_free(struct checked_transaction *checked);
 
-/* The latest version of a record, as it stands under its locator. */
+/* The latest version of a record, as it stands under its map key. */
 struct state_record {
     uint32_t version;
     enum leaf_operation operation;
@@ -83,6 +84,7 @@ void state_checkpoint_decode(const struct state_value *value,
 /* Where a leaf stands, by its number in the log. */
 struct leaf_place {
     uint64_t height;
+    uint32_t submitter;   /* its number */
     uint32_t transaction; /* index in the block */
     uint32_t leaf;        /* index in the anchor */
     uint32_t transaction_at; /* byte offset of the transaction in the block */

@@ -17,10 +17,12 @@
 
 enum {
     PLACE_BYTES = 32,
-    META_FORMAT = 1,
+    META_FORMAT = 2,
     META_BYTES_MAX = 1 + HASH_BYTES + 8 + 8 + MERKLE_LEVELS_MAX * HASH_BYTES,
-    RECORD_KEY_BYTES = 1 + LOCATOR_BYTES,
 };
+
+_Static_assert(BLOCK_TRANSACTIONS_MAX <= UINT16_MAX && ANCHOR_LEAVES_MAX <= UINT16_MAX,
+               "both numbers fit a place");
 
 /* Address space, not memory or disk; under sanitizers less of it is free. */
 static const size_t map_bytes = (size_t)64 << 30;
@@ -38,7 +40,9 @@ struct store {
     MDB_dbi dbi;
     MDB_txn *reader; /* renewed after every flush */
     uint64_t state_height;
+    _Atomic uint64_t durable_height; /* that LMDB has */
     struct merkle_frontier frontier;
+    uint64_t flushed_leaves; /* log size when the last flush began */
     struct state_table *active;
     struct state_table *frozen; /* NULL: no flush is under way */
     uint64_t frozen_height;
@@ -55,9 +59,8 @@ static enum error_code lmdb_error(struct error *err, int rc, const char *doing) 
 }
 
 static MDB_val key_value(const struct state_key *key) {
-    size_t len = key->byte[0] == STATE_RECORD ? (size_t)RECORD_KEY_BYTES : sizeof key->byte;
     /* LMDB takes keys by a pointer that is not const, and does not write through it. */
-    return (MDB_val){len, (void *)(uintptr_t)key->byte};
+    return (MDB_val){sizeof key->byte, (void *)(uintptr_t)key->byte};
 }
 
 static enum error_code path_in(const struct store *store, const char *name, char *ret_path,
@@ -161,8 +164,9 @@ static enum error_code meta_decode(struct store *store, struct bytes input, stru
     if (format != META_FORMAT || !wire_read_end(&r))
         return error_set(err, ERROR_CORRUPT, "%s: the state's meta entry is damaged",
                          store->folder);
-    store->state_height = height;
+    store->state_height = store->durable_height = height;
     store->frontier = frontier;
+    store->flushed_leaves = frontier.size;
     return ERROR_NONE;
 }
 
@@ -205,7 +209,9 @@ bool store_flush_busy(const struct store *store) {
 }
 
 bool store_flush_due(const struct store *store) {
-    return store->frozen == NULL && state_table_count(store->active) >= STORE_FLUSH_ENTRIES;
+    return store->frozen == NULL &&
+           (state_table_count(store->active) >= STORE_FLUSH_ENTRIES ||
+            store->frontier.size - store->flushed_leaves >= STORE_FLUSH_LEAVES);
 }
 
 void store_flush_start(struct store *store) {
@@ -215,6 +221,7 @@ void store_flush_start(struct store *store) {
     store->frozen = store->active;
     store->frozen_height = store->state_height;
     store->frozen_frontier = store->frontier;
+    store->flushed_leaves = store->frontier.size;
     memcpy(store->frozen_level_fd, store->level_fd, sizeof store->level_fd);
     store->active = state_table_new(seed);
 }
@@ -242,7 +249,10 @@ enum error_code store_flush_run(struct store *store, struct error *err) {
         return code;
     }
     rc = mdb_txn_commit(txn);
-    return rc == 0 ? ERROR_NONE : lmdb_error(err, rc, "committing");
+    if (rc != 0)
+        return lmdb_error(err, rc, "committing");
+    store->durable_height = store->frozen_height;
+    return ERROR_NONE;
 }
 
 void store_flush_finish(struct store *store) {
@@ -441,8 +451,8 @@ enum error_code store_sync(struct store *store, struct error *err) {
     return segments_sync(store->segments, segments_height(store->segments), err);
 }
 
-enum error_code store_sync_up_to(struct store *store, uint64_t height, struct error *err) {
-    return segments_sync(store->segments, height, err);
+uint64_t store_durable_height(const struct store *store) {
+    return store->durable_height;
 }
 
 static enum error_code write_places(struct store *store, const struct state_change *change,
@@ -456,8 +466,9 @@ static enum error_code write_places(struct store *store, const struct state_chan
         const struct leaf_place *place = &change->places[i];
         uint8_t *at = raw + i * PLACE_BYTES;
         wire_store_u64(at, place->height);
-        wire_store_u32(at + 8, place->transaction);
-        wire_store_u32(at + 12, place->leaf);
+        wire_store_u32(at + 8, place->submitter);
+        wire_store_u16(at + 12, (uint16_t)place->transaction);
+        wire_store_u16(at + 14, (uint16_t)place->leaf);
         wire_store_u32(at + 16, place->transaction_at);
         wire_store_u32(at + 20, place->leaf_at);
         wire_store_u64(at + 24, place->previous);
@@ -481,7 +492,8 @@ enum error_code store_apply(struct store *store, const struct state_change *chan
     }
     size_t cursor = 0;
     for (const struct state_entry *e; (e = state_table_each(change->entries, &cursor)) != NULL;)
-        (void)state_table_put(store->active, &e->key, &e->value);
+        if (e->key.byte[0] != STATE_RECORD)
+            (void)state_table_put(store->active, &e->key, &e->value);
     store->state_height = change->height;
     store->frontier = *change->frontier;
     return ERROR_NONE;
@@ -511,8 +523,9 @@ enum error_code store_read_part(struct store *store, uint64_t height, size_t off
 static struct leaf_place place_decode(const uint8_t raw[PLACE_BYTES]) {
     return (struct leaf_place){
         .height = wire_load_u64(raw),
-        .transaction = wire_load_u32(raw + 8),
-        .leaf = wire_load_u32(raw + 12),
+        .submitter = wire_load_u32(raw + 8),
+        .transaction = (uint32_t)raw[12] << 8 | raw[13],
+        .leaf = (uint32_t)raw[14] << 8 | raw[15],
         .transaction_at = wire_load_u32(raw + 16),
         .leaf_at = wire_load_u32(raw + 20),
         .previous = wire_load_u64(raw + 24),

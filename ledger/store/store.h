@@ -6,14 +6,15 @@
  *
  * Blocks are the truth. The state in LMDB, the tree's nodes and the places of leaves are derived
  * from them and may lag behind: after a crash the caller executes the blocks above
- * store_state_height() again. Everything that LMDB speaks of is synced before LMDB commits.
+ * store_state_height() again. Everything that LMDB speaks of is synced before LMDB commits. Records are
+ * not the store's: the map finds them.
  *
  *   blocks/00000001 ...  segments: records of block and certificate with their CRC
  *   heights              16 bytes a height: segment, offset
- *   places               32 bytes a leaf: height, positions, the version before
+ *   places               32 bytes a leaf: height, submitter, positions, the version before
  *   log/00 ...           32 bytes a complete subtree, one file a level
- *   map/00 ...           the map's parts (ledger/store/map.h)
- *   state/               LMDB: record, submitter and transaction entries, and how far they go
+ *   map/                 the map's runs (ledger/store/map.h): what is known of records
+ *   state/               LMDB: submitter, transaction and epoch entries, and how far they go
  *   lock                 one process a folder
  */
 #ifndef LEDGER_STORE_H
@@ -23,8 +24,8 @@
 
 enum {
     STORE_SEGMENT_BYTES = 256 << 20,   /* a segment is closed when it is larger */
-    STORE_FLUSH_ENTRIES = 1 << 17,     /* entries in memory that make a flush due */
-    STORE_FLUSH_ENTRIES_MAX = 1 << 20, /* more are not taken while a flush is under way */
+    STORE_FLUSH_ENTRIES = 1 << 17,     /* entries in memory that make a flush due, */
+    STORE_FLUSH_LEAVES = 1 << 16,      /* or leaves in the log: they are executed again after a crash */
     STORE_CERTIFICATE_BYTES_MAX = 16 << 10,
 };
 
@@ -47,11 +48,10 @@ struct state_base store_base(struct store *store);
 MUST_CHECK enum error_code store_append(struct store *store, uint64_t height, struct bytes block,
                                         struct bytes certificate, struct error *err);
 MUST_CHECK enum error_code store_sync(struct store *store, struct error *err);
-/* Blocks up to a height that was appended before; on any thread. */
-MUST_CHECK enum error_code store_sync_up_to(struct store *store, uint64_t height,
-                                            struct error *err);
+/* The height up to which blocks, log, places and state outlive a loss of power; on any thread. */
+uint64_t store_durable_height(const struct store *store);
 
-/* The changes of the block after store_state_height(). */
+/* The changes of the block after store_state_height(), but for records. */
 MUST_CHECK enum error_code store_apply(struct store *store, const struct state_change *change,
                                        struct error *err);
 

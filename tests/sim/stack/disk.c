@@ -32,7 +32,6 @@ struct disk {
     struct change *changes;
     size_t count, capacity;
     bool frozen;
-    bool has_parts; /* something was ever made under map/ */
 };
 
 static char root_path[ROOT_BYTES_MAX];
@@ -183,15 +182,7 @@ static int open_any(const char *path, int flags, mode_t mode) {
     uint32_t disk = 0;
     char rest[NAME_BYTES_MAX];
     bool ours = on_disk(path, &disk, rest);
-    /* The store asks for each of hundreds of parts that young chains have not: not worth a call. */
-    bool part = ours && strncmp(rest, "map/", 4) == 0;
-    if (part && (flags & O_CREAT) == 0 && !disks[disk].has_parts) {
-        errno = ENOENT;
-        return -1;
-    }
     pthread_mutex_lock(&lock);
-    if (part)
-        disks[disk].has_parts = true;
     bool there = ours && (flags & O_CREAT) != 0 && access(path, F_OK) == 0;
     int fd = raw_open(path, flags, mode);
     if (fd >= 0 && fd < FDS_MAX)
@@ -441,7 +432,6 @@ void disk_freeze(uint32_t disk) {
 void disk_forget(uint32_t disk) {
     pthread_mutex_lock(&lock);
     forget(&disks[disk]);
-    disks[disk].has_parts = false; /* the folder goes */
     pthread_mutex_unlock(&lock);
 }
 

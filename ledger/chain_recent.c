@@ -1,0 +1,91 @@
+#include "ledger/chain_recent.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/random.h"
+
+enum { SLOTS_MIN = 1024 };
+
+struct recent {
+    uint64_t seed;
+    struct map_change *changes;
+    size_t count;
+    size_t capacity;
+    uint32_t *slots; /* number of a change plus 1; 0: free */
+    size_t slot_count; /* a power of two, at least twice the changes */
+};
+
+static void *array(size_t count, size_t size) {
+    void *memory = calloc(count, size);
+    if (memory == NULL)
+        abort(); /* a validator that forgets a change is worse than one that stops */
+    return memory;
+}
+
+struct recent *recent_new(void) {
+    struct recent *r = array(1, sizeof *r);
+    random_bytes(&r->seed, sizeof r->seed);
+    r->slot_count = SLOTS_MIN;
+    r->slots = array(SLOTS_MIN, sizeof *r->slots);
+    return r;
+}
+
+void recent_free(struct recent *r) {
+    if (r == NULL)
+        return;
+    free(r->changes);
+    free(r->slots);
+    free(r);
+}
+
+/* Keys are hashes of what submitters choose, so the mixing is seeded: nobody can aim at a slot. */
+static size_t slot_of(const struct recent *r, const struct hash *key) {
+    uint64_t a = wire_load_u64(key->byte) ^ r->seed;
+    uint64_t b = wire_load_u64(key->byte + 8) + r->seed;
+    uint64_t mixed = (a ^ a >> 29) * UINT64_C(0xbf58476d1ce4e5b9) + b;
+    mixed = (mixed ^ mixed >> 32) * UINT64_C(0x9e3779b97f4a7c15);
+    return (size_t)(mixed >> 32) & (r->slot_count - 1);
+}
+
+/* The slot of the key, or the free one where it would stand. */
+static uint32_t *find(const struct recent *r, const struct hash *key) {
+    size_t at = slot_of(r, key);
+    while (r->slots[at] != 0 && !hash_equal(&r->changes[r->slots[at] - 1].key, key))
+        at = (at + 1) & (r->slot_count - 1);
+    return &r->slots[at];
+}
+
+static void grow_slots(struct recent *r) {
+    free(r->slots);
+    r->slot_count *= 4;
+    r->slots = array(r->slot_count, sizeof *r->slots);
+    for (size_t i = 0; i < r->count; i++)
+        *find(r, &r->changes[i].key) = (uint32_t)i + 1; /* of one key the last one stays */
+}
+
+void recent_put(struct recent *r, const struct map_change *change) {
+    if (r->count == r->capacity) {
+        r->capacity = r->capacity < SLOTS_MIN ? SLOTS_MIN : 2 * r->capacity;
+        r->changes = realloc(r->changes, r->capacity * sizeof *r->changes);
+        if (r->changes == NULL)
+            abort();
+    }
+    if (2 * (r->count + 1) > r->slot_count)
+        grow_slots(r);
+    r->changes[r->count] = *change;
+    *find(r, &change->key) = (uint32_t)++r->count;
+}
+
+const struct map_change *recent_find(const struct recent *r, const struct hash *key) {
+    uint32_t slot = *find(r, key);
+    return slot != 0 ? &r->changes[slot - 1] : NULL;
+}
+
+size_t recent_count(const struct recent *r) {
+    return r->count;
+}
+
+const struct map_change *recent_changes(const struct recent *r) {
+    return r->changes;
+}
