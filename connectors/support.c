@@ -950,3 +950,40 @@ enum renkei_charset support_charset(const char *name) {
             return table[i].charset;
     return RENKEI_CHARSET_UNKNOWN;
 }
+
+/* --- cancel() --- */
+
+void support_cancel_init(struct support_cancel *c, bool reaches) {
+    pthread_mutex_init(&c->mutex, NULL);
+    atomic_init(&c->asked, false);
+    c->reaches = reaches;
+}
+
+void support_cancel_done(struct support_cancel *c) {
+    pthread_mutex_destroy(&c->mutex);
+}
+
+void support_cancel_forget(struct support_cancel *c) {
+    pthread_mutex_lock(&c->mutex);
+    atomic_store(&c->asked, false);
+    pthread_mutex_unlock(&c->mutex);
+}
+
+void support_cancel_reaches(struct support_cancel *c, bool reaches) {
+    pthread_mutex_lock(&c->mutex);
+    c->reaches = reaches;
+    pthread_mutex_unlock(&c->mutex);
+}
+
+bool support_cancelled(const struct support_cancel *c) {
+    return atomic_load(&c->asked);
+}
+
+void support_cancel_ask(struct support_cancel *c, void (*tell)(struct renkei_session *s),
+                        struct renkei_session *s) {
+    pthread_mutex_lock(&c->mutex);
+    atomic_store(&c->asked, true);
+    if (c->reaches)
+        tell(s);
+    pthread_mutex_unlock(&c->mutex);
+}

@@ -8,6 +8,8 @@
 #ifndef CONNECTORS_SUPPORT_H
 #define CONNECTORS_SUPPORT_H
 
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "connectors/connector.h"
@@ -55,6 +57,28 @@ void support_wipe(void *data, size_t len);
 /* Faults of option 'tls', the same in every connector. */
 enum renkei_status support_no_authority(struct renkei_fault *fault);
 enum renkei_status support_not_encrypted(struct renkei_fault *fault);
+
+/* --- cancel(): from another thread, and never beside the query that it is for ---
+ *
+ * What ends a query at the server takes a while and knows no query, only a connection. So whoever
+ * begins a query, or cleans up behind one, waits for a cancel that is under way: it would hit what
+ * comes next. */
+
+struct support_cancel {
+    pthread_mutex_t mutex;
+    atomic_bool asked;
+    bool reaches; /* the server is told; else the flag is all */
+};
+
+void support_cancel_init(struct support_cancel *c, bool reaches);
+void support_cancel_done(struct support_cancel *c);
+/* A query begins: what was cancelled before is over. */
+void support_cancel_forget(struct support_cancel *c);
+void support_cancel_reaches(struct support_cancel *c, bool reaches);
+bool support_cancelled(const struct support_cancel *c);
+/* tell: what ends the query at the server. */
+void support_cancel_ask(struct support_cancel *c, void (*tell)(struct renkei_session *s),
+                        struct renkei_session *s);
 
 /* --- replicas: copies of the source that are read rather than the source itself --- */
 

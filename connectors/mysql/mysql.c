@@ -15,7 +15,6 @@
 #include <mysqld_error.h>
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,9 +76,8 @@ struct renkei_session {
     struct support_options options;
     struct support_endpoint endpoint;
     char note[SUPPORT_NOTE_BYTES_MAX];
-    pthread_mutex_t cancel_mutex; /* guards thread_id against close() */
+    struct support_cancel cancel;
     unsigned long thread_id;
-    atomic_bool cancelled;
     bool mariadb;
     bool in_snapshot;
     bool transaction_read_only;
@@ -124,7 +122,7 @@ static enum renkei_status status_of(const struct renkei_session *s, unsigned num
     case ER_LOCK_WAIT_TIMEOUT:
         return RENKEI_TIMEOUT;
     case ER_QUERY_INTERRUPTED:
-        return atomic_load(&s->cancelled) ? RENKEI_CANCELLED : RENKEI_TIMEOUT;
+        return support_cancelled(&s->cancel) ? RENKEI_CANCELLED : RENKEI_TIMEOUT;
     case CR_NET_PACKET_TOO_LARGE:
     case ER_NET_PACKET_TOO_LARGE:
         return RENKEI_LIMIT;
@@ -327,7 +325,7 @@ static enum renkei_status mysql_connector_open(const struct renkei_option *optio
     struct renkei_session *s = calloc(1, sizeof *s);
     if (s == NULL)
         return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a session");
-    pthread_mutex_init(&s->cancel_mutex, NULL);
+    support_cancel_init(&s->cancel, true);
     s->options = (struct support_options){option_specs, options, option_count};
     s->cursor.session = s;
     enum renkei_status status = support_options_check(&s->options, fault);
@@ -357,7 +355,6 @@ static enum renkei_status mysql_connector_open(const struct renkei_option *optio
 
 /* Over a connection of its own, as the protocol wants it. From any thread. */
 static void kill_query(struct renkei_session *s) {
-    pthread_mutex_lock(&s->cancel_mutex);
     MYSQL killer;
     if (s->thread_id != 0 && mysql_init(&killer) != NULL) {
         struct renkei_fault fault;
@@ -368,38 +365,37 @@ static void kill_query(struct renkei_session *s) {
             (void)mysql_real_query(&killer, sql, strlen(sql));
         mysql_close(&killer);
     }
-    pthread_mutex_unlock(&s->cancel_mutex);
 }
 
 static void mysql_connector_cancel(struct renkei_session *s) {
-    atomic_store(&s->cancelled, true);
-    kill_query(s);
+    support_cancel_ask(&s->cancel, kill_query, s);
 }
 
 static void mysql_connector_finish(struct renkei_cursor *c) {
     if (c == NULL || !c->open)
         return;
+    struct renkei_session *s = c->session;
+    support_cancel_reaches(&s->cancel, false);
     /* Freeing a stream reads its rest, which could take minutes: the server is asked to end it. */
     if (!c->ended)
-        kill_query(c->session);
+        kill_query(s);
     mysql_free_result(c->result);
     support_batch_done(&c->batch);
     free(c->row_lengths);
     c->row_lengths = NULL;
     c->open = false;
+    support_cancel_reaches(&s->cancel, true);
 }
 
 static void mysql_connector_close(struct renkei_session *s) {
     if (s == NULL)
         return;
-    pthread_mutex_lock(&s->cancel_mutex);
-    s->thread_id = 0;
-    pthread_mutex_unlock(&s->cancel_mutex);
     mysql_connector_finish(&s->cursor);
+    support_cancel_reaches(&s->cancel, false);
     if (s->initialised)
         mysql_close(&s->mysql);
     support_tables_done(&s->tables);
-    pthread_mutex_destroy(&s->cancel_mutex);
+    support_cancel_done(&s->cancel);
     free(s);
 }
 
@@ -813,7 +809,7 @@ static enum renkei_status mysql_connector_query(struct renkei_session *s,
     if (s->cursor.open)
         return support_fault(fault, RENKEI_INTERNAL, 0, NULL, "%s: a cursor is open already",
                              query->table);
-    atomic_store(&s->cancelled, false);
+    support_cancel_forget(&s->cancel);
     struct support_table *t = support_table_find(s->tables, query->schema, query->table);
     enum renkei_status status = RENKEI_OK;
     if (t == NULL)
@@ -937,7 +933,7 @@ static enum renkei_status mysql_connector_next(struct renkei_cursor *c,
         if (status != RENKEI_OK)
             return status;
     }
-    if (atomic_load(&s->cancelled))
+    if (support_cancelled(&s->cancel))
         return support_fault(fault, RENKEI_CANCELLED, 0, NULL, "%s: cancelled", c->table);
     if (c->batch.rows == 0)
         return RENKEI_END;

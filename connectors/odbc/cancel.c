@@ -1,63 +1,30 @@
 /*
- * Ending a query from another thread, in a way that holds for the driver: enum odbc_cancel.
- *
- * What is called here shares no handle with the thread that runs the query. The mutex keeps a cancel
- * from outliving the query that it is for: it would hit the next one.
+ * Ending a query from another thread, in a way that holds for the driver: enum odbc_cancel. What is
+ * called here shares no handle with the thread that runs the query.
  */
 #include "connectors/odbc/odbc.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-struct odbc_canceller {
-    pthread_mutex_t mutex;
-    bool running;
-    SQLHSTMT idle;                 /* ODBC_CANCEL_IDLE_STATEMENT: nothing is ever run in it */
-    char backend[ODBC_NAME_BYTES]; /* ODBC_CANCEL_STATEMENT: digits; "": not known */
-};
-
-enum renkei_status odbc_canceller_new(struct renkei_session *s, struct renkei_fault *fault) {
-    struct odbc_canceller *c = calloc(1, sizeof *c);
-    if (c == NULL)
-        return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a session");
-    pthread_mutex_init(&c->mutex, NULL);
-    c->idle = SQL_NULL_HSTMT;
-    s->canceller = c;
+enum renkei_status odbc_cancel_prepare(struct renkei_session *s, struct renkei_fault *fault) {
     if (s->quirks->cancel == ODBC_CANCEL_IDLE_STATEMENT &&
-        !SQL_SUCCEEDED(SQLAllocHandle(SQL_HANDLE_STMT, s->connection, &c->idle)))
+        !SQL_SUCCEEDED(SQLAllocHandle(SQL_HANDLE_STMT, s->connection, &s->idle)))
         return odbc_fault(s, SQL_HANDLE_DBC, s->connection, "session", fault);
     if (s->quirks->cancel == ODBC_CANCEL_STATEMENT) {
-        odbc_ask(s, s->quirks->backend_query, c->backend, sizeof c->backend);
-        if (c->backend[strspn(c->backend, "0123456789")] != '\0')
-            c->backend[0] = '\0';
+        odbc_ask(s, s->quirks->backend_query, s->backend, sizeof s->backend);
+        if (s->backend[strspn(s->backend, "0123456789")] != '\0')
+            s->backend[0] = '\0';
     }
     return RENKEI_OK;
 }
 
-void odbc_canceller_free(struct renkei_session *s) {
-    struct odbc_canceller *c = s->canceller;
-    if (c == NULL)
-        return;
-    if (c->idle != SQL_NULL_HSTMT)
-        SQLFreeHandle(SQL_HANDLE_STMT, c->idle);
-    pthread_mutex_destroy(&c->mutex);
-    free(c);
-    s->canceller = NULL;
-}
-
-static void set_running(struct odbc_canceller *c, bool running) {
-    pthread_mutex_lock(&c->mutex);
-    c->running = running;
-    pthread_mutex_unlock(&c->mutex);
-}
-
-void odbc_running(struct renkei_session *s) {
-    set_running(s->canceller, true);
-}
-
-void odbc_not_running(struct renkei_session *s) {
-    set_running(s->canceller, false);
+void odbc_cancel_done(struct renkei_session *s) {
+    support_cancel_reaches(&s->cancel, false);
+    if (s->idle != SQL_NULL_HSTMT)
+        SQLFreeHandle(SQL_HANDLE_STMT, s->idle);
+    s->idle = SQL_NULL_HSTMT;
+    support_cancel_done(&s->cancel);
 }
 
 static void run_beside(SQLHDBC connection, const char *sql) {
@@ -69,13 +36,13 @@ static void run_beside(SQLHDBC connection, const char *sql) {
 }
 
 /* Where this fails the query goes on to its next row or its own timeout: there is nobody to tell. */
-static void cancel_by_statement(const struct renkei_session *s, const char *backend) {
+static void cancel_by_statement(const struct renkei_session *s) {
     SQLHENV environment = SQL_NULL_HENV;
     SQLHDBC connection = SQL_NULL_HDBC;
     bool connected = false;
     struct renkei_fault ignored;
     char sql[2 * ODBC_NAME_BYTES], password[SUPPORT_SECRET_BYTES_MAX];
-    snprintf(sql, sizeof sql, s->quirks->cancel_format, backend);
+    snprintf(sql, sizeof sql, s->quirks->cancel_format, s->backend);
     if (support_secret(&s->options, "password_file", password, &ignored) != RENKEI_OK)
         return;
     if (odbc_environment(&environment, &ignored) == RENKEI_OK &&
@@ -90,13 +57,13 @@ static void cancel_by_statement(const struct renkei_session *s, const char *back
         SQLFreeHandle(SQL_HANDLE_ENV, environment);
 }
 
+static void cancel_query(struct renkei_session *s) {
+    if (s->idle != SQL_NULL_HSTMT)
+        SQLCancel(s->idle);
+    if (s->backend[0] != '\0')
+        cancel_by_statement(s);
+}
+
 void odbc_cancel(struct renkei_session *s) {
-    struct odbc_canceller *c = s->canceller;
-    atomic_store(&s->cancelled, true);
-    pthread_mutex_lock(&c->mutex);
-    if (c->running && c->idle != SQL_NULL_HSTMT)
-        SQLCancel(c->idle);
-    if (c->running && c->backend[0] != '\0')
-        cancel_by_statement(s, c->backend);
-    pthread_mutex_unlock(&c->mutex);
+    support_cancel_ask(&s->cancel, cancel_query, s);
 }

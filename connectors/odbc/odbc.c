@@ -49,7 +49,7 @@ static enum renkei_status connect_status(const char *state, long native, const c
 
 static enum renkei_status query_status(const struct renkei_session *s, const char *state,
                                        long native, const char *text) {
-    if (starts(state, "HY008") || (atomic_load(&s->cancelled) && !starts(state, "08")))
+    if (starts(state, "HY008") || (support_cancelled(&s->cancel) && !starts(state, "08")))
         return RENKEI_CANCELLED;
     if (starts(state, "08") || starts(state, "57P") || native == 2006 || native == 2013 ||
         native == 1927 || native == 1053 || strstr(text, "server closed the connection") != NULL)
@@ -314,7 +314,7 @@ static void odbc_close(struct renkei_session *s) {
     if (s == NULL)
         return;
     odbc_finish(&s->cursor);
-    odbc_canceller_free(s);
+    odbc_cancel_done(s);
     disconnect(s);
     if (s->environment != SQL_NULL_HENV)
         SQLFreeHandle(SQL_HANDLE_ENV, s->environment);
@@ -328,6 +328,7 @@ static enum renkei_status odbc_open(const struct renkei_option *options, uint32_
     struct renkei_session *s = calloc(1, sizeof *s);
     if (s == NULL)
         return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a session");
+    support_cancel_init(&s->cancel, false);
     s->options = (struct support_options){option_specs, options, option_count};
     s->cursor.session = s;
     enum renkei_status status = support_options_check(&s->options, fault);
@@ -338,7 +339,7 @@ static enum renkei_status odbc_open(const struct renkei_option *options, uint32_
     if (status == RENKEI_OK)
         status = set_session(s, fault);
     if (status == RENKEI_OK)
-        status = odbc_canceller_new(s, fault);
+        status = odbc_cancel_prepare(s, fault);
     if (status != RENKEI_OK) {
         odbc_close(s);
         return status;

@@ -7,9 +7,6 @@
 #include <sql.h>
 #include <sqlext.h>
 
-#include <pthread.h>
-#include <stdatomic.h>
-
 #include "connectors/support.h"
 
 enum {
@@ -74,7 +71,6 @@ struct odbc_quirks {
 const struct odbc_quirks *odbc_quirks_of(const char *driver);
 
 struct odbc_reader;
-struct odbc_canceller;
 
 struct renkei_cursor {
     struct odbc_reader *reader; /* NULL: rows are fetched when they are asked for */
@@ -107,8 +103,9 @@ struct renkei_session {
     SQLHDBC connection;
     struct support_options options;
     const struct odbc_quirks *quirks;
-    atomic_bool cancelled;
-    struct odbc_canceller *canceller;
+    struct support_cancel cancel;
+    SQLHSTMT idle;                 /* ODBC_CANCEL_IDLE_STATEMENT: nothing is ever run in it */
+    char backend[ODBC_NAME_BYTES]; /* ODBC_CANCEL_STATEMENT: digits; "": not known */
     bool connected;
     bool in_snapshot;
     bool can_get_bound; /* SQL_GD_BOUND and SQL_GD_ANY_COLUMN */
@@ -144,11 +141,8 @@ enum renkei_status odbc_dial(const struct renkei_session *s, SQLHENV environment
 enum renkei_status odbc_environment(SQLHENV *ret_environment, struct renkei_fault *fault);
 
 /* cancel.c */
-enum renkei_status odbc_canceller_new(struct renkei_session *s, struct renkei_fault *fault);
-void odbc_canceller_free(struct renkei_session *s); /* before the connection is closed */
-/* Between these two a cancel reaches the server, at other times it is a flag alone. */
-void odbc_running(struct renkei_session *s);
-void odbc_not_running(struct renkei_session *s); /* waits for a cancel that is under way */
+enum renkei_status odbc_cancel_prepare(struct renkei_session *s, struct renkei_fault *fault);
+void odbc_cancel_done(struct renkei_session *s); /* before the connection is closed */
 void odbc_cancel(struct renkei_session *s);
 
 /* One SQL_C_CHAR cell of a catalog call's result; "" for NULL. */

@@ -175,7 +175,7 @@ void odbc_finish(struct renkei_cursor *c) {
     if (c == NULL || !c->open)
         return;
     odbc_reader_stop(c);
-    odbc_not_running(c->session);
+    support_cancel_reaches(&c->session->cancel, false);
     if (c->statement != SQL_NULL_HSTMT)
         SQLFreeHandle(SQL_HANDLE_STMT, c->statement);
     support_batch_done(&c->batch);
@@ -260,7 +260,7 @@ static enum renkei_status start(struct renkei_cursor *c, const char *sql,
     enum renkei_status status = bind_parameters(s, c->statement, c->table, fault);
     if (status != RENKEI_OK)
         return status;
-    odbc_running(s);
+    support_cancel_reaches(&s->cancel, true);
     SQLRETURN result = SQLExecDirect(c->statement, (SQLCHAR *)(uintptr_t)sql, SQL_NTS);
     if (!SQL_SUCCEEDED(result))
         return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
@@ -336,7 +336,7 @@ enum renkei_status odbc_query(struct renkei_session *s, const struct renkei_quer
     if (s->cursor.open)
         return support_fault(fault, RENKEI_INTERNAL, 0, NULL, "%s: a cursor is open already",
                              query->table);
-    atomic_store(&s->cancelled, false);
+    support_cancel_forget(&s->cancel);
     struct support_table *t = support_table_find(s->tables, query->schema, query->table);
     enum renkei_status status = RENKEI_OK;
     if (t == NULL)
@@ -572,7 +572,7 @@ static enum renkei_status fetch(struct renkei_cursor *c, bool *ret_end,
     for (uint32_t i = 0; c->binds && i < c->column_count + c->checks; i++)
         c->indicators[i] = untouched;
     SQLRETURN result = SQLFetch(c->statement);
-    if (atomic_load(&s->cancelled))
+    if (support_cancelled(&s->cancel))
         return support_fault(fault, RENKEI_CANCELLED, 0, NULL, "%s: cancelled", c->table);
     if (SQL_SUCCEEDED(result) || result == SQL_NO_DATA) {
         *ret_end = result == SQL_NO_DATA;

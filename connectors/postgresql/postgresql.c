@@ -58,7 +58,7 @@ static enum renkei_status status_of(const struct renkei_session *s, const char *
         PQstatus(s->connection) == CONNECTION_BAD)
         return RENKEI_LOST;
     if (state_is(state, "57014"))
-        return atomic_load(&s->cancelled) ? RENKEI_CANCELLED : RENKEI_TIMEOUT;
+        return support_cancelled(&s->cancel) ? RENKEI_CANCELLED : RENKEI_TIMEOUT;
     if (state_is(state, "55P03") || state_is(state, "25P03"))
         return RENKEI_TIMEOUT;
     if (state_is(state, "42P01") || state_is(state, "3F000"))
@@ -295,6 +295,7 @@ static enum renkei_status postgresql_open(const struct renkei_option *options,
     struct renkei_session *s = calloc(1, sizeof *s);
     if (s == NULL)
         return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a session");
+    support_cancel_init(&s->cancel, true);
     s->options = (struct support_options){option_specs, options, option_count};
     s->cursor.session = s;
     enum renkei_status status = support_options_check(&s->options, fault);
@@ -339,12 +340,15 @@ static void postgresql_finish(struct renkei_cursor *c) {
     else if (c->guarded)
         while ((c->result = PQgetResult(s->connection)) != NULL)
             PQclear(c->result);
+    /* What puts the session back is not the query that somebody wanted to end. */
+    support_cancel_reaches(&s->cancel, false);
     if (c->own_transaction)
         (void)command(s, "ROLLBACK", "end of the query", &ignored);
     else if (had_cursor && PQtransactionStatus(s->connection) == PQTRANS_INTRANS)
         (void)command(s, "CLOSE renkei_rows", "end of the query", &ignored);
     if (s->switches)
         (void)set_encoding(s, "UTF8", &ignored);
+    support_cancel_reaches(&s->cancel, true);
     support_batch_done(&c->batch);
     free(c->row_lengths);
     c->row_lengths = NULL;
@@ -359,17 +363,22 @@ static void postgresql_close(struct renkei_session *s) {
         support_batch_done(&s->cursor.batch);
         free(s->cursor.row_lengths);
     }
+    support_cancel_reaches(&s->cancel, false);
     PQfreeCancel(s->canceller);
     PQfinish(s->connection);
+    support_cancel_done(&s->cancel);
     support_tables_done(&s->tables);
     free(s);
 }
 
-static void postgresql_cancel(struct renkei_session *s) {
+static void cancel_query(struct renkei_session *s) {
     char ignored[256];
-    atomic_store(&s->cancelled, true);
     if (s->canceller != NULL)
         (void)PQcancel(s->canceller, ignored, sizeof ignored);
+}
+
+static void postgresql_cancel(struct renkei_session *s) {
+    support_cancel_ask(&s->cancel, cancel_query, s);
 }
 
 /* --- the server --- */
@@ -509,7 +518,7 @@ static enum renkei_status postgresql_query(struct renkei_session *s,
     if (c->open)
         return support_fault(fault, RENKEI_INTERNAL, 0, NULL, "%s: a cursor is open already",
                              query->table);
-    atomic_store(&s->cancelled, false);
+    support_cancel_forget(&s->cancel);
     struct support_table *t = support_table_find(s->tables, query->schema, query->table);
     enum renkei_status status = RENKEI_OK;
     if (t == NULL)
@@ -739,7 +748,7 @@ static enum renkei_status postgresql_next(struct renkei_cursor *c, struct renkei
     struct renkei_session *s = c->session;
     enum renkei_status status = RENKEI_OK;
     support_batch_clear(&c->batch);
-    if (atomic_load(&s->cancelled))
+    if (support_cancelled(&s->cancel))
         return support_fault(fault, RENKEI_CANCELLED, 0, NULL, "%s: cancelled", c->table);
     if (c->guarded)
         return next_rows(c, ret_batch, fault);

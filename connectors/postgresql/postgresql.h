@@ -6,7 +6,6 @@
 
 #include <libpq-fe.h>
 
-#include <stdatomic.h>
 
 #include "connectors/support.h"
 
@@ -40,7 +39,7 @@ struct renkei_session {
     struct support_options options;
     struct support_endpoint endpoint;
     char note[SUPPORT_NOTE_BYTES_MAX];
-    atomic_bool cancelled;
+    struct support_cancel cancel;
     bool in_snapshot;
     bool switches; /* statements travel in another encoding than rows */
     char encoding[64];
