@@ -79,6 +79,7 @@ struct renkei_cursor {
     struct support_batch batch;
     const char *table; /* borrowed from the description, for messages */
     uint32_t column_count;
+    uint32_t asked_count; /* of them, what was asked for: the first ones */
     bool checks; /* one more column is fetched: 0 where no text of the row holds a NUL */
     bool *is_text;
     char *exact_sql; /* the same query, texts as blobs; NULL where that is not needed */

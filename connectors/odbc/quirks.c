@@ -88,6 +88,7 @@ static const struct odbc_quirks table[] = {
     {
         .driver = "mdbtools", /* it has no driver's name, but a product's */
         .product = "Access (MDBTools)",
+        .read_only = true, /* it opens the file for reading, and its SQL has no word that writes */
         .begin = "",
         /* No brackets, no IN, no quote within a text: an answer of no rows would mean nothing. */
         .chooses_here = true,

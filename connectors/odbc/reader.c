@@ -132,7 +132,9 @@ enum renkei_status odbc_next(struct renkei_cursor *c, struct renkei_batch *ret_b
                              struct renkei_fault *fault) {
     struct odbc_reader *r = c->reader;
     enum renkei_status status = r != NULL ? take(r, fault) : odbc_fill(c, fault);
-    if (status == RENKEI_OK)
+    if (status == RENKEI_OK) {
         support_batch_view(r != NULL ? &r->lent : &c->batch, ret_batch);
+        ret_batch->column_count = c->asked_count;
+    }
     return status;
 }

@@ -298,13 +298,42 @@ static enum renkei_status write_query(struct renkei_session *s, const struct sup
     return status;
 }
 
+static void add_column(const char **columns, struct renkei_query *q, const char *name) {
+    for (uint32_t i = 0; i < q->column_count; i++)
+        if (strcmp(columns[i], name) == 0)
+            return;
+    columns[q->column_count++] = name;
+}
+
+/* Where rows are chosen here, what they are chosen by must be fetched: it stands behind the columns
+ * that were asked for. */
+static void add_chosen_by(const char **columns, const struct renkei_query *asked,
+                          struct renkei_query *ret_query) {
+    *ret_query = *asked;
+    ret_query->columns = columns;
+    memcpy(columns, asked->columns, asked->column_count * sizeof *columns);
+    for (uint32_t i = 0; asked->key_row_count > 0 && i < asked->key_column_count; i++)
+        add_column(columns, ret_query, asked->key_columns[i]);
+    if (asked->equals_column != NULL)
+        add_column(columns, ret_query, asked->equals_column);
+}
+
 static enum renkei_status open_cursor(struct renkei_session *s, const struct support_table *t,
-                                      const struct renkei_query *query,
+                                      const struct renkei_query *asked,
                                       struct renkei_fault *fault) {
+    const char *columns[RENKEI_COLUMNS_MAX + RENKEI_KEY_COLUMNS_MAX + 1];
+    struct renkei_query wider;
+    const struct renkei_query *query = asked;
+    if (s->quirks->chooses_here && asked->column_count <= RENKEI_COLUMNS_MAX &&
+        asked->key_column_count <= RENKEI_KEY_COLUMNS_MAX) { /* else support_select refuses it */
+        add_chosen_by(columns, asked, &wider);
+        query = &wider;
+    }
     struct renkei_cursor *c = &s->cursor;
     struct support_sql sql = {0}, exact = {0};
     c->open = true;
     c->table = t->table;
+    c->asked_count = asked->column_count;
     c->rows_max = query->rows_max == 0 ? UINT64_MAX : query->rows_max;
     c->checks = s->quirks->literal == ODBC_SQLITE && !s->texts_as_blobs;
     enum renkei_status status = RENKEI_OK;
