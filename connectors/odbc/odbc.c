@@ -318,6 +318,8 @@ static void odbc_close(struct renkei_session *s) {
     disconnect(s);
     if (s->environment != SQL_NULL_HENV)
         SQLFreeHandle(SQL_HANDLE_ENV, s->environment);
+    if (s->plain_locale != (locale_t)0)
+        freelocale(s->plain_locale);
     support_tables_done(&s->tables);
     free(s);
 }
@@ -332,6 +334,9 @@ static enum renkei_status odbc_open(const struct renkei_option *options, uint32_
     s->options = (struct support_options){option_specs, options, option_count};
     s->cursor.session = s;
     enum renkei_status status = support_options_check(&s->options, fault);
+    s->plain_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (status == RENKEI_OK && s->plain_locale == (locale_t)0)
+        status = support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "no memory for a session");
     if (status == RENKEI_OK)
         status = odbc_environment(&s->environment, fault);
     if (status == RENKEI_OK)

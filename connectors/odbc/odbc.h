@@ -7,6 +7,8 @@
 #include <sql.h>
 #include <sqlext.h>
 
+#include <locale.h>
+
 #include "connectors/support.h"
 
 enum {
@@ -82,6 +84,7 @@ struct renkei_cursor {
     uint32_t asked_count; /* of them, what was asked for: the first ones */
     bool checks; /* one more column is fetched: 0 where no text of the row holds a NUL */
     bool *is_text;
+    bool *shortens; /* odbc_real_shorten */
     char *exact_sql; /* the same query, texts as blobs; NULL where that is not needed */
     uint64_t delivered;
     char (*names)[ODBC_NAME_BYTES]; /* for messages */
@@ -111,6 +114,7 @@ struct renkei_session {
     bool in_snapshot;
     bool can_get_bound; /* SQL_GD_BOUND and SQL_GD_ANY_COLUMN */
     bool can_commit;
+    locale_t plain_locale; /* "C" */
     bool texts_as_blobs; /* a text was met that the driver would cut */
     char quote;
     char encoding[ODBC_NAME_BYTES]; /* what encoding_query said */
@@ -157,6 +161,18 @@ enum renkei_status odbc_columns(struct renkei_session *s, const char *schema, co
                                 struct renkei_fault *fault);
 enum renkei_status odbc_describe(struct renkei_session *s, const char *schema, const char *table,
                                  struct support_table **ret_table, struct renkei_fault *fault);
+
+/* reals.c */
+enum odbc_reals {
+    ODBC_REALS_NONE = 0,
+    ODBC_REALS_AND_NUMBERS, /* and what else is in the column does not look like a number */
+    ODBC_REALS_AMONG_TEXTS,
+};
+enum odbc_reals odbc_reals_of(const struct renkei_session *s, const struct renkei_column *c);
+void odbc_reals_select(const struct renkei_session *s, enum odbc_reals reals,
+                       struct support_sql *sql, const char *column);
+/* A cell of ODBC_REALS_AND_NUMBERS, in place; gives its new length. */
+size_t odbc_real_shorten(const struct renkei_session *s, uint8_t *cell, size_t len);
 
 /* rows.c */
 enum renkei_status odbc_query(struct renkei_session *s, const struct renkei_query *query,

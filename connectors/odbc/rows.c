@@ -130,7 +130,7 @@ static void select_column(void *context, struct support_sql *sql, const char *co
     bool text = s->quirks->literal == ODBC_POSTGRESQL && c != NULL && !is_text(c) &&
                 c->type != RENKEI_TYPE_BINARY;
     support_sql_add(sql, blob ? "CAST(" : "");
-    support_sql_name(sql, s->quote, column);
+    odbc_reals_select(s, c == NULL ? ODBC_REALS_NONE : odbc_reals_of(s, c), sql, column);
     /* Named anew: ORDER BY would take the name of a result's column before the table's, and sort
      * numbers as texts. */
     support_sql_add(sql, blob ? " AS BLOB)" : text ? "::text AS renkei_text" : "");
@@ -183,6 +183,7 @@ void odbc_finish(struct renkei_cursor *c) {
     free(c->names);
     free(c->c_types);
     free(c->is_text);
+    free(c->shortens);
     free(c->exact_sql);
     free(c->bits);
     free(c->bound);
@@ -199,6 +200,7 @@ static enum renkei_status make_room(struct renkei_cursor *c, uint32_t columns,
     c->column_count = columns;
     columns += c->checks;
     c->is_text = calloc(columns, sizeof *c->is_text);
+    c->shortens = calloc(columns, sizeof *c->shortens);
     c->names = calloc(columns, sizeof *c->names);
     c->c_types = calloc(columns, sizeof *c->c_types);
     c->indicators = calloc(columns, sizeof *c->indicators);
@@ -206,7 +208,7 @@ static enum renkei_status make_room(struct renkei_cursor *c, uint32_t columns,
     c->piece = malloc(ODBC_PIECE_BYTES);
     c->bits = calloc(columns, sizeof *c->bits);
     if (c->names == NULL || c->c_types == NULL || c->indicators == NULL || c->bound == NULL ||
-        c->piece == NULL || c->bits == NULL || c->is_text == NULL)
+        c->piece == NULL || c->bits == NULL || c->is_text == NULL || c->shortens == NULL)
         return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "%s: no memory for a row",
                              c->table);
     return support_batch_init(&c->batch, batch_columns, fault);
@@ -219,6 +221,7 @@ static void note_columns(struct renkei_cursor *c, const struct support_table *t,
         const struct renkei_column *column = support_table_find_column(t, q->columns[i]);
         snprintf(c->names[i], sizeof c->names[i], "%s", q->columns[i]);
         c->is_text[i] = is_text(column);
+        c->shortens[i] = odbc_reals_of(s, column) == ODBC_REALS_AND_NUMBERS;
         c->bits[i] = s->quirks->literal == ODBC_MARIADB ? column->bits : 0;
         bool binary = column->type == RENKEI_TYPE_BINARY || c->bits[i] > 0 ||
                       reads_as_blob(s, column);
@@ -514,6 +517,8 @@ static enum renkei_status get_cell(struct renkei_cursor *c, uint32_t column,
         support_batch_too_long(&c->batch, column);
         return RENKEI_OK;
     }
+    if (c->shortens[column])
+        done = odbc_real_shorten(c->session, c->batch.data + start, done);
     if (c->is_text[column] && quirks->loses_characters)
         mark_lost_characters(c->batch.data + start, done);
     support_batch_cell(&c->batch, column, (uint32_t)done);
@@ -543,6 +548,8 @@ static enum renkei_status take_bound(struct renkei_cursor *c, uint32_t column,
     memcpy(support_batch_at(&c->batch), data, (size_t)len);
     if (c->bits[column] > 0)
         return spread_bits(c, column, (size_t)len, fault);
+    if (c->shortens[column])
+        len = (SQLLEN)odbc_real_shorten(c->session, support_batch_at(&c->batch), (size_t)len);
     support_batch_cell(&c->batch, column, (uint32_t)len);
     return RENKEI_OK;
 }

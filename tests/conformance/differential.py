@@ -412,13 +412,22 @@ class DifferentialSQLite(Database):
         pass
 
     def read(self):
-        """By Python's sqlite3: a text's own bytes, a number as SQLite writes it as text."""
+        """By Python's sqlite3: a text's own bytes, a number as SQLite writes it, but a double that needs
+        more than its 15 digits as Python does."""
         c = sqlite3.connect(self.path)
         c.text_factory = bytes
-        cells = ", ".join(f"CAST({m.name} AS BLOB)" for m in self.columns)
-        found = c.execute(f"SELECT {cells} FROM {TABLE} ORDER BY id").fetchall()
+        names = [m.name for m in self.columns]
+        texts = ", ".join(f"CAST({name} AS BLOB)" for name in names)
+        doubles = ", ".join(f"CASE typeof({name}) WHEN 'real' THEN {name} END" for name in names)
+        found = c.execute(f"SELECT {texts}, {doubles} FROM {TABLE} ORDER BY id").fetchall()
         c.close()
-        return [list(row) for row in found]
+        return [[self.whole(text, double) for text, double in zip(row, row[len(names):])] for row in found]
+
+    @staticmethod
+    def whole(text, double):
+        if double is None or float(text) == double:
+            return text
+        return next(more for more in (b"%.16g" % double, b"%.17g" % double) if float(more) == double)
 
     def odbc(self):
         return [("odbc-sqlite", "SQLite3", {"Database": self.path, "StepAPI": "1"})]
