@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "ledger/checkpoint_command.h"
+#include "ledger/backup_command.h"
 #include "ledger/genesis.h"
 #include "ledger/ledger.h"
 #include "ledger/members_command.h"
@@ -26,9 +27,15 @@ static const char usage[] =
     "       renkei-node checkpoint --config FILE --out CHECKPOINT   this chain's head, proven\n"
     "       renkei-node anchor --config FILE CHECKPOINT     of another chain, on this one\n"
     "       renkei-node anchored --config FILE [--json] GENESIS     what is anchored of it\n"
+    "       renkei-node backup --config FILE [--json] FOLDER        of a node that may run\n"
+    "       renkei-node restore --config FILE [--json] [--alone] FOLDER\n"
+    "       renkei-node fsck --config FILE [--json] [--repair]      of a node that does not run\n"
     "       renkei-node --version | --help\n"
     "\n"
     "FILE is a node.yaml, as `renkei init` writes it. SIGTERM ends the node in order.\n"
+    "\n"
+    "A restored node follows without voting until the next epoch: a backup never holds its votes.\n"
+    "--alone: this node is the only validator, and whatever it made since the backup is given up.\n"
     "\n"
     "A change of the members is made by one operator, signed by a quorum of the validators'\n"
     "operators, each beside the own node, and submitted by any of them. OPERATION is one of\n"
@@ -67,6 +74,9 @@ enum command {
     COMMAND_CHECKPOINT,
     COMMAND_ANCHOR,
     COMMAND_ANCHORED,
+    COMMAND_BACKUP,
+    COMMAND_RESTORE,
+    COMMAND_FSCK,
     COMMAND_COUNT
 };
 
@@ -89,6 +99,9 @@ static const struct command_info {
     [COMMAND_CHECKPOINT] = {"checkpoint", false, true, false, checkpoint_make},
     [COMMAND_ANCHOR] = {"anchor", false, false, true, checkpoint_anchor},
     [COMMAND_ANCHORED] = {"anchored", true, false, true, checkpoint_show},
+    [COMMAND_BACKUP] = {"backup", true, false, true, ledger_backup},
+    [COMMAND_RESTORE] = {"restore", true, false, true, ledger_restore},
+    [COMMAND_FSCK] = {"fsck", true, false, false, ledger_fsck},
 };
 
 struct arguments {
@@ -117,6 +130,10 @@ static bool parse(int argc, char **argv, struct arguments *ret_arguments) {
             a.config = argv[++i];
         else if (info->json && strcmp(argv[i], "--json") == 0)
             a.call.json = true;
+        else if (a.command == COMMAND_RESTORE && strcmp(argv[i], "--alone") == 0)
+            a.call.alone = true;
+        else if (a.command == COMMAND_FSCK && strcmp(argv[i], "--repair") == 0)
+            a.call.repair = true;
         else if (info->out && strcmp(argv[i], "--out") == 0 && i + 1 < argc)
             a.call.out = argv[++i];
         else if (info->words && argv[i][0] != '-' && a.call.word_count < MEMBERS_WORDS_MAX)
@@ -222,6 +239,7 @@ static enum error_code dispatch(const struct config_map *root, struct arguments 
         return show(root, arguments, err);
     call->genesis = config_text(root, "genesis");
     call->socket = config_text(root, "socket");
+    call->data = config_text(root, "data");
     call->vote_key = config_text(root, "vote_key");
     call->tls_key = config_text(root, "tls_key");
     call->tls_certificate = config_text(root, "tls_certificate");

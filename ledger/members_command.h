@@ -11,6 +11,7 @@ enum { MEMBERS_WORDS_MAX = 64 };
 
 struct members_call {
     const char *genesis;
+    const char *data; /* the node's folder */
     const char *socket;
     const char *vote_key;
     const char *tls_key;
@@ -19,6 +20,8 @@ struct members_call {
     const char *words[MEMBERS_WORDS_MAX];
     size_t word_count;
     bool json;
+    bool alone;
+    bool repair;
 };
 
 MUST_CHECK enum error_code members_show(const struct members_call *call, struct error *err);

@@ -429,3 +429,120 @@ enum error_code segments_read_some(struct segments *s, uint64_t height, size_t o
     TRY(read_fd(s, segment, &fd, err));
     return pread_some(fd, record + RECORD_HEAD_BYTES + offset, ret_bytes, len, ret_len, err);
 }
+
+/* Reading all there is, without a segments object. */
+
+struct scan {
+    const char *folder;
+    segments_take_fn take;
+    void *context;
+    struct segments_end *end;
+    uint8_t *scratch;
+};
+
+static enum error_code scan_path(const char *folder, uint32_t segment, char *ret_path,
+                                 struct error *err) {
+    if (snprintf(ret_path, PATH_MAX, "%s/blocks/%08u", folder, segment) >= PATH_MAX)
+        return error_set(err, ERROR_LIMIT, "%s: the path is too long", folder);
+    return ERROR_NONE;
+}
+
+static enum error_code damaged(int fd, const struct scan *scan, const char *path,
+                               struct error *err) {
+    uint8_t raw[RECORD_HEAD_BYTES];
+    size_t len = 0;
+    struct record record;
+    bool found = false;
+    const struct segments_end *end = scan->end;
+    TRY(pread_some(fd, end->offset, raw, sizeof raw, &len, err));
+    if (len < sizeof raw || !record_head(raw, &record))
+        return error_set(err, ERROR_CORRUPT,
+                         "%s: byte %llu: found no record, expected that of block %llu", path,
+                         (unsigned long long)end->offset, (unsigned long long)end->height + 1);
+    TRY(check_record(fd, end->offset, scan->scratch, &found, &record, err));
+    uint32_t crc = crc32c(0, bytes_of(scan->scratch, RECORD_CRC_AT));
+    crc = crc32c(crc, bytes_of(scan->scratch + RECORD_HEAD_BYTES,
+                               (size_t)record.block_len + record.certificate_len));
+    return error_set(err, ERROR_CORRUPT,
+                     "%s: byte %llu: block %llu: found checksum %08x, expected %08x", path,
+                     (unsigned long long)end->offset, (unsigned long long)end->height + 1, crc,
+                     record.crc);
+}
+
+static enum error_code take_record(const struct scan *scan, const char *path,
+                                   const struct record *record, struct error *err) {
+    struct segments_end *end = scan->end;
+    if (record->height != end->height + 1)
+        return error_set(err, ERROR_CORRUPT, "%s: byte %llu: found block %llu, expected block %llu",
+                         path, (unsigned long long)end->offset, (unsigned long long)record->height,
+                         (unsigned long long)end->height + 1);
+    size_t len = RECORD_HEAD_BYTES + (size_t)record->block_len + record->certificate_len;
+    const uint8_t *body = scan->scratch + RECORD_HEAD_BYTES;
+    struct segments_record given = {
+        .segment = end->segment,
+        .offset = end->offset,
+        .height = record->height,
+        .raw = bytes_of(scan->scratch, len),
+        .block = bytes_of(body, record->block_len),
+        .certificate = bytes_of(body + record->block_len, record->certificate_len),
+    };
+    TRY(scan->take(scan->context, &given, err));
+    end->height = record->height;
+    end->offset += len;
+    return ERROR_NONE;
+}
+
+/* A record that is torn in the last segment, with no whole one behind it, is the end: a loss of power
+ * left it so, or the node is writing it now. */
+static enum error_code scan_file(const struct scan *scan, int fd, const char *path, bool last,
+                                 struct error *err) {
+    for (int again = 0; again < 2;) {
+        struct record record;
+        struct stat stat;
+        bool found = false;
+        TRY(check_record(fd, scan->end->offset, scan->scratch, &found, &record, err));
+        if (found) {
+            again = 0;
+            TRY(take_record(scan, path, &record, err));
+            continue;
+        }
+        if (fstat(fd, &stat) != 0)
+            return file_error(err, errno, "cannot look at", path);
+        scan->end->torn = (uint64_t)stat.st_size - scan->end->offset;
+        if (scan->end->torn == 0 ||
+            (last && check_tail(fd, scan->end->offset, (uint64_t)stat.st_size, 0, scan->scratch,
+                                NULL) == ERROR_NONE))
+            return ERROR_NONE;
+        again++; /* it may have been written between the two looks */
+    }
+    return damaged(fd, scan, path, err);
+}
+
+static enum error_code scan_all(const struct scan *scan, struct error *err) {
+    for (uint32_t segment = 1;; segment++) {
+        char path[PATH_MAX];
+        char next[PATH_MAX];
+        TRY(scan_path(scan->folder, segment, path, err));
+        TRY(scan_path(scan->folder, segment + 1, next, err));
+        SCOPED_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 && errno == ENOENT)
+            return ERROR_NONE;
+        if (fd < 0)
+            return file_error(err, errno, "cannot open", path);
+        bool last = access(next, F_OK) != 0;
+        *scan->end = (struct segments_end){segment, scan->end->height, 0, 0};
+        TRY(scan_file(scan, fd, path, last, err));
+        if (last && access(next, F_OK) == 0) /* begun meanwhile: this one may have grown before */
+            TRY(scan_file(scan, fd, path, false, err));
+    }
+}
+
+enum error_code segments_scan(const char *folder, segments_take_fn take, void *context,
+                              struct segments_end *ret_end, struct error *err) {
+    SCOPED_FREE uint8_t *scratch = malloc(RECORD_BYTES_MAX);
+    *ret_end = (struct segments_end){0};
+    if (scratch == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "blocks: no memory");
+    struct scan scan = {folder, take, context, ret_end, scratch};
+    return scan_all(&scan, err);
+}

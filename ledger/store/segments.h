@@ -31,4 +31,28 @@ MUST_CHECK enum error_code segments_read_some(struct segments *segments, uint64_
                                               size_t offset, uint8_t *ret_bytes, size_t len,
                                               size_t *ret_len, struct error *err);
 
+/* A whole record, as segments_scan found it; borrowed during the call. */
+struct segments_record {
+    uint32_t segment;
+    uint64_t offset;
+    uint64_t height;
+    struct bytes raw; /* all of the record */
+    struct bytes block;
+    struct bytes certificate;
+};
+/* Where the whole records end, and what is torn behind them. */
+struct segments_end {
+    uint32_t segment; /* 0: there is none */
+    uint64_t height;
+    uint64_t offset;
+    uint64_t torn; /* bytes */
+};
+typedef enum error_code (*segments_take_fn)(void *context, const struct segments_record *record,
+                                            struct error *err);
+/* Gives all records in order, from block 1 on; writes and cuts nothing, so that a node may be running.
+ * ERROR_CORRUPT names file and byte where a record is damaged and others stand behind it. What take
+ * returns ends it, too. ret_end is set in any case: up to where it got. */
+MUST_CHECK enum error_code segments_scan(const char *folder, segments_take_fn take, void *context,
+                                         struct segments_end *ret_end, struct error *err);
+
 #endif

@@ -104,7 +104,7 @@ static enum error_code read_all(struct votes *votes, size_t *ret_count, struct e
     }
     if (at < votes->file.len) {
         TRY(check_tail(votes, at, err));
-        if (ftruncate(votes->fd, (off_t)at) != 0 || fdatasync(votes->fd) != 0)
+        if (votes->fd >= 0 && (ftruncate(votes->fd, (off_t)at) != 0 || fdatasync(votes->fd) != 0))
             return file_error(err, errno, "cannot cut", votes->path);
     }
     votes->size = at;
@@ -142,6 +142,25 @@ enum error_code votes_open(const char *path, struct votes **ret_votes,
     *ret_entries = votes->entries;
     *ret_count = count;
     return ERROR_NONE;
+}
+
+enum error_code votes_check(const char *path, size_t *ret_records, uint64_t *ret_torn,
+                            struct error *err) {
+    struct votes votes = {.fd = -1};
+    size_t count = 0;
+    buffer_init(&votes.file, VOTES_BYTES_MAX);
+    if (snprintf(votes.path, sizeof votes.path, "%s", path) >= (int)sizeof votes.path)
+        return error_set(err, ERROR_LIMIT, "%s: the path is too long", path);
+    enum error_code code = file_read(path, &votes.file, VOTES_BYTES_MAX, err);
+    if (code == ERROR_NONE)
+        code = read_all(&votes, &count, err);
+    if (code == ERROR_NONE) {
+        *ret_records = count;
+        *ret_torn = votes.file.len - votes.size;
+    }
+    buffer_done(&votes.file);
+    free(votes.entries);
+    return code;
 }
 
 void votes_close(struct votes *votes) {

@@ -35,6 +35,10 @@ struct votes;
 MUST_CHECK enum error_code votes_open(const char *path, struct votes **ret_votes,
                                       const struct votes_entry **ret_entries, size_t *ret_count,
                                       struct error *err);
+/* Reads it through, without opening it for writing or cutting anything: how many whole records there
+ * are, and how many bytes of a torn batch stand behind them. ERROR_CORRUPT as votes_open. */
+MUST_CHECK enum error_code votes_check(const char *path, size_t *ret_records, uint64_t *ret_torn,
+                                       struct error *err);
 void votes_close(struct votes *votes);
 uint64_t votes_bytes(const struct votes *votes);
 

@@ -1,0 +1,206 @@
+"""renkei-node backup, restore and fsck by the operator's commands, on real nodes."""
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import threading
+
+import pytest
+
+from tests.harness.ledger import NODE, Chain, Leaf, operation, wait_until
+from tests.integration.test_ledger_members import Members
+
+QUICK = {"clock_drift_ms_max": 300, "view_timeout_ms": 1000, "empty_block_ms": 1000}
+
+
+def command(node, *words, status=0):
+    done = subprocess.run([NODE, words[0], "--config", node.config, *words[1:]], text=True,
+                          capture_output=True, timeout=120)
+    assert done.returncode == status, (done.returncode, done.stdout, done.stderr)
+    return done.stdout if status == 0 else done.stdout + done.stderr
+
+
+def fsck(node, *words, status=0):
+    out = command(node, "fsck", "--json", *words, status=status)
+    return json.loads(out.splitlines()[0])
+
+
+def anchors(chain, node, count, leaves=3):
+    receipts = []
+    with contextlib.closing(node.client()) as client:
+        for _ in range(count):
+            transaction = chain.signers[0].anchor([Leaf() for _ in range(leaves)])
+            receipts.append((transaction, client.submit(transaction)))
+    return receipts
+
+
+def status(node):
+    with contextlib.closing(node.client()) as client:
+        return client.status()
+
+
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)
+        f.seek(at)
+        f.write(bytes([byte[0] ^ 0x10]))
+
+
+def test_a_running_node_is_backed_up_and_the_restored_one_votes_in_the_next_epoch():
+    with Chain(4, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        first = anchors(chain, chain.nodes[0], 5)
+        assert members.change(operation("add-observer", "monitor", os.urandom(32), os.urandom(32)))[
+            "status"] == 0  # the backup proves an epoch's end, too
+        members.wait_epoch(1)
+        enough, error = threading.Event(), []
+
+        def load():
+            try:
+                while not enough.is_set():
+                    anchors(chain, chain.nodes[0], 1)
+            except BaseException as e:
+                error.append(e)
+        thread = threading.Thread(target=load)
+        thread.start()
+        node = chain.nodes[3]
+        saved = chain.folder / "saved"
+        for i in range(5):  # while blocks are written
+            shutil.rmtree(saved, ignore_errors=True)
+            told = json.loads(command(node, "backup", "--json", saved))
+            assert told["height"] >= first[-1][1]["height"]
+        command(node, "backup", saved, status=5)
+        assert "--config" not in command(node, "restore", saved, status=12)  # it runs
+        enough.set()
+        thread.join()
+        assert not error
+        assert not list(saved.rglob("*vote*")) and not list(saved.rglob("*key*"))
+        manifest = json.loads((saved / "backup.json").read_text())
+        assert manifest["height"] == told["height"] and manifest["chain_id"] == chain.id.hex()
+
+        node.kill()
+        command(node, "restore", saved, status=5)  # the folder is not empty
+        shutil.rmtree(node.folder / "data")
+        shutil.rmtree(node.folder / "data.restoring")
+        text = command(node, "restore", saved)
+        assert text.startswith(f"restored to {node.folder}/data: {told['height']} blocks")
+        assert "follows without voting until the next epoch" in text
+        node.start()
+        assert status(node)["votes"] == "no" and status(node)["role"] == "observer"
+        with contextlib.closing(node.client()) as client:
+            height = status(chain.nodes[0])["height"]
+            wait_until(lambda: client.head()["height"] >= height, 30, "it catches up")
+            for transaction, receipt in first:
+                assert client.submit(transaction) == receipt
+        wait_until(lambda: status(node)["key_ready"], 30, "its key is ready")
+        assert members.change(operation("remove-observer", "monitor"),
+                              client=chain.nodes[0].client())["status"] == 0
+        wait_until(lambda: status(node)["votes"] == "yes", 30, "it votes again")
+        chain.nodes[1].kill()
+        anchors(chain, chain.nodes[0], 2)
+
+
+def test_a_node_that_is_alone_is_restored_only_if_its_operator_says_so():
+    with Chain(1, **QUICK) as chain:
+        chain.start()
+        node = chain.nodes[0]
+        first = anchors(chain, node, 4)
+        saved, bad = chain.folder / "saved", chain.folder / "bad"
+        command(node, "backup", saved)
+        anchors(chain, node, 2)  # given up by what follows
+        assert node.stop() == 0
+        shutil.rmtree(node.folder / "data")
+        shutil.copytree(saved, bad)
+        flip(bad / "blocks" / "00000001", 200)
+        assert "checksum" in command(node, "restore", bad, status=8)
+        shutil.rmtree(node.folder / "data.restoring")
+        with open(saved / "blocks" / "00000001", "r+b") as f:
+            whole = f.read()
+            f.truncate(len(whole) - 1)
+        assert "blocks up to" in command(node, "restore", saved, status=8)
+        shutil.rmtree(node.folder / "data.restoring")
+        (saved / "blocks" / "00000001").write_bytes(whole)
+        command(node, "restore", "--alone", saved)
+        node.start()
+        assert status(node)["votes"] == "yes"
+        chain.signers[0].sequence = 5
+        anchors(chain, node, 2)
+        with contextlib.closing(node.client()) as client:
+            for transaction, receipt in first:
+                assert client.submit(transaction) == receipt
+
+    with Chain(4) as chain:
+        chain.start()
+        node = chain.nodes[0]
+        anchors(chain, node, 1)
+        command(node, "backup", chain.folder / "saved")
+        node.kill()
+        shutil.rmtree(node.folder / "data")
+        assert "found 4 validators" in command(node, "restore", "--alone", chain.folder / "saved",
+                                               status=2)
+
+
+@pytest.fixture(scope="module")
+def stopped():
+    """A node with some of everything on its disk, ended in order."""
+    with Chain(1, **QUICK) as chain:
+        chain.start()
+        node = chain.nodes[0]
+        promised = anchors(chain, node, 30, 100)
+        assert node.stop() == 0
+        node.start()
+        promised += anchors(chain, node, 5)
+        assert node.stop() == 0
+        shutil.copytree(node.folder / "data", chain.folder / "good")
+        yield chain, node, promised
+
+
+@pytest.fixture
+def data(stopped):
+    chain, node, _ = stopped
+    shutil.rmtree(node.folder / "data")
+    shutil.copytree(chain.folder / "good", node.folder / "data")
+    return node.folder / "data"
+
+
+def test_fsck_of_a_whole_folder_finds_nothing_and_of_a_running_node_nothing_either(stopped, data):
+    chain, node, promised = stopped
+    before = {p: p.read_bytes() for p in data.rglob("*") if p.is_file() and p.name != "lock"}
+    found = fsck(node)
+    assert found["findings"] == [] and found["notes"] == []
+    assert found["height"] >= 35 and found["leaves"] == 30 * 100 + 15
+    assert {p: p.read_bytes() for p in before} == before, "it changed something"
+    with open(data / "blocks" / "00000001", "ab") as f:
+        f.write(b"torn")
+    assert fsck(node)["notes"][0].endswith("are no whole block")
+    node.start()
+    command(node, "fsck", status=12)
+    assert node.stop() == 0
+
+
+@pytest.mark.parametrize("file, part, made_anew, text", [
+    ("blocks/00000001", 0.5, False, "found checksum"),
+    ("blocks/00000001", 0.0, False, "found no record"),
+    ("votes", 0.3, False, "damaged at byte"),
+    ("heights", 0.5, True, "expected segment 1"),
+])
+def test_fsck_names_the_file_in_which_one_bit_is_wrong(stopped, data, file, part, made_anew, text):
+    chain, node, promised = stopped
+    flip(data / file, int((data / file).stat().st_size * part))
+    found = fsck(node, status=8)
+    assert [f["file"] for f in found["findings"]] == [file]
+    assert found["findings"][0]["made_anew"] == made_anew and text in found["findings"][0]["text"]
+    assert "DAMAGED " + file in command(node, "fsck", status=8)
+    if not made_anew:
+        assert not fsck(node, "--repair", status=8)["repaired"]
+        return
+    assert fsck(node, "--repair")["repaired"]
+    node.start()
+    with contextlib.closing(node.client()) as client:
+        for transaction, receipt in promised:
+            assert client.submit(transaction) == receipt
+    assert node.stop() == 0
+    assert fsck(node)["findings"] == []
