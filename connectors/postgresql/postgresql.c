@@ -258,11 +258,9 @@ static enum renkei_status reach(struct renkei_session *s, struct renkei_fault *f
 
 static enum renkei_status set_encoding(struct renkei_session *s, const char *encoding,
                                        struct renkei_fault *fault) {
-    if (PQsetClientEncoding(s->connection, encoding) == 0)
-        return RENKEI_OK;
-    if (PQstatus(s->connection) == CONNECTION_BAD)
-        return postgresql_query_fault(s, NULL, "client_encoding", fault);
-    return support_fault(fault, RENKEI_QUERY, 0, NULL, "client_encoding %s: refused", encoding);
+    char sql[96]; /* not PQsetClientEncoding: it does not tell why it failed, a cancel above all */
+    snprintf(sql, sizeof sql, "SET client_encoding='%s'", encoding);
+    return command(s, sql, "client_encoding", fault);
 }
 
 static enum renkei_status set_session(struct renkei_session *s, struct renkei_fault *fault) {
