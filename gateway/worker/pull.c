@@ -25,6 +25,7 @@ enum {
     TABLE_BYTES = RENKEI_NAME_BYTES_MAX + 1,
     KEY_COMPONENTS_MAX = RENKEI_KEY_COLUMNS_MAX,
     WATERMARK_BYTES = 256,
+    TO_COME_MS = 2 * 24 * 3600 * 1000, /* time zones, and clocks that are ahead */
 };
 
 struct span {
@@ -78,6 +79,7 @@ struct pulling {
     struct bytes *keys;
     uint32_t key_count;
     int watermark_column; /* index, -1: none */
+    char to_come[CLOCK_RFC3339_BYTES]; /* dates behind this one are */
     struct worker_totals totals;
     struct slot slots[2];
     struct group group;
@@ -310,6 +312,17 @@ static enum error_code hand_over(struct pulling *p, struct error *err) {
 
 /* --- reading --- */
 
+/* A date that is yet to come (9999-12-31, infinity) does not tell when its row was written: behind it
+ * no pass would find anything. */
+static bool is_to_come(const struct pulling *p, const uint8_t *value, uint32_t len) {
+    enum { DATE_BYTES = 10 };
+    if (len >= 8 && memcmp(value, "infinity", 8) == 0)
+        return true;
+    if (len < DATE_BYTES || value[4] != '-' || value[7] != '-')
+        return false;
+    return memcmp(value, p->to_come, DATE_BYTES) > 0;
+}
+
 static void note_watermark(struct pulling *p, const struct renkei_batch *batch, uint32_t row) {
     if (p->watermark_column < 0)
         return;
@@ -326,7 +339,7 @@ static void note_watermark(struct pulling *p, const struct renkei_batch *batch, 
         digits = digits && value[i] >= '0' && value[i] <= '9';
     bool greater = digits && most.len != this.len ? this.len > most.len
                                                   : bytes_compare(this, most) > 0;
-    if (!greater || memchr(value, 0, len) != NULL)
+    if (!greater || memchr(value, 0, len) != NULL || is_to_come(p, value, len))
         return;
     memcpy(p->totals.watermark, value, len);
     p->totals.watermark[len] = '\0';
@@ -618,6 +631,7 @@ static enum error_code prepare(struct pulling *p, struct error *err) {
     p->watermark_column = p->mode == WORKER_KEYS
                               ? -1
                               : find_column(p->table, p->table->mapped->watermark);
+    clock_rfc3339(clock_wall_ms() + TO_COME_MS, p->to_come);
     if (p->mode == WORKER_WATERMARK && p->table->mapped->watermark == NULL)
         return error_set(err, ERROR_MAPPING, "table %s: its mapping names no watermark column",
                          p->name);

@@ -56,6 +56,7 @@ def write_mapping(db, connection=None, environment=""):
                     " watermark: w}\n"
                     "  - {table: big, category: EMR04, key: [no]}\n"
                     "  - {table: old, category: EMR05, key: [a, b]}\n"
+                    "  - {table: stamped, category: EMR05, key: [no], watermark: at}\n"
                     "  - {table: spoiled, category: EMR06, key: [no],"
                     " fields: [{column: v, charset: cp932}]}\n")
     return path
@@ -119,6 +120,12 @@ def test_keys_and_watermark_modes(worker):
     assert [row["key"] for row in rows] == ["1", "2", "3"] and totals["new"] == 0
     rows, _ = worker.pull("visits", "watermark", "7")
     assert [row["key"] for row in rows] == ["2", "3"]
+
+
+def test_a_date_that_is_yet_to_come_is_no_watermark(db, worker):
+    db.sql("CREATE TABLE stamped (no int PRIMARY KEY, at datetime);"
+           "INSERT INTO stamped VALUES (1, '2020-05-01 10:00:00'), (2, '9999-12-31 00:00:00')", "emr")
+    assert worker.pull("stamped")[1]["watermark"] == "2020-05-01 10:00:00"
 
 
 def test_a_row_that_cannot_be_read_blocks_no_other(worker):
