@@ -34,7 +34,8 @@ static void log_sync(void *context, const char *event, const char *source,
 }
 
 static struct sync_intervals intervals_of(const struct settings_intervals *i) {
-    return (struct sync_intervals){i->full_s, i->watermark_s, i->keys_s};
+    return (struct sync_intervals){i->full_s, i->watermark_s, i->keys_s, i->overlap_s,
+                                   i->overlap_rows};
 }
 
 static enum error_code open_sync(const struct settings *settings, struct sync **ret_sync,

@@ -32,8 +32,11 @@ static const struct config_key hospital_keys[] = {
     {.name = "interval", .kind = CONFIG_DURATION, .min = 1000, .max = 7 * 86400000LL},             \
         {.name = "watermark_interval", .kind = CONFIG_DURATION, .min = 1000,                       \
          .max = 7 * 86400000LL},                                                                   \
+        {.name = "keys_interval", .kind = CONFIG_DURATION, .min = 1000, .max = 7 * 86400000LL},    \
+        {.name = "watermark_overlap", .kind = CONFIG_DURATION, .min = 1000,                        \
+         .max = 7 * 86400000LL},                                                                   \
     {                                                                                              \
-        .name = "keys_interval", .kind = CONFIG_DURATION, .min = 1000, .max = 7 * 86400000LL       \
+        .name = "watermark_overlap_rows", .kind = CONFIG_NUMBER, .min = 1, .max = 1000000000       \
     }
 
 static const struct config_key table_keys[] = {
@@ -172,7 +175,9 @@ static struct settings_intervals read_intervals(const struct config_map *map) {
     return (struct settings_intervals){
         .full_s = (uint32_t)(config_duration_ms(map, "interval") / 1000),
         .watermark_s = (uint32_t)(config_duration_ms(map, "watermark_interval") / 1000),
-        .keys_s = (uint32_t)(config_duration_ms(map, "keys_interval") / 1000)};
+        .keys_s = (uint32_t)(config_duration_ms(map, "keys_interval") / 1000),
+        .overlap_s = (uint32_t)(config_duration_ms(map, "watermark_overlap") / 1000),
+        .overlap_rows = (uint32_t)config_number(map, "watermark_overlap_rows")};
 }
 
 static enum error_code read_tables(struct arena *arena, const struct config_map *map,

@@ -35,6 +35,8 @@ struct settings_intervals {
     uint32_t full_s;
     uint32_t watermark_s;
     uint32_t keys_s;
+    uint32_t overlap_s; /* of passes by watermark; both 0: to the pass before the last */
+    uint32_t overlap_rows;
 };
 
 struct settings_table {

@@ -18,7 +18,6 @@
 enum {
     SEEN_BYTES_MIN = 1 << 16,
     SEEN_BYTES_MAX = 1 << 27, /* one bit a record: 10^9 records of a gateway */
-    WATERMARK_BYTES_MAX = 256,
     ALARMS_LOGGED_MAX = 16, /* of one pass, one by one */
     REPLAY_ARENA_BYTES_MAX = 8 << 20, /* WORKER_FETCH_KEYS_MAX entries of the quarantine */
 };
@@ -565,43 +564,13 @@ static enum error_code find_deleted(struct pass *p, struct error *err) {
 
 /* ---------------------------------------------------------------------------- the whole ---- */
 
-static void watermark_name(const struct pass *p, const char *which, char *ret_name, size_t room) {
-    snprintf(ret_name, room, "watermark/%u/%s", p->before.id, which);
-}
-
-/* A watermark pass starts where the pass before the last ended, not where the last ended: rows
- * that were written before but committed after it are met again. */
-static enum error_code watermark_from(struct pass *p, char *ret_from, size_t room,
-                                      struct error *err) {
-    char name[64];
-    watermark_name(p, "before", name, sizeof name);
-    SCOPED_BUFFER struct buffer value;
-    buffer_init(&value, WATERMARK_BYTES_MAX);
-    if (p->mode == SYNC_WATERMARK)
-        TRY(vault_get(p->sync->vault, name, &value, err));
-    snprintf(ret_from, room, "%.*s", (int)value.len, (const char *)value.data);
-    return ERROR_NONE;
-}
-
-static enum error_code watermark_moved(struct pass *p, const char *reached, struct error *err) {
-    char before[64];
-    char last[64];
-    watermark_name(p, "before", before, sizeof before);
-    watermark_name(p, "last", last, sizeof last);
-    SCOPED_BUFFER struct buffer value;
-    buffer_init(&value, WATERMARK_BYTES_MAX);
-    TRY(vault_get(p->sync->vault, last, &value, err));
-    TRY(vault_put(p->sync->vault, before, buffer_bytes(&value), err));
-    return reached[0] == 0 ? ERROR_NONE
-                           : vault_put(p->sync->vault, last, bytes_text(reached), err);
-}
-
 static enum error_code pull(struct pass *p, struct worker_totals *ret_totals, struct error *err) {
     static const enum worker_mode modes[] = {[SYNC_FULL] = WORKER_FULL,
                                              [SYNC_WATERMARK] = WORKER_WATERMARK,
                                              [SYNC_KEYS] = WORKER_KEYS};
-    char from[WATERMARK_BYTES_MAX + 1];
-    TRY(watermark_from(p, from, sizeof from, err));
+    char from[SYNC__WATERMARK_BYTES_MAX + 1] = "";
+    if (p->mode == SYNC_WATERMARK)
+        TRY(sync__watermark_from(p->sync, p->before.id, &p->source->overlaps[p->index], from, err));
     struct worker_pull_calls calls = {
         .context = p, .start = on_start, .salts = on_salts, .rows = on_rows,
         .characters = on_characters, .load = on_load};
@@ -707,7 +676,7 @@ static enum error_code run(struct pass *p, struct error *err) {
     }
     TRY(wait_for_chain(p, failed_before, err));
     if (p->mode == SYNC_WATERMARK || p->table->watermark != NULL)
-        TRY(watermark_moved(p, totals.watermark, err));
+        TRY(sync__watermark_moved(p->sync, p->before.id, totals.watermark, err));
     if (p->mode == SYNC_WATERMARK)
         return ERROR_NONE;
     return vault_table_passed(p->sync->vault, p->before.id, p->number, p->counts.read,

@@ -40,12 +40,22 @@ static enum error_code add_all(struct sync__source *source, int table,
     return ERROR_NONE;
 }
 
+static void set_overlap(struct sync__source *source, size_t table,
+                        const struct sync_intervals *intervals) {
+    if (intervals->overlap_s > 0 || intervals->overlap_rows > 0)
+        source->overlaps[table] =
+            (struct sync__overlap){intervals->overlap_s, intervals->overlap_rows};
+}
+
 enum error_code sync__schedule_make(struct sync__source *source,
                                     const struct sync_source_options *options,
                                     struct error *err) {
     source->schedule = calloc((options->table_count + 1) * 3, sizeof *source->schedule);
-    if (source->schedule == NULL)
+    source->overlaps = calloc(source->mapping->table_count + 1, sizeof *source->overlaps);
+    if (source->schedule == NULL || source->overlaps == NULL)
         return error_set(err, ERROR_NO_MEMORY, "sync: no memory");
+    for (size_t t = 0; t < source->mapping->table_count; t++)
+        set_overlap(source, t, &options->intervals);
     TRY(add_all(source, -1, &options->intervals, err));
     for (size_t i = 0; i < options->table_count; i++) {
         const char *name = options->tables[i].table;
@@ -57,6 +67,7 @@ enum error_code sync__schedule_make(struct sync__source *source,
             return error_set(err, ERROR_CONFIG, "%s has no table '%s', which gateway.yaml gives "
                              "intervals", source->mapping->path, name);
         TRY(add_all(source, (int)t, &options->tables[i].intervals, err));
+        set_overlap(source, t, &options->tables[i].intervals);
     }
     return ERROR_NONE;
 }

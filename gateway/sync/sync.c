@@ -210,6 +210,7 @@ void sync_close(struct sync *sync) {
         free(source->table_ids);
         free(source->alarms);
         free(source->schedule);
+        free(source->overlaps);
         free(source->loads);
         free(source->loads_total);
     }

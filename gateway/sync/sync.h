@@ -42,6 +42,10 @@ struct sync_intervals {
     uint32_t full_s;
     uint32_t watermark_s;
     uint32_t keys_s;
+    /* How far behind the last watermark a pass starts: of a date, of a number. Both 0: where the pass
+     * before the last ended. */
+    uint32_t overlap_s;
+    uint32_t overlap_rows;
 };
 
 struct sync_table_options {

@@ -44,6 +44,12 @@ struct sync__alarms {
     uint64_t immutable_changed;
 };
 
+/* How far behind the last watermark a pass starts; 0 and 0: where the pass before the last ended. */
+struct sync__overlap {
+    uint32_t seconds; /* of a watermark that is a date or a time */
+    uint32_t rows;    /* of one that is a number */
+};
+
 struct sync__source {
     struct sync *sync;
     struct mapping *mapping;
@@ -72,6 +78,7 @@ struct sync__source {
     struct sync__failure failure;
     uint32_t failures;
     uint64_t last_pass_ms;
+    struct sync__overlap *overlaps; /* in the mapping's order */
     struct sync__due *schedule;
     size_t schedule_count;
     bool scheduled; /* the request is the schedule's */
@@ -197,6 +204,19 @@ MUST_CHECK enum error_code sync__characters_keep(struct sync *sync, uint32_t tab
 void *sync__source_thread(void *source);
 
 /* schedule.c. Under lock, but for the first. */
+/* watermark.c */
+enum { SYNC__WATERMARK_BYTES_MAX = 256 };
+/* False, and the text untouched, where the overlap does not fit such a watermark. */
+bool sync__watermark_back(const struct sync__overlap *overlap,
+                          char text[SYNC__WATERMARK_BYTES_MAX + 1]);
+MUST_CHECK enum error_code sync__watermark_from(struct sync *sync, uint32_t table,
+                                                const struct sync__overlap *overlap,
+                                                char ret_from[SYNC__WATERMARK_BYTES_MAX + 1],
+                                                struct error *err);
+MUST_CHECK enum error_code sync__watermark_moved(struct sync *sync, uint32_t table,
+                                                 const char *reached, struct error *err);
+
+/* schedule.c; the overlaps too. */
 MUST_CHECK enum error_code sync__schedule_make(struct sync__source *source,
                                                const struct sync_source_options *options,
                                                struct error *err);

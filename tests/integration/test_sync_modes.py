@@ -85,3 +85,19 @@ def test_modes_and_tables_have_schedules_of_their_own(clinic):
     wait_until(lambda: table() == (21, 0), "the row that a pass by watermark finds")
     source.delete(7)
     wait_until(lambda: table() == (20, 1), "the deletion that a pass over keys finds")
+
+
+def test_the_overlap_of_a_watermark_is_what_the_operator_says(clinic):
+    hospital, source = clinic
+    assert hospital.gateway_program.end() == 0
+    config = hospital.folder / "gateway.yaml"
+    config.write_text(config.read_text().replace(
+        "  - mapping: mysql-emr.yaml\n", "  - mapping: mysql-emr.yaml\n    watermark_overlap: 72h\n"))
+    hospital.start_gateway()
+    hospital.wait_gateway()
+    counts(hospital, "full")
+    source.insert([(30, "p1", NOTE, "drug", "2011-03-18 00:00:00"),   # late, and within three days of the 20th
+                   (31, "p1", NOTE, "drug", "2011-03-16 23:59:59")])  # too late: a full pass finds it
+    late = counts(hospital, "watermark")
+    assert (late["read"], late["created"]) == (5, 1)
+    assert counts(hospital, "full")["created"] == 1
