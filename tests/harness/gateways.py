@@ -45,11 +45,12 @@ def wait_until(condition, what, seconds=START_S_MAX):
     return wait.wait_until(condition, what, seconds)
 
 
-def accepts(path):
-    """Whether somebody listens on the Unix socket."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as s:
+def accepts(where):
+    """Whether somebody listens on the Unix socket of this path, or on this port."""
+    family = socket.AF_INET if isinstance(where, int) else socket.AF_UNIX
+    with socket.socket(family, socket.SOCK_STREAM) as s:
         try:
-            s.connect(str(path))
+            s.connect(("127.0.0.1", where) if isinstance(where, int) else str(where))
             return True
         except OSError:
             return False
@@ -177,7 +178,8 @@ class Hospital:
         self.node_program.wait_for(lambda: accepts(self.folder / "node/node.sock"), "its socket")
 
     def wait_gateway(self):
-        self.gateway_program.wait_for(lambda: accepts(self.folder / "admin.sock"), "its socket")
+        self.gateway_program.wait_for(
+            lambda: accepts(self.folder / "admin.sock") and accepts(self.listen), "its sockets")
 
     def command(self, *words, check=True):
         return renkei(*words, folder=self.folder, check=check)
