@@ -89,31 +89,51 @@ struct hash sha256_of(struct bytes data) {
     return sha256_of_parts(&data, 1);
 }
 
-/* RFC 2104. OpenSSL's HMAC() fetches and frees what it needs at every call, which costs more than the
- * hashing itself. */
-struct hash hmac_sha256(struct bytes key, struct bytes data) {
-    enum { BLOCK_BYTES = 64 };
-    uint8_t inner[BLOCK_BYTES];
-    uint8_t outer[BLOCK_BYTES];
+/* RFC 2104. */
+void hmac_key_init(struct hmac_key *ret_hmac_key, struct bytes key) {
     struct hash short_key;
-    if (key.len > BLOCK_BYTES) {
+    if (key.len > HMAC_BLOCK_BYTES) {
         short_key = sha256_of(key);
         key = hash_bytes(&short_key);
     }
-    memset(inner, 0x36, sizeof inner);
-    memset(outer, 0x5c, sizeof outer);
+    memset(ret_hmac_key->inner, 0x36, HMAC_BLOCK_BYTES);
+    memset(ret_hmac_key->outer, 0x5c, HMAC_BLOCK_BYTES);
     for (size_t i = 0; i < key.len; i++) {
-        inner[i] ^= key.data[i];
-        outer[i] ^= key.data[i];
+        ret_hmac_key->inner[i] ^= key.data[i];
+        ret_hmac_key->outer[i] ^= key.data[i];
     }
-    struct bytes parts[2] = {bytes_of(inner, sizeof inner), data};
-    struct hash inside = sha256_of_parts(parts, 2);
-    parts[0] = bytes_of(outer, sizeof outer);
-    parts[1] = hash_bytes(&inside);
-    struct hash result = sha256_of_parts(parts, 2);
-    explicit_bzero(inner, sizeof inner);
-    explicit_bzero(outer, sizeof outer);
-    return result;
+}
+
+void hmac_sha256_many(const struct hmac_key *key, const struct bytes *data, size_t count,
+                      struct hash *ret_macs) {
+    enum { AT_ONCE = 64 };
+    struct sha256_message messages[AT_ONCE];
+    struct hash inside[AT_ONCE];
+    while (count > 0) {
+        size_t some = count < AT_ONCE ? count : AT_ONCE;
+        for (size_t i = 0; i < some; i++)
+            messages[i] =
+                (struct sha256_message){bytes_of(key->inner, HMAC_BLOCK_BYTES), data[i]};
+        sha256_many(messages, some, inside);
+        for (size_t i = 0; i < some; i++)
+            messages[i] = (struct sha256_message){bytes_of(key->outer, HMAC_BLOCK_BYTES),
+                                                  hash_bytes(&inside[i])};
+        sha256_many(messages, some, ret_macs);
+        ret_macs += some;
+        data += some;
+        count -= some;
+    }
+}
+
+/* Not by OpenSSL's HMAC(), which fetches and frees what it needs at every call: that costs more than
+ * the hashing itself. */
+struct hash hmac_sha256(struct bytes key, struct bytes data) {
+    struct hmac_key k;
+    struct hash mac;
+    hmac_key_init(&k, key);
+    hmac_sha256_many(&k, &data, 1, &mac);
+    explicit_bzero(&k, sizeof k);
+    return mac;
 }
 
 void hkdf_sha256(struct bytes secret, struct bytes salt, struct bytes info, uint8_t *ret_key,

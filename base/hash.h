@@ -31,7 +31,7 @@ struct hash sha256_of_parts(const struct bytes *parts, size_t count);
 
 /* Many messages, each a short head and a body. Where the processor has SHA instructions two at a
  * time go through them, which takes little more than half the time of one after the other. */
-enum { SHA256_HEAD_BYTES_MAX = 64 }; /* a head is shorter */
+enum { SHA256_HEAD_BYTES_MAX = 64 };
 struct sha256_message {
     struct bytes head;
     struct bytes body;
@@ -42,6 +42,16 @@ void sha256_many_plain(const struct sha256_message *messages, size_t count,
                        struct hash *ret_hashes);
 
 struct hash hmac_sha256(struct bytes key, struct bytes data);
+
+/* One key for many. To be wiped where the key is secret. */
+enum { HMAC_BLOCK_BYTES = 64 };
+struct hmac_key {
+    uint8_t inner[HMAC_BLOCK_BYTES];
+    uint8_t outer[HMAC_BLOCK_BYTES];
+};
+void hmac_key_init(struct hmac_key *ret_hmac_key, struct bytes key);
+void hmac_sha256_many(const struct hmac_key *key, const struct bytes *data, size_t count,
+                      struct hash *ret_macs);
 /* HKDF-SHA-256 (RFC 5869), one output block or less: len <= 32. */
 void hkdf_sha256(struct bytes secret, struct bytes salt, struct bytes info, uint8_t *ret_key,
                  size_t len);

@@ -129,7 +129,8 @@ SHA_CODE static void begin(struct lane *lane, const struct sha256_message *m) {
         memcpy(lane->first, m->head.data, m->head.len);
     if (total >= BLOCK_BYTES) {
         const size_t fill = BLOCK_BYTES - m->head.len;
-        memcpy(lane->first + m->head.len, rest.data, fill);
+        if (fill > 0)
+            memcpy(lane->first + m->head.len, rest.data, fill);
         rest = bytes_of(rest.data + fill, rest.len - fill);
         segments[0] = (struct segment){lane->first, 1};
         segments[1] = (struct segment){rest.data, rest.len / BLOCK_BYTES};
@@ -260,7 +261,7 @@ static void choose(void) {
 
 void sha256_many(const struct sha256_message *messages, size_t count, struct hash *ret_hashes) {
     for (size_t i = 0; i < count; i++)
-        assert(messages[i].head.len < SHA256_HEAD_BYTES_MAX);
+        assert(messages[i].head.len <= SHA256_HEAD_BYTES_MAX);
     (void)pthread_once(&once, choose);
     if (two_at_a_time)
         many(messages, count, ret_hashes);

@@ -21,7 +21,8 @@ enum {
     RUN_KEYS_READ = 128,         /* of a run at a time */
     RUNS_MAX = 4096,             /* 10^9 keys */
     TREE_LEVELS_MAX = 64,
-    HMAC_BLOCK_BYTES = 64,
+    CHUNK_LEVEL = 8,
+    CHUNK_KEYS = 1 << CHUNK_LEVEL,
 };
 
 struct run {
@@ -35,8 +36,7 @@ struct run {
 struct sync__keyset {
     char *folder;
     struct sha256 *sha256;
-    uint8_t inner[HMAC_BLOCK_BYTES];
-    uint8_t outer[HMAC_BLOCK_BYTES];
+    struct hmac_key secret;
     struct hash *filling;
     size_t filling_count;
     size_t filling_room;
@@ -58,13 +58,7 @@ enum error_code sync__keyset_new(const char *folder, const uint8_t secret[32],
         sync__keyset_free(k);
         return error_set(err, ERROR_NO_MEMORY, "a key set: no memory");
     }
-    /* RFC 2104, for a key of 32 bytes. */
-    memset(k->inner, 0x36, sizeof k->inner);
-    memset(k->outer, 0x5c, sizeof k->outer);
-    for (size_t i = 0; i < 32; i++) {
-        k->inner[i] ^= secret[i];
-        k->outer[i] ^= secret[i];
-    }
+    hmac_key_init(&k->secret, bytes_of(secret, 32));
     *ret_keyset = k;
     return ERROR_NONE;
 }
@@ -74,23 +68,11 @@ void sync__keyset_free(struct sync__keyset *k) {
         return;
     if (k->fd >= 0)
         close(k->fd);
-    explicit_bzero(k->inner, sizeof k->inner);
-    explicit_bzero(k->outer, sizeof k->outer);
+    explicit_bzero(&k->secret, sizeof k->secret);
     sha256_free(k->sha256);
     free(k->filling);
     free(k->folder);
     free(k);
-}
-
-static struct hash hmac(struct sync__keyset *k, struct bytes key) {
-    sha256_begin(k->sha256);
-    sha256_add(k->sha256, k->inner, sizeof k->inner);
-    sha256_add(k->sha256, key.data, key.len);
-    struct hash inside = sha256_end(k->sha256);
-    sha256_begin(k->sha256);
-    sha256_add(k->sha256, k->outer, sizeof k->outer);
-    sha256_add(k->sha256, inside.byte, HASH_BYTES);
-    return sha256_end(k->sha256);
 }
 
 static int compare(const void *a, const void *b) {
@@ -128,20 +110,32 @@ static enum error_code make_room(struct sync__keyset *k, struct error *err) {
     return ERROR_NONE;
 }
 
-enum error_code sync__keyset_add(struct sync__keyset *k, struct bytes key, struct error *err) {
-    TRY(make_room(k, err));
-    k->filling[k->filling_count++] = hmac(k, key);
+enum error_code sync__keyset_add(struct sync__keyset *k, const struct bytes *keys, size_t count,
+                                 struct error *err) {
+    while (count > 0) {
+        TRY(make_room(k, err));
+        size_t room = k->filling_room - k->filling_count;
+        size_t some = count < room ? count : room;
+        hmac_sha256_many(&k->secret, keys, some, k->filling + k->filling_count);
+        k->filling_count += some;
+        keys += some;
+        count -= some;
+    }
     return ERROR_NONE;
 }
 
 /* --------------------------------------------------------------------------------- tree ---- */
 
-/* RFC 6962, leaf by leaf: whole subtrees wait at their level until a neighbour comes. */
+/* RFC 6962: whole subtrees wait at their level until a neighbour comes. Keys are taken a chunk at a
+ * time, which is a whole subtree, so that its hashes are made together. */
 struct tree {
     struct sha256 *sha256;
     struct hash waiting[TREE_LEVELS_MAX];
-    uint64_t count;
-    struct hash last; /* leaf */
+    uint64_t count; /* without those in the chunk */
+    bool some;
+    struct hash last; /* key */
+    struct hash chunk[CHUNK_KEYS];
+    size_t chunk_count;
 };
 
 static struct hash node_of(struct tree *t, const struct hash *left, const struct hash *right) {
@@ -152,22 +146,55 @@ static struct hash node_of(struct tree *t, const struct hash *left, const struct
     return sha256_end(t->sha256);
 }
 
-static void tree_add(struct tree *t, const struct hash *key) {
-    if (t->count > 0 && hash_equal(&t->last, key))
+/* Hashes of the prefix and `count` pieces of `bytes` each, which stand side by side from `at` on. */
+static void hash_pieces(struct bytes prefix, const struct hash *at, size_t bytes, size_t count,
+                        struct hash *ret_hashes) {
+    struct sha256_message messages[CHUNK_KEYS];
+    if (count == 0)
         return;
-    t->last = *key;
-    sha256_begin(t->sha256);
-    sha256_add(t->sha256, "", 1);
-    sha256_add(t->sha256, key->byte, HASH_BYTES);
-    struct hash node = sha256_end(t->sha256);
-    unsigned level = 0;
-    for (uint64_t n = t->count; (n & 1) != 0; n >>= 1, level++)
+    for (size_t i = 0; i < count; i++)
+        messages[i] = (struct sha256_message){prefix, bytes_of(at[0].byte + i * bytes, bytes)};
+    sha256_many(messages, count, ret_hashes);
+}
+
+/* A whole subtree of 2^level keys joins its left neighbours. */
+static void join(struct tree *t, struct hash node, unsigned level) {
+    t->count += (uint64_t)1 << level;
+    uint64_t before = (t->count >> level) - 1;
+    for (; (before & 1) != 0; before >>= 1, level++)
         node = node_of(t, &t->waiting[level], &node);
     t->waiting[level] = node;
-    t->count++;
+}
+
+static void take_chunk(struct tree *t) {
+    struct hash nodes[2][CHUNK_KEYS];
+    unsigned from = 0;
+    size_t count = t->chunk_count;
+    t->chunk_count = 0;
+    hash_pieces(BYTES_LITERAL("\0"), t->chunk, HASH_BYTES, count, nodes[0]);
+    if (count < CHUNK_KEYS) { /* the last one */
+        for (size_t i = 0; i < count; i++)
+            join(t, nodes[0][i], 0);
+        return;
+    }
+    for (; count > 1; count /= 2, from ^= 1)
+        hash_pieces(BYTES_LITERAL("\1"), nodes[from], 2 * HASH_BYTES, count / 2, nodes[from ^ 1]);
+    join(t, nodes[from][0], CHUNK_LEVEL);
+}
+
+/* Keys come sorted: equal ones are neighbours, and count once. */
+static void tree_add(struct tree *t, const struct hash *key) {
+    if (t->some && hash_equal(&t->last, key))
+        return;
+    t->some = true;
+    t->last = *key;
+    if (t->chunk_count == CHUNK_KEYS)
+        take_chunk(t);
+    t->chunk[t->chunk_count++] = *key;
 }
 
 static struct hash tree_root(struct tree *t) {
+    take_chunk(t);
     if (t->count == 0)
         return sha256_of(bytes_of("", 0));
     struct hash root;

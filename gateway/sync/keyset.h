@@ -16,7 +16,8 @@ struct sync__keyset;
 MUST_CHECK enum error_code sync__keyset_new(const char *folder, const uint8_t secret[32],
                                             struct sync__keyset **ret_keyset, struct error *err);
 void sync__keyset_free(struct sync__keyset *keyset); /* NULL is fine */
-MUST_CHECK enum error_code sync__keyset_add(struct sync__keyset *keyset, struct bytes key,
+MUST_CHECK enum error_code sync__keyset_add(struct sync__keyset *keyset,
+                                            const struct bytes *keys, size_t count,
                                             struct error *err);
 /* Ends the set: nothing can be added any more. */
 MUST_CHECK enum error_code sync__keyset_root(struct sync__keyset *keyset, struct hash *ret_root,

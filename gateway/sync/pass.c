@@ -318,8 +318,6 @@ static enum error_code take_row(struct pass *p, const struct worker_row *row, si
     const struct lookup *known = &p->lookups[i];
     bool again = false;
     p->counts.read++;
-    if (p->keyset != NULL && row->key.len > 0)
-        TRY(sync__keyset_add(p->keyset, row->key, err));
     if (known->record != 0)
         TRY(mark_seen(p, known->record, &again, err));
     else if (row->change != WORKER_KEY && row->key.len > 0)
@@ -392,6 +390,18 @@ static enum error_code on_salts(void *context, const struct bytes *keys, size_t 
     return ERROR_NONE;
 }
 
+static enum error_code add_keys(struct pass *p, const struct worker_row *rows, size_t count,
+                                struct error *err) {
+    struct bytes keys[WORKER_BATCH_ROWS_MAX];
+    size_t some = 0;
+    if (p->keyset == NULL)
+        return ERROR_NONE;
+    for (size_t i = 0; i < count; i++)
+        if (rows[i].key.len > 0)
+            keys[some++] = rows[i].key;
+    return sync__keyset_add(p->keyset, keys, some, err);
+}
+
 static enum error_code on_rows(void *context, const struct worker_row *rows, size_t count,
                                struct error *err) {
     struct pass *p = context;
@@ -400,6 +410,7 @@ static enum error_code on_rows(void *context, const struct worker_row *rows, siz
     struct vault_record record;
     if (p->mode == SYNC_KEYS)
         TRY(vault_view_renew(p->view, err));
+    TRY(add_keys(p, rows, count, err));
     for (size_t i = 0; i < count; i++) {
         if (p->mode == SYNC_KEYS)
             TRY(look_up(p, rows[i].key, &p->lookups[i], &record, err));

@@ -114,17 +114,17 @@ static enum error_code reserve_rows(MDB_txn *txn, struct vault *vault, struct va
     return ERROR_NONE;
 }
 
-/* The patients' numbers, made where they are new. */
+/* The patients' numbers, made where they are new; 0 where an item names none. */
 static enum error_code number_patients(MDB_txn *txn, struct vault *vault,
-                                       const struct vault_pending *p, uint64_t *ret_patients,
+                                       const struct vault_pending *p, uint64_t *ret_numbers,
                                        struct error *err) {
-    for (uint32_t i = 0; i < p->item_count; i++) {
-        const struct vault_item *item = &p->items[i];
-        ret_patients[i] = 0;
-        if (item->patient.len > 0 && item->operation != LEAF_DELETE)
-            TRY(vault__patient(txn, vault, item->patient, true, &ret_patients[i], err));
-    }
-    return ERROR_NONE;
+    SCOPED_FREE struct bytes *patients = malloc((p->item_count + 1) * sizeof *patients);
+    if (patients == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
+    for (uint32_t i = 0; i < p->item_count; i++)
+        patients[i] = p->items[i].operation != LEAF_DELETE ? p->items[i].patient
+                                                           : bytes_of(NULL, 0);
+    return vault__patients_make(txn, vault, patients, p->item_count, ret_numbers, err);
 }
 
 /* Written right into the pages that LMDB will write: an entry has a megabyte. */
@@ -445,10 +445,12 @@ static enum error_code apply_one(struct apply *a, const struct vault_outcome *ou
     return apply_entry(a, buffer_bytes(&a->entry), outcome, err);
 }
 
+/* The meta page goes out with the next sync: a power cut may undo this transaction, whole, and then
+ * the entries are pending as before and the chain gives the same receipts again. */
 static enum error_code apply_all(struct vault *vault, const struct vault_outcome *outcomes,
                                  size_t count, struct error *err) {
     SCOPED_TXN MDB_txn *txn = NULL;
-    TRY(vault__begin(vault, 0, &txn, err));
+    TRY(vault__begin(vault, MDB_NOMETASYNC, &txn, err));
     struct apply a = {.txn = txn, .vault = vault};
     uint64_t indexing;
     TRY(vault__number(txn, vault, "indexed", &a.indexed, err));

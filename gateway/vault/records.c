@@ -156,32 +156,67 @@ enum error_code vault_anchor_read(struct vault_view *view, uint64_t sequence,
 
 /* ------------------------------------------------------------------------------ patients ---- */
 
-enum error_code vault__patient(MDB_txn *txn, struct vault *vault, struct bytes patient,
-                               bool make, uint64_t *ret_number, struct error *err) {
+static enum error_code check_patient(struct bytes patient, struct error *err) {
     if (patient.len > VAULT_PATIENT_BYTES_MAX)
         return error_set(err, ERROR_LIMIT, "a patient id has %zu bytes, at most %d are possible",
                          patient.len, VAULT_PATIENT_BYTES_MAX);
-    vault__looked_up(vault);
-    struct hash tag =
-        hmac_sha256(bytes_of(vault->secret, sizeof vault->secret), patient);
+    return ERROR_NONE;
+}
+
+/* 0 where there is none. */
+static enum error_code find_patient(MDB_txn *txn, struct vault *vault, const struct hash *tag,
+                                    uint64_t *ret_number, struct error *err) {
     struct bytes value;
     bool found;
-    TRY(vault__get(txn, vault->dbi[VAULT__PATIENT], hash_bytes(&tag), &value, &found, err));
+    vault__looked_up(vault);
+    TRY(vault__get(txn, vault->dbi[VAULT__PATIENT], hash_bytes(tag), &value, &found, err));
     if (found && value.len != 8)
         return vault__corrupt(err, "patient");
-    if (found || !make) {
-        *ret_number = found ? wire_load_u64(value.data) : 0;
-        return ERROR_NONE;
-    }
+    *ret_number = found ? wire_load_u64(value.data) : 0;
+    return ERROR_NONE;
+}
+
+enum error_code vault__patient(MDB_txn *txn, struct vault *vault, struct bytes patient,
+                               uint64_t *ret_number, struct error *err) {
+    TRY(check_patient(patient, err));
+    struct hash tag = hmac_sha256(bytes_of(vault->secret, sizeof vault->secret), patient);
+    return find_patient(txn, vault, &tag, ret_number, err);
+}
+
+static enum error_code make_patient(MDB_txn *txn, struct vault *vault, const struct hash *tag,
+                                    uint64_t *ret_number, struct error *err) {
     uint64_t last;
+    uint8_t number[8];
     TRY(vault__number(txn, vault, "patient", &last, err));
     TRY(vault__number_set(txn, vault, "patient", last + 1, err));
-    uint8_t number[8];
     wire_store_u64(number, last + 1);
-    TRY(vault__put(txn, vault->dbi[VAULT__PATIENT], hash_bytes(&tag), bytes_of(number, 8), 0,
-                   err));
+    TRY(vault__put(txn, vault->dbi[VAULT__PATIENT], hash_bytes(tag), bytes_of(number, 8), 0, err));
     *ret_number = last + 1;
     return ERROR_NONE;
+}
+
+enum error_code vault__patients_make(MDB_txn *txn, struct vault *vault,
+                                     const struct bytes *patients, size_t count,
+                                     uint64_t *ret_numbers, struct error *err) {
+    enum { AT_ONCE = 64 };
+    struct hash tags[AT_ONCE];
+    struct hmac_key secret;
+    for (size_t i = 0; i < count; i++)
+        TRY(check_patient(patients[i], err));
+    hmac_key_init(&secret, bytes_of(vault->secret, sizeof vault->secret));
+    enum error_code code = ERROR_NONE;
+    for (size_t i = 0; code == ERROR_NONE && i < count; i++) {
+        size_t left = count - i;
+        if (i % AT_ONCE == 0)
+            hmac_sha256_many(&secret, patients + i, left < AT_ONCE ? left : AT_ONCE, tags);
+        ret_numbers[i] = 0;
+        if (patients[i].len > 0)
+            code = find_patient(txn, vault, &tags[i % AT_ONCE], &ret_numbers[i], err);
+        if (code == ERROR_NONE && patients[i].len > 0 && ret_numbers[i] == 0)
+            code = make_patient(txn, vault, &tags[i % AT_ONCE], &ret_numbers[i], err);
+    }
+    explicit_bzero(&secret, sizeof secret);
+    return code;
 }
 
 static void patient_record_key(uint64_t patient, uint64_t record, uint8_t ret_key[16]) {
@@ -376,7 +411,7 @@ enum error_code vault_records_of_patient(struct vault_view *view, struct bytes p
                                          size_t *ret_count, struct error *err) {
     uint64_t number;
     uint64_t mark;
-    TRY(vault__patient(view->txn, view->vault, patient, false, &number, err));
+    TRY(vault__patient(view->txn, view->vault, patient, &number, err));
     TRY(vault__number(view->txn, view->vault, "indexed", &mark, err));
     size_t count = 0;
     if (number != 0) {
@@ -391,7 +426,7 @@ enum error_code vault_records_of_patient(struct vault_view *view, struct bytes p
 enum error_code vault_record_is_of(struct vault_view *view, const struct vault_record *record,
                                    struct bytes patient, bool *ret_is, struct error *err) {
     uint64_t number;
-    TRY(vault__patient(view->txn, view->vault, patient, false, &number, err));
+    TRY(vault__patient(view->txn, view->vault, patient, &number, err));
     *ret_is = number != 0 && number == record->patient;
     return ERROR_NONE;
 }

@@ -147,10 +147,14 @@ MUST_CHECK enum error_code vault__record_set(MDB_txn *txn, const struct vault *v
                                              const struct vault_record *record,
                                              struct buffer *scratch, struct error *err);
 
-/* Patients. The number of a patient, 0 where there is none; made where make. */
+/* Patients. The number of a patient, 0 where there is none. */
 MUST_CHECK enum error_code vault__patient(MDB_txn *txn, struct vault *vault,
-                                          struct bytes patient, bool make, uint64_t *ret_number,
+                                          struct bytes patient, uint64_t *ret_number,
                                           struct error *err);
+/* The numbers of several, made where there are none; 0 for an empty patient id. */
+MUST_CHECK enum error_code vault__patients_make(MDB_txn *txn, struct vault *vault,
+                                                const struct bytes *patients, size_t count,
+                                                uint64_t *ret_numbers, struct error *err);
 /* A record went from one patient to another (0: none); indexed: the mark up to which records are in
  * the index by patient, or may be. */
 MUST_CHECK enum error_code vault__patient_move(MDB_txn *txn, const struct vault *vault,

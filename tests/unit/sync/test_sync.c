@@ -344,7 +344,7 @@ static struct hash tree_hash(const struct hash *leaves, size_t count) {
 }
 
 static void a_key_set_that_is_sorted_in_a_file_has_the_same_root(void **state) {
-    static const size_t sizes[] = {1, 2, 7, 5000, 300000};
+    static const size_t sizes[] = {1, 2, 7, 256, 257, 512, 5000, 300000};
     struct fixture *f = *state;
     uint8_t secret[32] = {1, 2, 3};
     for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
@@ -355,10 +355,11 @@ static void a_key_set_that_is_sorted_in_a_file_has_the_same_root(void **state) {
         for (size_t i = 0; i < size; i++) {
             char key[24];
             snprintf(key, sizeof key, "%zu", i);
-            all[i] = hmac_sha256(bytes_of(secret, 32), bytes_text(key));
-            assert_int_equal(sync__keyset_add(k, bytes_text(key), NULL), ERROR_NONE);
+            struct bytes text = bytes_text(key);
+            all[i] = hmac_sha256(bytes_of(secret, 32), text);
+            assert_int_equal(sync__keyset_add(k, &text, 1, NULL), ERROR_NONE);
             if (i % 1000 == 0) /* a second time */
-                assert_int_equal(sync__keyset_add(k, bytes_text(key), NULL), ERROR_NONE);
+                assert_int_equal(sync__keyset_add(k, &text, 1, NULL), ERROR_NONE);
         }
         qsort(all, size, sizeof *all, compare_hashes);
         struct hash expected = tree_hash(all, size);
