@@ -1,7 +1,7 @@
 /*
  * From leaves to the chain. Building is serialised, because the chain executes a submitter's
- * transactions in the order of their numbers; one thread submits what is pending, in that order,
- * and carries out what the chain decided.
+ * transactions in the order of their numbers; threads submit what is pending and carry out, in that
+ * order, what the chain decided.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -169,7 +169,7 @@ static uint64_t troubles_so_far(struct sync *sync) {
     pthread_mutex_lock(&sync->lock);
     uint64_t troubles = sync->troubles;
     if (sync->ledger_failure.code == ERROR_DISK_FULL) {
-        sync->retry = true;
+        sync->retries++;
         pthread_cond_broadcast(&sync->changed);
     }
     pthread_mutex_unlock(&sync->lock);
@@ -204,7 +204,8 @@ enum error_code sync__wait_pending(struct sync *sync, struct sync__source *sourc
 /* Vault and chain must agree on where this gateway stands, before anything new is sent. A vault
  * that is behind the chain is an old backup: it would anchor a second time, with other locators,
  * what is anchored already. */
-static enum error_code check_chain(struct sync *sync, struct error *err) {
+static enum error_code check_chain(struct sync__lane *lane, struct error *err) {
+    struct sync *sync = lane->sync;
     uint64_t expected;
     uint64_t next;
     uint64_t lowest;
@@ -213,7 +214,7 @@ static enum error_code check_chain(struct sync *sync, struct error *err) {
     buffer_init(&bytes, VAULT_TRANSACTION_BYTES_MAX);
     TRY(vault_sequence_next(sync->vault, &next, err));
     TRY(vault_pending_read(sync->vault, 0, &lowest, &table, &bytes, err));
-    TRY(ledger_next_sequence(sync->submit_ledger, sync->submitter, &expected, err));
+    TRY(ledger_next_sequence(lane->ledger, sync->submitter, &expected, err));
     if (expected > next) {
         error_set(err, ERROR_CORRUPT,
                   "the chain has %llu transactions of this gateway's key, the vault knows of %llu",
@@ -231,7 +232,10 @@ static enum error_code check_chain(struct sync *sync, struct error *err) {
     return ERROR_NONE;
 }
 
+/* Several lanes have a flight under way each, so that the chain never waits for the vault. A flight is
+ * submitted at once and carried out in its turn: a record's second version stands on its first. */
 struct flight {
+    uint64_t number;
     struct buffer bytes[SYNC__SUBMIT_MAX];
     struct bytes transactions[SYNC__SUBMIT_MAX];
     uint64_t sequences[SYNC__SUBMIT_MAX];
@@ -243,7 +247,7 @@ struct flight {
 
 static enum error_code read_flight(struct sync *sync, struct flight *f, struct error *err) {
     f->count = 0;
-    uint64_t from = 0;
+    uint64_t from = sync->claimed;
     while (f->count < SYNC__SUBMIT_MAX) {
         struct buffer *b = &f->bytes[f->count];
         buffer_clear(b);
@@ -329,12 +333,11 @@ static enum error_code carry_out(struct sync *sync, struct flight *f, struct err
     return ERROR_NONE;
 }
 
-/* One round: everything pending, at most SYNC__SUBMIT_MAX. */
-static enum error_code submit_round(struct sync *sync, struct flight *f, size_t *ret_count,
-                                    struct error *err) {
-    f->count = 0;
+/* With claim_lock held: the next of what is pending, at most SYNC__SUBMIT_MAX. */
+static enum error_code claim_flight(struct sync__lane *lane, struct flight *f, struct error *err) {
+    struct sync *sync = lane->sync;
     if (!sync->chain_checked) {
-        TRY(check_chain(sync, err));
+        TRY(check_chain(lane, err));
         pthread_mutex_lock(&sync->lock);
         sync->chain_checked = true;
         sync->ledger_failure.code = ERROR_NONE;
@@ -343,11 +346,42 @@ static enum error_code submit_round(struct sync *sync, struct flight *f, size_t 
     }
     TRY(read_flight(sync, f, err));
     if (f->count > 0) {
-        TRY(ledger_submit_all(sync->submit_ledger, f->transactions, f->count, SYNC__SUBMIT_MS_MAX,
-                              f->receipts, err));
-        TRY(carry_out(sync, f, err));
+        sync->claimed = f->sequences[f->count - 1] + 1;
+        f->number = sync->flights++;
     }
-    *ret_count = f->count;
+    return ERROR_NONE;
+}
+
+static enum error_code claim(struct sync__lane *lane, struct flight *f, struct error *err) {
+    pthread_mutex_lock(&lane->sync->claim_lock);
+    f->count = 0;
+    enum error_code code = claim_flight(lane, f, err);
+    pthread_mutex_unlock(&lane->sync->claim_lock);
+    return code;
+}
+
+/* False where the program ends first. */
+static bool wait_turn(struct sync *sync, const struct flight *f) {
+    pthread_mutex_lock(&sync->lock);
+    while (!sync->stopping && sync->carried != f->number)
+        sync__wait_until(sync, clock_monotonic_ms() + 60000);
+    bool mine = sync->carried == f->number;
+    pthread_mutex_unlock(&sync->lock);
+    return mine;
+}
+
+/* The same bytes may be submitted as often as need be. */
+static enum error_code fly(struct sync__lane *lane, struct flight *f, struct error *err) {
+    struct sync *sync = lane->sync;
+    TRY(ledger_submit_all(lane->ledger, f->transactions, f->count, SYNC__SUBMIT_MS_MAX,
+                          f->receipts, err));
+    if (!wait_turn(sync, f))
+        return error_set(err, ERROR_SOURCE_CANCELLED, "the program ends");
+    TRY(carry_out(sync, f, err));
+    pthread_mutex_lock(&sync->lock);
+    sync->carried++;
+    pthread_cond_broadcast(&sync->changed);
+    pthread_mutex_unlock(&sync->lock);
     return ERROR_NONE;
 }
 
@@ -362,10 +396,10 @@ static void note_trouble(struct sync *sync, struct error *err, uint32_t *backoff
     if (fresh)
         sync__event(sync, "anchoring-waits", NULL, err);
     pthread_mutex_lock(&sync->lock);
+    uint64_t retries = sync->retries;
     uint64_t until = clock_monotonic_ms() + *backoff_ms;
-    while (!sync->stopping && !sync->retry && clock_monotonic_ms() < until)
+    while (!sync->stopping && sync->retries == retries && clock_monotonic_ms() < until)
         sync__wait_until(sync, until);
-    sync->retry = false;
     pthread_mutex_unlock(&sync->lock);
     *backoff_ms = *backoff_ms * 2 < SYNC__BACKOFF_MS_MAX ? *backoff_ms * 2 : SYNC__BACKOFF_MS_MAX;
 }
@@ -377,30 +411,34 @@ static bool stopping(struct sync *sync) {
     return stop;
 }
 
+/* One flight, however often it must be tried; or waits until there is one. */
+static void run_lane(struct sync__lane *lane, struct flight *f) {
+    struct sync *sync = lane->sync;
+    struct error err = {0};
+    uint32_t backoff_ms = SYNC__BACKOFF_MS_MIN;
+    pthread_mutex_lock(&sync->lock);
+    uint64_t added = sync->added;
+    pthread_mutex_unlock(&sync->lock);
+    while (claim(lane, f, &err) != ERROR_NONE && !stopping(sync))
+        note_trouble(sync, &err, &backoff_ms);
+    backoff_ms = SYNC__BACKOFF_MS_MIN;
+    while (f->count > 0 && !stopping(sync) && fly(lane, f, &err) != ERROR_NONE && !stopping(sync))
+        note_trouble(sync, &err, &backoff_ms);
+    pthread_mutex_lock(&sync->lock);
+    while (f->count == 0 && !sync->stopping && sync->added == added)
+        sync__wait_until(sync, clock_monotonic_ms() + 60000);
+    pthread_mutex_unlock(&sync->lock);
+}
+
 void *sync__anchor_thread(void *context) {
-    struct sync *sync = context;
+    struct sync__lane *lane = context;
     struct flight *f = calloc(1, sizeof *f);
     if (f == NULL)
         return NULL;
     for (size_t i = 0; i < SYNC__SUBMIT_MAX; i++)
         buffer_init(&f->bytes[i], VAULT_TRANSACTION_BYTES_MAX);
-    uint32_t backoff_ms = SYNC__BACKOFF_MS_MIN;
-    while (!stopping(sync)) {
-        pthread_mutex_lock(&sync->lock);
-        uint64_t added = sync->added;
-        pthread_mutex_unlock(&sync->lock);
-        struct error err = {0};
-        size_t count = 0;
-        if (submit_round(sync, f, &count, &err) != ERROR_NONE) {
-            note_trouble(sync, &err, &backoff_ms);
-            continue;
-        }
-        backoff_ms = SYNC__BACKOFF_MS_MIN;
-        pthread_mutex_lock(&sync->lock);
-        while (count == 0 && !sync->stopping && sync->added == added)
-            sync__wait_until(sync, clock_monotonic_ms() + 60000);
-        pthread_mutex_unlock(&sync->lock);
-    }
+    while (!stopping(lane->sync))
+        run_lane(lane, f);
     for (size_t i = 0; i < SYNC__SUBMIT_MAX; i++)
         buffer_done(&f->bytes[i]);
     free(f);

@@ -63,7 +63,8 @@ static enum error_code make_locks(struct sync *sync, struct error *err) {
                 pthread_cond_init(&sync->changed, &attributes) == 0 &&
                 pthread_mutex_init(&sync->lock, NULL) == 0 &&
                 pthread_mutex_init(&sync->anchor_lock, NULL) == 0 &&
-                pthread_mutex_init(&sync->ledger_lock, NULL) == 0;
+                pthread_mutex_init(&sync->ledger_lock, NULL) == 0 &&
+                pthread_mutex_init(&sync->claim_lock, NULL) == 0;
     (void)pthread_condattr_destroy(&attributes);
     sync->locks_made = made;
     return made ? ERROR_NONE : error_set(err, ERROR_NO_MEMORY, "sync: no memory for locks");
@@ -130,9 +131,12 @@ static enum error_code open_source(struct sync *sync, size_t i, const struct syn
 }
 
 static enum error_code start_threads(struct sync *sync, struct error *err) {
-    if (pthread_create(&sync->anchor_thread, NULL, sync__anchor_thread, sync) != 0)
-        return error_set(err, ERROR_NO_MEMORY, "sync: cannot start a thread");
-    sync->anchor_thread_started = true;
+    for (size_t i = 0; i < SYNC__LANES; i++) {
+        struct sync__lane *lane = &sync->lanes[i];
+        if (pthread_create(&lane->thread, NULL, sync__anchor_thread, lane) != 0)
+            return error_set(err, ERROR_NO_MEMORY, "sync: cannot start a thread");
+        lane->thread_started = true;
+    }
     for (size_t i = 0; i < sync->source_count; i++) {
         struct sync__source *source = &sync->sources[i];
         if (pthread_create(&source->thread, NULL, sync__source_thread, source) != 0)
@@ -154,9 +158,12 @@ static enum error_code open_all(struct sync *sync, const struct sync_options *o,
         return error_set(err, ERROR_NO_MEMORY, "sync: no memory");
     TRY(ledger_signer_load(o->signer, &sync->signer, err));
     ledger_signer_public(sync->signer, sync->submitter);
-    TRY(ledger_open(o->node_socket, o->genesis, &sync->submit_ledger, err));
+    for (size_t i = 0; i < SYNC__LANES; i++) {
+        sync->lanes[i].sync = sync;
+        TRY(ledger_open(o->node_socket, o->genesis, &sync->lanes[i].ledger, err));
+    }
     TRY(ledger_open(o->node_socket, o->genesis, &sync->read_ledger, err));
-    sync->chain = ledger_chain(sync->submit_ledger);
+    sync->chain = ledger_chain(sync->read_ledger);
     TRY(vault_open(o->vault, 0, clock_wall_ms(), &sync->vault, err));
     for (size_t i = 0; i < o->source_count; i++) {
         sync->source_count = i + 1;
@@ -193,8 +200,9 @@ static void stop_threads(struct sync *sync) {
             (void)pthread_join(source->thread, NULL);
         }
     }
-    if (sync->anchor_thread_started)
-        (void)pthread_join(sync->anchor_thread, NULL);
+    for (size_t i = 0; i < SYNC__LANES; i++)
+        if (sync->lanes[i].thread_started)
+            (void)pthread_join(sync->lanes[i].thread, NULL);
 }
 
 void sync_close(struct sync *sync) {
@@ -215,7 +223,8 @@ void sync_close(struct sync *sync) {
         free(source->loads_total);
     }
     vault_close(sync->vault);
-    ledger_close(sync->submit_ledger);
+    for (size_t i = 0; i < SYNC__LANES; i++)
+        ledger_close(sync->lanes[i].ledger);
     ledger_close(sync->read_ledger);
     ledger_signer_free(sync->signer);
     if (sync->locks_made) {
@@ -223,6 +232,7 @@ void sync_close(struct sync *sync) {
         (void)pthread_mutex_destroy(&sync->lock);
         (void)pthread_mutex_destroy(&sync->anchor_lock);
         (void)pthread_mutex_destroy(&sync->ledger_lock);
+        (void)pthread_mutex_destroy(&sync->claim_lock);
     }
     free(sync->sources);
     free(sync->hospital);

@@ -16,7 +16,8 @@
 
 enum {
     SYNC__PENDING_MAX = 32,       /* anchors that may wait before passes wait for the chain */
-    SYNC__SUBMIT_MAX = 16,        /* in flight together */
+    SYNC__LANES = 2,              /* while one carries out its flight, the other's is at the chain */
+    SYNC__SUBMIT_MAX = 8,         /* transactions of a flight */
     SYNC__SUBMIT_MS_MAX = 30000,
     SYNC__BACKOFF_MS_MIN = 250,
     SYNC__BACKOFF_MS_MAX = 15000,
@@ -87,6 +88,14 @@ struct sync__source {
     struct sync__failure anchor_failure;
 };
 
+/* A thread that submits, with its own connection. */
+struct sync__lane {
+    struct sync *sync;
+    struct ledger *ledger;
+    pthread_t thread;
+    bool thread_started;
+};
+
 struct sync {
     char *hospital;
     char *vault_folder;
@@ -94,7 +103,7 @@ struct sync {
     struct ledger_signer *signer;
     uint8_t submitter[32];
     struct hash chain;
-    struct ledger *submit_ledger; /* of the anchoring thread */
+    struct sync__lane lanes[SYNC__LANES];
     struct ledger *read_ledger;   /* of retrieval, under ledger_lock */
     struct sync__source *sources;
     size_t source_count;
@@ -105,18 +114,22 @@ struct sync {
     pthread_cond_t changed; /* anything that somebody may wait for */
     pthread_mutex_t anchor_lock;
     pthread_mutex_t ledger_lock;
+    pthread_mutex_t claim_lock;
     bool locks_made;
-    pthread_t anchor_thread;
-    bool anchor_thread_started;
+
+    /* Under claim_lock, which is taken before lock: */
+    uint64_t claimed; /* pending sequences below it are in a flight, or were */
+    uint64_t flights;
 
     /* Under lock: */
     bool stopping;
-    uint64_t added;   /* pending transactions put in since the start: wakes the anchoring thread */
+    uint64_t added;   /* pending transactions put in since the start: wakes the lanes */
     uint64_t applied; /* transactions carried out since the start */
     bool chain_checked; /* vault and chain agree on where this gateway stands */
     struct sync__failure ledger_failure;
-    uint64_t troubles; /* rounds of the anchoring thread that failed since the start */
-    bool retry;        /* it is to try again now, not only when its backoff has passed */
+    uint64_t carried;  /* flights carried out: the turn of the flight with this number */
+    uint64_t troubles; /* attempts of the lanes that failed since the start */
+    uint64_t retries;  /* counted up: they are to try again now, not only when their backoff ends */
 };
 
 /* sync.c */
@@ -167,7 +180,7 @@ MUST_CHECK enum error_code sync__anchor_incident(struct sync *sync,
  * stop (source may be NULL: the program). */
 MUST_CHECK enum error_code sync__wait_pending(struct sync *sync, struct sync__source *source,
                                               uint32_t table, uint64_t most, struct error *err);
-void *sync__anchor_thread(void *sync);
+void *sync__anchor_thread(void *lane);
 
 /* pass.c */
 MUST_CHECK enum error_code sync__pass_table(struct sync__source *source, size_t table,

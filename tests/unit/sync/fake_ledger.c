@@ -3,12 +3,14 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "ledger/anchor.h"
 #include "ledger/transaction.h"
 
 struct fake_chain fake_chain;
 static pthread_mutex_t chain_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t committed = PTHREAD_COND_INITIALIZER;
 
 struct ledger {
     int unused;
@@ -120,12 +122,27 @@ static enum error_code submit_one(struct bytes bytes, struct ledger_receipt *ret
     }
     fake_chain.ids[fake_chain.committed] = tx.id;
     fake_chain.receipts[fake_chain.committed++] = receipt;
+    pthread_cond_broadcast(&committed);
     *ret_receipt = receipt;
     return ERROR_NONE;
 }
 
 static enum error_code unreachable(struct error *err) {
     return error_set(err, ERROR_NODE_UNREACHABLE, "the node is down");
+}
+
+/* A node keeps what comes early until it is its turn: somebody else submits what is before it. */
+static void wait_for_turn(struct bytes first) {
+    enum { WAIT_S_MAX = 20 };
+    struct transaction tx;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += WAIT_S_MAX;
+    if (transaction_decode(first, &tx, NULL) != ERROR_NONE)
+        return;
+    while (tx.sequence > fake_chain.committed + 1 &&
+           pthread_cond_timedwait(&committed, &chain_lock, &until) == 0)
+        continue;
 }
 
 enum error_code ledger_submit_all(struct ledger *ledger, const struct bytes *transactions,
@@ -135,6 +152,8 @@ enum error_code ledger_submit_all(struct ledger *ledger, const struct bytes *tra
     (void)deadline_ms;
     pthread_mutex_lock(&chain_lock);
     enum error_code code = fake_chain.down ? unreachable(err) : ERROR_NONE;
+    if (code == ERROR_NONE && count > 0)
+        wait_for_turn(transactions[0]);
     for (size_t i = 0; code == ERROR_NONE && i < count; i++)
         code = submit_one(transactions[i], &ret_receipts[i], err);
     if (code == ERROR_NONE && fake_chain.drop_reply) {
