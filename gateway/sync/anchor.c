@@ -44,7 +44,7 @@ static void announce_added(struct sync *sync) {
     pthread_mutex_unlock(&sync->lock);
 }
 
-/* With anchor_lock held: number, build, make durable. */
+/* With anchor_lock held: number, build, keep. */
 static enum error_code add_anchor(struct sync__source *source, size_t table, const char *snapshot,
                                   struct sync__batch *batch, struct error *err) {
     struct sync *sync = source->sync;
@@ -346,6 +346,7 @@ static enum error_code claim_flight(struct sync__lane *lane, struct flight *f, s
     }
     TRY(read_flight(sync, f, err));
     if (f->count > 0) {
+        TRY(vault_pending_sync(sync->vault, err));
         sync->claimed = f->sequences[f->count - 1] + 1;
         f->number = sync->flights++;
     }

@@ -152,8 +152,8 @@ void sync__explain_full(struct sync *sync, int64_t rows, struct error *err);
 struct bytes sync__patient_text(struct bytes text);
 
 /* anchor.c */
-/* The items become leaves and one transaction, which is pending and durable when this returns.
- * previous: each item's previous leaf hash. */
+/* The items become leaves and one transaction, which is pending when this returns, and durable before
+ * it is submitted. previous: each item's previous leaf hash. */
 struct sync__batch {
     struct vault_item items[VAULT_ITEMS_MAX];
     struct hash previous[VAULT_ITEMS_MAX];
@@ -169,7 +169,7 @@ MUST_CHECK enum error_code sync__anchor(struct sync__source *source, size_t tabl
                                         struct error *err);
 /* What a table is called on the chain, where no plain name goes. */
 struct hash sync__source_tag(const struct sync__source *source, const char *table);
-/* A note, durable when this returns. */
+/* A note, durable before it is submitted. */
 MUST_CHECK enum error_code sync__anchor_note(struct sync__source *source, struct bytes note,
                                              uint64_t *ret_sequence, struct error *err);
 /* Once for each mark; a second time is no error. */

@@ -182,6 +182,7 @@ static enum error_code use_mark(MDB_txn *txn, const struct vault *vault, const c
                       MDB_NOOVERWRITE, err);
 }
 
+/* Without a sync of the meta page, as in apply_all: vault_pending_sync has it before anybody sends. */
 enum error_code vault_pending_add(struct vault *vault, struct vault_pending *p,
                                   struct error *err) {
     if (p->item_count > VAULT_ITEMS_MAX || p->transaction.len > VAULT_TRANSACTION_BYTES_MAX)
@@ -192,7 +193,7 @@ enum error_code vault_pending_add(struct vault *vault, struct vault_pending *p,
     if (patients == NULL)
         return error_set(err, ERROR_NO_MEMORY, "the vault: no memory");
     SCOPED_TXN MDB_txn *txn = NULL;
-    TRY(vault__begin(vault, 0, &txn, err));
+    TRY(vault__begin(vault, MDB_NOMETASYNC, &txn, err));
     uint64_t next;
     uint64_t last;
     size_t waiting = 0;
@@ -224,6 +225,11 @@ enum error_code vault_pending_add(struct vault *vault, struct vault_pending *p,
         if (p->items[i].record > before)
             p->items[i].record = 0; /* outputs stay untouched on failure */
     return code;
+}
+
+enum error_code vault_pending_sync(struct vault *vault, struct error *err) {
+    int rc = mdb_env_sync(vault->env, 1);
+    return rc == 0 ? ERROR_NONE : vault__error(err, rc, "syncing");
 }
 
 enum error_code vault_pending_read(struct vault *vault, uint64_t from, uint64_t *ret_sequence,

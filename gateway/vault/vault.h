@@ -8,8 +8,8 @@
  * table secrets. May use: base, ledger/leaf.h, LMDB. Refuses: to hold a record's values, to
  * interpret a transaction, to talk to the chain, to log.
  *
- * Every function below is one LMDB transaction, durable when it returns. Any thread may call any
- * function; writers wait for one another. Byte formats: docs/formats.md, "Vault".
+ * Every function below is one LMDB transaction, durable when it returns but for two that say so. Any
+ * thread may call any function; writers wait for one another. Byte formats: docs/formats.md, "Vault".
  *
  * The secrets in it are protected by the file's mode alone, not wrapped: who can read the file can
  * also read the databases' passwords beside it. A backup is encrypted (docs/operator.md).
@@ -230,6 +230,10 @@ struct vault_pending {
 MUST_CHECK enum error_code vault_pending_add(struct vault *vault, struct vault_pending *pending,
                                              struct error *err);
 
+/* What was added before is on the disk when this returns. Until then a power cut may undo an addition,
+ * whole; a kill of the process does not. To be called before anything that was read is sent. */
+MUST_CHECK enum error_code vault_pending_sync(struct vault *vault, struct error *err);
+
 /* The bytes of the pending transaction with the lowest sequence >= from, appended to
  * ret_transaction. ret_sequence 0: there is none. */
 MUST_CHECK enum error_code vault_pending_read(struct vault *vault, uint64_t from,
@@ -243,7 +247,8 @@ struct vault_outcome {
     bool committed; /* false: it is in a block without effect, or no node will ever take it */
     struct vault_anchor anchor; /* sequence always; the rest where committed */
 };
-/* Carries out what the chain decided, for several in one transaction: records move to their new
+/* A power cut may undo the last of these, whole: the chain gives the same receipts again.
+ * Carries out what the chain decided, for several in one transaction: records move to their new
  * version (or stay, where not committed) and the pending entry goes. A sequence that is not
  * pending any more is passed over, so that doing it twice is doing it once. */
 MUST_CHECK enum error_code vault_pending_apply(struct vault *vault,
