@@ -44,7 +44,7 @@ enum {
     /* Pages of files that this process may have mapped in before the vault's are let go, and how
      * many look-ups go by between two looks at that: each may map in a few pages and their
      * neighbours (64 KiB at a fault). */
-    VAULT__MAPPED_BYTES_MAX = 16 << 20,
+    VAULT__MAPPED_BYTES_MAX = 22 << 20,
     VAULT__LOOKUPS_MAX = 32,
     VAULT__FAULTS_MAX = 16, /* of one thread between two looks */
 };

@@ -4,7 +4,7 @@
 
 #include "ledger/net/net.h"
 
-enum { FIXTURE_NODES = 5, FIXTURE_DEADLINE_MS = 30000 };
+enum { FIXTURE_NODES = 5, FIXTURE_DEADLINE_MS = 120000 };
 
 struct fixture;
 

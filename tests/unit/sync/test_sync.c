@@ -16,7 +16,7 @@
 #include "gateway/sync/records.h"
 #include "tests/unit/sync/fakes.h"
 
-enum { WAIT_MS = 20000 };
+enum { WAIT_MS = 120000 };
 
 struct fixture {
     char folder[64];
