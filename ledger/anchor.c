@@ -139,23 +139,19 @@ bool anchor_next(struct anchor_cursor *cursor, struct leaf *ret_leaf) {
     return true;
 }
 
-enum error_code anchor_leaf_at(struct bytes transaction, size_t at, struct leaf *ret_leaf,
+enum error_code anchor_leaf_at(struct bytes head, struct bytes compact, struct leaf *ret_leaf,
                                struct error *err) {
-    struct wire_reader head = wire_reader(transaction);
-    (void)wire_read_raw(&head, TRANSACTION_BODY_AT);
-    struct bytes body = wire_read_bytes(&head, TRANSACTION_BYTES_MAX);
-    struct wire_reader r = wire_reader(body);
-    (void)wire_read_raw(&r, 1 + HASH_BYTES + 8); /* format, source, batch */
-    (void)wire_read_bytes(&r, ANCHOR_SNAPSHOT_BYTES_MAX);
-    uint32_t count = wire_read_count(&r, ANCHOR_MAPPINGS_MAX, HASH_BYTES);
-    const uint8_t *mappings = wire_read_raw(&r, (size_t)count * HASH_BYTES).data;
+    struct wire_reader h = wire_reader(head);
+    (void)wire_read_raw(&h, TRANSACTION_BODY_AT + 4); /* with the body's length */
+    (void)wire_read_raw(&h, 1 + HASH_BYTES + 8); /* format, source, batch */
+    (void)wire_read_bytes(&h, ANCHOR_SNAPSHOT_BYTES_MAX);
+    uint32_t count = wire_read_count(&h, ANCHOR_MAPPINGS_MAX, HASH_BYTES);
+    const uint8_t *mappings = wire_read_raw(&h, (size_t)count * HASH_BYTES).data;
+    struct wire_reader r = wire_reader(compact);
     struct leaf leaf;
     unsigned mapping = 0;
-    if (r.failed || at < (size_t)(r.at - transaction.data) || at >= transaction.len)
-        return error_set(err, ERROR_CORRUPT, "anchor: no leaf at byte %zu", at);
-    r.at = transaction.data + at;
-    if (!read_leaf(&r, &leaf, &mapping) || mapping >= count)
-        return error_set(err, ERROR_CORRUPT, "anchor: no leaf at byte %zu", at);
+    if (h.failed || !read_leaf(&r, &leaf, &mapping) || mapping >= count)
+        return error_set(err, ERROR_CORRUPT, "anchor: no leaf where the log's places say one");
     memcpy(leaf.mapping.byte, mappings + (size_t)mapping * HASH_BYTES, HASH_BYTES);
     *ret_leaf = leaf;
     return ERROR_NONE;

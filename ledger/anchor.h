@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "ledger/leaf.h"
+#include "ledger/transaction.h"
 
 enum {
     ANCHOR_LEAVES_MAX = 4096,
@@ -45,9 +46,17 @@ struct anchor_cursor anchor_cursor(const struct anchor *anchor);
 /* False after the last. */
 bool anchor_next(struct anchor_cursor *cursor, struct leaf *ret_leaf);
 
-/* The one leaf whose compact form starts at this byte of an anchor transaction that was checked
- * before. ERROR_CORRUPT where none does. */
-MUST_CHECK enum error_code anchor_leaf_at(struct bytes transaction, size_t at,
+enum {
+    LEAF_COMPACT_BYTES_MAX = 2 + LOCATOR_BYTES + 4 + 4 * HASH_BYTES,
+    /* What of an anchor transaction stands before its leaves: body's length, format, source, batch,
+     * snapshot, mappings. */
+    ANCHOR_HEAD_BYTES_MAX = TRANSACTION_BODY_AT + 4 + 1 + HASH_BYTES + 8 + 4 +
+                            ANCHOR_SNAPSHOT_BYTES_MAX + 4 + ANCHOR_MAPPINGS_MAX * HASH_BYTES,
+};
+/* One leaf of an anchor transaction that was checked before: head are ANCHOR_HEAD_BYTES_MAX of its bytes
+ * or all, compact are LEAF_COMPACT_BYTES_MAX from where the leaf begins, or all. ERROR_CORRUPT where they
+ * are no such bytes. */
+MUST_CHECK enum error_code anchor_leaf_at(struct bytes head, struct bytes compact,
                                           struct leaf *ret_leaf, struct error *err);
 
 /* The hashes of all leaves into ret_hashes[leaf_count]; ERROR_TX_REJECTED where the root is not

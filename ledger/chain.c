@@ -9,21 +9,10 @@
 #include "ledger/anchor.h"
 #include "ledger/chain_map.h"
 
-enum { ANCHOR_CACHE = 256, LEAF_COMPACT_BYTES_MAX = 2 + LOCATOR_BYTES + 4 + 4 * HASH_BYTES };
-
 struct tentative {
     struct block_header header;
     struct hash hash;
     struct buffer block;
-};
-
-/* What is read of an anchor again and again, while its leaves are asked for. */
-struct known_anchor {
-    uint64_t height; /* 0: free */
-    uint32_t transaction;
-    struct hash id;
-    uint64_t block_time_ms;
-    struct buffer bytes; /* the whole transaction */
 };
 
 struct chain {
@@ -36,8 +25,6 @@ struct chain {
     struct block_header epoch_base;
     struct buffer certificate;
     struct tentative *tentative[STATE_LAYERS_MAX];
-    struct known_anchor *anchors; /* ANCHOR_CACHE */
-    unsigned anchor_next;
 };
 
 static uint64_t top_height(const struct chain *chain) {
@@ -506,10 +493,7 @@ enum error_code chain_open(const struct genesis *genesis, const char *folder,
         return error_set(err, ERROR_NO_MEMORY, "chain: no memory");
     chain->genesis = genesis;
     buffer_init(&chain->certificate, STORE_CERTIFICATE_BYTES_MAX);
-    chain->anchors = calloc(ANCHOR_CACHE, sizeof *chain->anchors);
-    enum error_code code = chain->anchors == NULL
-                               ? error_set(err, ERROR_NO_MEMORY, "chain: no memory")
-                               : store_open(folder, &genesis->chain, &chain->store, err);
+    enum error_code code = store_open(folder, &genesis->chain, &chain->store, err);
     if (code == ERROR_NONE) {
         struct state_base base = {base_get, chain};
         uint64_t seed;
@@ -538,9 +522,6 @@ void chain_close(struct chain *chain) {
         return;
     for (int i = 0; i < STATE_LAYERS_MAX; i++)
         tentative_free(chain->tentative[i]);
-    for (int i = 0; chain->anchors != NULL && i < ANCHOR_CACHE; i++)
-        buffer_done(&chain->anchors[i].bytes);
-    free(chain->anchors);
     chain_map_close(chain->map);
     state_free(chain->state);
     store_close(chain->store);
@@ -650,58 +631,45 @@ bool chain_has_work(struct chain *chain, const struct pool *pool) {
     return false;
 }
 
-/* Reads an anchor transaction from its block, once for all of its leaves. */
-static enum error_code load_anchor(struct chain *chain, const struct leaf_place *place,
-                                   struct known_anchor **ret_known, struct error *err) {
-    for (int i = 0; i < ANCHOR_CACHE; i++) {
-        struct known_anchor *k = &chain->anchors[i];
-        if (k->height == place->height && k->transaction == place->transaction) {
-            *ret_known = k;
-            return ERROR_NONE;
-        }
-    }
-    struct known_anchor *k = &chain->anchors[chain->anchor_next++ % ANCHOR_CACHE];
-    k->height = 0;
-    buffer_done(&k->bytes);
-    uint8_t head[BLOCK_HEADER_BYTES];
-    uint8_t len[4];
-    TRY(store_read_part(chain->store, place->height, 0, head, sizeof head, err));
-    TRY(store_read_part(chain->store, place->height, place->transaction_at - sizeof len, len,
-                        sizeof len, err));
-    uint32_t size = wire_load_u32(len);
-    if (size > TRANSACTION_BYTES_MAX)
-        return error_set(err, ERROR_CORRUPT, "block %llu: a transaction of %u bytes",
-                         (unsigned long long)place->height, size);
-    buffer_init(&k->bytes, TRANSACTION_BYTES_MAX);
-    uint8_t *data = buffer_reserve(&k->bytes, size);
-    if (data == NULL)
-        return buffer_check(&k->bytes, "anchor", err);
-    TRY(store_read_part(chain->store, place->height, place->transaction_at, data, size, err));
-    k->bytes.len = size;
-    struct block_header header;
-    struct transaction tx;
-    if (block_header_decode(bytes_of(head, sizeof head), &header, err) != ERROR_NONE ||
-        transaction_decode(buffer_bytes(&k->bytes), &tx, err) != ERROR_NONE)
-        return error_wrap(err, ERROR_CORRUPT, "stored block %llu",
-                          (unsigned long long)place->height);
-    k->id = tx.id;
-    k->block_time_ms = header.time_ms;
-    k->height = place->height;
-    k->transaction = place->transaction;
-    *ret_known = k;
+/* Reads a leaf and what it needs of its anchor, not the whole anchor. */
+static enum error_code read_leaf(struct chain *chain, const struct leaf_place *place,
+                                 struct leaf *ret_leaf, struct error *err) {
+    uint8_t head[ANCHOR_HEAD_BYTES_MAX];
+    uint8_t compact[LEAF_COMPACT_BYTES_MAX];
+    size_t head_len = 0;
+    size_t compact_len = 0;
+    TRY(store_read_some(chain->store, place->height, place->transaction_at, head, sizeof head,
+                        &head_len, err));
+    TRY(store_read_some(chain->store, place->height, place->leaf_at, compact, sizeof compact,
+                        &compact_len, err));
+    return anchor_leaf_at(bytes_of(head, head_len), bytes_of(compact, compact_len), ret_leaf, err);
+}
+
+static enum error_code read_anchor_id(struct chain *chain, const struct leaf_place *place,
+                                      struct hash *ret_id, struct error *err) {
+    struct state_base base = store_base(chain->store);
+    struct state_key key = state_anchor_key(place->height, place->transaction);
+    struct state_value value;
+    bool found = false;
+    TRY(base.get(base.self, &key, &value, &found, err));
+    if (!found || value.len != HASH_BYTES)
+        return error_set(err, ERROR_CORRUPT, "state: no anchor %u of block %llu",
+                         place->transaction, (unsigned long long)place->height);
+    memcpy(ret_id->byte, value.byte, HASH_BYTES);
     return ERROR_NONE;
 }
 
 enum error_code chain_version(struct chain *chain, uint64_t log_index,
                               struct chain_version *ret_version, struct error *err) {
     struct chain_version v = {.log_index = log_index};
-    struct known_anchor *known = NULL;
+    struct block_header header;
+    uint8_t head[BLOCK_HEADER_BYTES];
     TRY(store_place(chain->store, log_index, &v.place, err));
-    TRY(load_anchor(chain, &v.place, &known, err));
-    v.block_time_ms = known->block_time_ms;
-    v.transaction = known->id;
-    TRY(anchor_leaf_at(buffer_bytes(&known->bytes),
-                       v.place.leaf_at - v.place.transaction_at, &v.leaf, err));
+    TRY(read_leaf(chain, &v.place, &v.leaf, err));
+    TRY(read_anchor_id(chain, &v.place, &v.transaction, err));
+    TRY(store_read_part(chain->store, v.place.height, 0, head, sizeof head, err));
+    TRY(block_header_decode(bytes_of(head, sizeof head), &header, err));
+    v.block_time_ms = header.time_ms;
     struct merkle_reader reader = store_merkle(chain->store);
     if (!merkle_inclusion(&reader, log_index, chain->head.log_size, &v.path))
         return error_set(err, ERROR_CORRUPT, "log: no path for leaf %llu",
@@ -719,14 +687,9 @@ static enum error_code read_changes(void *context, uint64_t first, size_t count,
         return error_set(err, ERROR_NO_MEMORY, "map: no memory");
     TRY(store_places(chain->store, first, count, places, err));
     TRY(store_leaf_hashes(chain->store, first, count, hashes, err));
-    struct known_anchor *known = NULL;
     for (size_t i = 0; i < count; i++) {
         struct leaf leaf;
-        if (known == NULL || known->height != places[i].height ||
-            known->transaction != places[i].transaction)
-            TRY(load_anchor(chain, &places[i], &known, err));
-        TRY(anchor_leaf_at(buffer_bytes(&known->bytes),
-                           places[i].leaf_at - places[i].transaction_at, &leaf, err));
+        TRY(read_leaf(chain, &places[i], &leaf, err));
         ret_changes[i] = (struct map_change){.key = map_key(leaf.locator.byte),
                                              .value = {leaf.version, first + i, hashes[i]},
                                              .operation = (uint8_t)leaf.operation,

@@ -256,6 +256,13 @@ static void take_back(struct state *state, struct layer *layer, uint32_t count) 
     }
 }
 
+struct state_key state_anchor_key(uint64_t height, uint32_t index) {
+    uint8_t raw[8 + 4];
+    wire_store_u64(raw, height);
+    wire_store_u32(raw + 8, index);
+    return state_key(STATE_ANCHOR, raw, sizeof raw);
+}
+
 /* Puts every leaf's record, stopping at the first that breaks a rule; then the anchor is without
  * effect and what was put is taken back. */
 static enum error_code execute_anchor(struct state *state, struct layer *layer,
@@ -306,6 +313,10 @@ static enum error_code execute_anchor(struct state *state, struct layer *layer,
     struct merkle_sink sink = {append_node, layer};
     merkle_append_many(&layer->frontier, checked->leaf_hashes, checked->anchor.leaf_count, &sink);
     *counts = counted;
+    struct state_key key = state_anchor_key(layer->height, index);
+    struct state_value id = {.len = HASH_BYTES};
+    memcpy(id.byte, checked->tx.id.byte, HASH_BYTES);
+    (void)state_table_put(layer->entries, &key, &id);
     *ret_status = TX_DONE;
     return ERROR_NONE;
 }

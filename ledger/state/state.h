@@ -92,6 +92,9 @@ struct leaf_place {
     uint64_t previous; /* log number of the version before plus one, 0 for version 1 */
 };
 
+/* Under a height and a transaction's index in the block: the id of an anchor that has leaves. */
+struct state_key state_anchor_key(uint64_t height, uint32_t index);
+
 struct state;
 /* epochs: the lists of members at the committed height, taken over. frontier: the log's, at that
  * height. seed: of the tables, any number. Ends the process where memory runs out. */

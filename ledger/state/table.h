@@ -20,6 +20,7 @@ enum state_kind {
     STATE_TRANSACTION = 'T',
     STATE_EPOCH = 'E',
     STATE_CHECKPOINT = 'K',
+    STATE_ANCHOR = 'A',
 };
 struct state_key state_key(enum state_kind kind, const uint8_t *data, size_t len);
 

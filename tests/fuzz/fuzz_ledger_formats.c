@@ -47,7 +47,7 @@ static void try_transaction(struct bytes input) {
     REQUIRE(tx.sequence > 0);
     struct leaf leaf;
     for (size_t at = TRANSACTION_BODY_AT; at < input.len && at < 400; at += 7)
-        (void)!anchor_leaf_at(input, at, &leaf, &err);
+        (void)!anchor_leaf_at(input, bytes_of(input.data + at, input.len - at), &leaf, &err);
     if (tx.type == TRANSACTION_ANCHOR)
         try_anchor(tx.body);
 }
