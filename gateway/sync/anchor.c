@@ -77,6 +77,19 @@ static enum error_code add_anchor(struct sync__source *source, size_t table, con
     return vault_pending_add(sync->vault, &pending, err);
 }
 
+/* A vault that is known to be older than the chain takes nothing more: numbers that the chain has
+ * already would be given out again, and hide that it is. */
+static enum error_code check_current(struct sync *sync, struct error *err) {
+    pthread_mutex_lock(&sync->lock);
+    bool old = sync->vault_is_old;
+    pthread_mutex_unlock(&sync->lock);
+    if (!old)
+        return ERROR_NONE;
+    error_set(err, ERROR_CORRUPT, "the vault is older than the chain, nothing is anchored");
+    error_hint(err, "restore its newest backup; a vault that is new needs a key of its own");
+    return ERROR_CORRUPT;
+}
+
 enum error_code sync__anchor(struct sync__source *source, size_t table, const char *snapshot,
                              struct sync__batch *batch, struct error *err) {
     struct sync *sync = source->sync;
@@ -141,6 +154,7 @@ enum error_code sync__anchor_incident(struct sync *sync, const struct ledger_inc
     text_hex(observed.byte, HASH_BYTES, digest);
     snprintf(mark, sizeof mark, "incident/%s/%u/%s", locator, incident->version,
              incident->missing ? "missing" : digest);
+    TRY(check_current(sync, err));
     pthread_mutex_lock(&sync->anchor_lock);
     enum error_code code = add_incident(sync, incident, mark, err);
     pthread_mutex_unlock(&sync->anchor_lock);
@@ -179,6 +193,7 @@ static uint64_t troubles_so_far(struct sync *sync) {
 enum error_code sync__wait_pending(struct sync *sync, struct sync__source *source, uint32_t table,
                                    uint64_t most, struct error *err) {
     uint64_t troubles = troubles_so_far(sync);
+    TRY(check_current(sync, err));
     for (;;) {
         pthread_mutex_lock(&sync->lock);
         uint64_t applied = sync->applied;
@@ -201,20 +216,27 @@ enum error_code sync__wait_pending(struct sync *sync, struct sync__source *sourc
 
 /* ---------------------------------------------------------------------------- submitting ---- */
 
-/* Vault and chain must agree on where this gateway stands, before anything new is sent. A vault
- * that is behind the chain is an old backup: it would anchor a second time, with other locators,
- * what is anchored already. */
-static enum error_code check_chain(struct sync__lane *lane, struct error *err) {
-    struct sync *sync = lane->sync;
-    uint64_t expected;
-    uint64_t next;
-    uint64_t lowest;
+enum error_code sync__where_vault_stands(struct sync *sync, struct error *err) {
     uint32_t table;
     SCOPED_BUFFER struct buffer bytes;
     buffer_init(&bytes, VAULT_TRANSACTION_BYTES_MAX);
-    TRY(vault_sequence_next(sync->vault, &next, err));
-    TRY(vault_pending_read(sync->vault, 0, &lowest, &table, &bytes, err));
+    TRY(vault_sequence_next(sync->vault, &sync->next_at_start, err));
+    return vault_pending_read(sync->vault, 0, &sync->lowest_at_start, &table, &bytes, err);
+}
+
+/* Vault and chain must agree on where this gateway stands, before anything new is sent. A vault
+ * that is behind the chain is an old backup: it would anchor a second time, with other locators,
+ * what is anchored already. What a pass has put in since the start says nothing: nothing of it was
+ * sent. */
+static enum error_code check_chain(struct sync__lane *lane, struct error *err) {
+    struct sync *sync = lane->sync;
+    uint64_t expected;
+    uint64_t next = sync->next_at_start;
+    uint64_t lowest = sync->lowest_at_start;
     TRY(ledger_next_sequence(lane->ledger, sync->submitter, &expected, err));
+    pthread_mutex_lock(&sync->lock);
+    sync->vault_is_old = expected > next;
+    pthread_mutex_unlock(&sync->lock);
     if (expected > next) {
         error_set(err, ERROR_CORRUPT,
                   "the chain has %llu transactions of this gateway's key, the vault knows of %llu",

@@ -169,6 +169,7 @@ static enum error_code open_all(struct sync *sync, const struct sync_options *o,
         sync->source_count = i + 1;
         TRY(open_source(sync, i, o, err));
     }
+    TRY(sync__where_vault_stands(sync, err));
     return start_threads(sync, err);
 }
 

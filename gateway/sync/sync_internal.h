@@ -104,6 +104,8 @@ struct sync {
     uint8_t submitter[32];
     struct hash chain;
     struct sync__lane lanes[SYNC__LANES];
+    uint64_t next_at_start;   /* the sequence that the vault would have given out then */
+    uint64_t lowest_at_start; /* of what was pending; 0: nothing was */
     struct ledger *read_ledger;   /* of retrieval, under ledger_lock */
     struct sync__source *sources;
     size_t source_count;
@@ -126,6 +128,7 @@ struct sync {
     uint64_t added;   /* pending transactions put in since the start: wakes the lanes */
     uint64_t applied; /* transactions carried out since the start */
     bool chain_checked; /* vault and chain agree on where this gateway stands */
+    bool vault_is_old;  /* the chain has more of this gateway's than the vault gave out */
     struct sync__failure ledger_failure;
     uint64_t carried;  /* flights carried out: the turn of the flight with this number */
     uint64_t troubles; /* attempts of the lanes that failed since the start */
@@ -180,6 +183,8 @@ MUST_CHECK enum error_code sync__anchor_incident(struct sync *sync,
  * stop (source may be NULL: the program). */
 MUST_CHECK enum error_code sync__wait_pending(struct sync *sync, struct sync__source *source,
                                               uint32_t table, uint64_t most, struct error *err);
+/* Before the threads start. */
+MUST_CHECK enum error_code sync__where_vault_stands(struct sync *sync, struct error *err);
 void *sync__anchor_thread(void *lane);
 
 /* pass.c */

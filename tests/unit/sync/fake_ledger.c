@@ -171,6 +171,7 @@ enum error_code ledger_next_sequence(struct ledger *ledger, const uint8_t submit
     if (fake_chain.down)
         return unreachable(err);
     pthread_mutex_lock(&chain_lock);
+    fake_chain.sequences_asked++;
     *ret_sequence = fake_chain.committed + 1;
     pthread_mutex_unlock(&chain_lock);
     return ERROR_NONE;

@@ -759,13 +759,14 @@ static void a_vault_older_than_the_chain_anchors_nothing(void **state) {
     char path[128];
     path_of(f, "vault/data.mdb", path);
     unlink(path);
+    fake_chain.sequences_asked = 0;
     open_sync(f);
     start(f, &(struct sync_request){.mode = SYNC_FULL});
     struct sync_status status;
-    do {
+    do { /* what the pass may have put in meanwhile hides nothing when it is asked again */
         usleep(1000);
         assert_int_equal(sync_status(f->sync, f->arena, &status, NULL), ERROR_NONE);
-    } while (status.ledger_code == ERROR_NONE);
+    } while (status.ledger_code == ERROR_NONE || fake_chain.sequences_asked < 5);
     assert_string_equal(status.ledger_error, "the chain has 2 transactions of this gateway's key, "
                                              "the vault knows of 0");
     assert_int_equal(fake_chain.leaf_count, 3);
