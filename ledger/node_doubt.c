@@ -151,7 +151,21 @@ static bool height_told(const struct node *node, uint64_t *ret_height) {
     return true;
 }
 
+/* A founder that nobody knows a vote of, in epoch 0 with everybody who told: its log is as old as its
+ * votes, and holds all those of later epochs, also where it had the first epoch's blocks by transfer. */
+static void know_founder(struct node *node) {
+    struct node_key *key = &node->keys[node->key_at];
+    bool all = key->founding && key->since_ms != 0 && node->members->epoch == 0;
+    for (uint32_t i = 0; i < node->members->validator_count; i++)
+        all = all && (!node->doubt.answers[i].told || node->doubt.answers[i].epoch == 0);
+    if (!all)
+        return;
+    key->since_ms = 0;
+    node_remember_key(node, key);
+}
+
 static void close_doubt(struct node *node) {
+    know_founder(node);
     node->doubt.open = false;
     node->doubt.settled = true;
     answers_clear(node);

@@ -13,11 +13,11 @@ struct walk {
     struct block_header head;
     struct hash head_hash;
     struct merkle_frontier frontier;
-    struct merkle_sink sink;
+    struct walk_sink sink;
     struct hash leaves[ANCHOR_LEAVES_MAX];
 };
 
-struct walk *walk_new(const struct genesis *genesis, const struct merkle_sink *sink) {
+struct walk *walk_new(const struct genesis *genesis, const struct walk_sink *sink) {
     struct walk *walk = calloc(1, sizeof *walk);
     if (walk == NULL)
         abort();
@@ -57,6 +57,24 @@ static enum error_code wrong(struct error *err, const struct walk *walk, const c
                      (unsigned long long)walk->head.height + 1, what);
 }
 
+/* The anchor's leaves, one by one, for whoever wants them. */
+static void tell_leaves(const struct walk *walk, const struct transaction *tx,
+                        const struct anchor *anchor, const struct leaf_place *place,
+                        const uint8_t *bytes) {
+    struct anchor_cursor cursor = anchor_cursor(anchor);
+    const uint8_t *leaf_at = cursor.at;
+    struct leaf leaf;
+    int submitter = members_submitter_by_key(walk->epochs.members, tx->submitter);
+    for (uint32_t i = 0; anchor_next(&cursor, &leaf); i++) {
+        struct walk_leaf told = {&leaf, walk->leaves[i], walk->frontier.size + i, *place};
+        told.place.submitter = (uint32_t)submitter;
+        told.place.leaf = i;
+        told.place.leaf_at = place->transaction_at + (uint32_t)(leaf_at - bytes);
+        walk->sink.leaf(walk->sink.self, &told);
+        leaf_at = cursor.at;
+    }
+}
+
 static enum error_code add_leaves(struct walk *walk, const struct block *block,
                                   struct error *err) {
     struct block_cursor cursor = block_cursor(block);
@@ -70,8 +88,16 @@ static enum error_code add_leaves(struct walk *walk, const struct block *block,
             continue;
         TRY(anchor_decode(tx.body, &anchor, err));
         TRY(anchor_hashes(&anchor, walk->leaves, err));
+        struct leaf_place place = {
+            .height = block->header.height,
+            .transaction = cursor.index - 1,
+            .transaction_at = (uint32_t)(bytes.data - block->entries.data) + BLOCK_HEADER_BYTES,
+        };
+        if (walk->sink.leaf != NULL)
+            tell_leaves(walk, &tx, &anchor, &place, bytes.data);
+        struct merkle_sink sink = {walk->sink.node, walk->sink.self};
         merkle_append_many(&walk->frontier, walk->leaves, anchor.leaf_count,
-                           walk->sink.node != NULL ? &walk->sink : NULL);
+                           sink.node != NULL ? &sink : NULL);
     }
     return ERROR_NONE;
 }

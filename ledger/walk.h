@@ -12,11 +12,25 @@
 #include "ledger/genesis.h"
 #include "ledger/members.h"
 #include "ledger/merkle/merkle.h"
+#include "ledger/state/state.h"
+
+/* A leaf of the log, and where it stands. */
+struct walk_leaf {
+    const struct leaf *leaf;
+    struct hash hash;
+    uint64_t log_index;
+    struct leaf_place place; /* but for the version before */
+};
+/* Told of the log's complete subtrees and leaves; both may be NULL. */
+struct walk_sink {
+    void (*node)(void *self, unsigned level, uint64_t index, const struct hash *hash);
+    void (*leaf)(void *self, const struct walk_leaf *leaf);
+    void *self;
+};
 
 struct walk;
-/* sink is told of the log's complete subtrees; NULL where nobody wants to know. Ends the process where
- * memory runs out. */
-struct walk *walk_new(const struct genesis *genesis, const struct merkle_sink *sink);
+/* sink may be NULL. Ends the process where memory runs out. */
+struct walk *walk_new(const struct genesis *genesis, const struct walk_sink *sink);
 void walk_free(struct walk *walk);
 
 /* The next block. ERROR_CORRUPT: what of it is not as it must be. */

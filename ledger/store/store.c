@@ -520,7 +520,7 @@ enum error_code store_read_part(struct store *store, uint64_t height, size_t off
     return ERROR_NONE;
 }
 
-static struct leaf_place place_decode(const uint8_t raw[PLACE_BYTES]) {
+struct leaf_place store_place_decode(const uint8_t raw[STORE_PLACE_BYTES]) {
     return (struct leaf_place){
         .height = wire_load_u64(raw),
         .submitter = wire_load_u32(raw + 8),
@@ -542,7 +542,7 @@ enum error_code store_places(struct store *store, uint64_t first, size_t count,
         return error_set(err, ERROR_NO_MEMORY, "places: no memory");
     TRY(read_at(store->places_fd, first * PLACE_BYTES, raw, count * PLACE_BYTES, "places", err));
     for (size_t i = 0; i < count; i++)
-        ret_places[i] = place_decode(raw + i * PLACE_BYTES);
+        ret_places[i] = store_place_decode(raw + i * PLACE_BYTES);
     return ERROR_NONE;
 }
 

@@ -76,6 +76,9 @@ MUST_CHECK enum error_code store_read_part(struct store *store, uint64_t height,
 MUST_CHECK enum error_code store_read_some(struct store *store, uint64_t height, size_t offset,
                                            uint8_t *ret_bytes, size_t len, size_t *ret_len,
                                            struct error *err);
+/* An entry of the file places, for those who look at it without a store. */
+enum { STORE_PLACE_BYTES = 32 };
+struct leaf_place store_place_decode(const uint8_t raw[STORE_PLACE_BYTES]);
 MUST_CHECK enum error_code store_place(struct store *store, uint64_t log_index,
                                        struct leaf_place *ret_place, struct error *err);
 /* Of several leaves that follow one another. */

@@ -612,6 +612,7 @@ class Chain:
             client = node.client()
             wait_until(lambda c=client: all(p.get("up") or p.get("self")
                                             for p in c.status()["peers"]), 30, "the mesh")
+            wait_until(lambda c=client: c.status()["votes"] != "asking", 30, "it knows its votes")
             client.close()
 
     def kill_all(self):

@@ -149,7 +149,8 @@ def stopped():
     with Chain(1, **QUICK) as chain:
         chain.start()
         node = chain.nodes[0]
-        promised = anchors(chain, node, 30, 100)
+        promised = anchors(chain, node, 18, 4096) # so many that all files are written
+        wait_until(lambda: list((node.folder / "data" / "map").iterdir()), 30, "a run of the map")
         assert node.stop() == 0
         node.start()
         promised += anchors(chain, node, 5)
@@ -171,7 +172,7 @@ def test_fsck_of_a_whole_folder_finds_nothing_and_of_a_running_node_nothing_eith
     before = {p: p.read_bytes() for p in data.rglob("*") if p.is_file() and p.name != "lock"}
     found = fsck(node)
     assert found["findings"] == [] and found["notes"] == []
-    assert found["height"] >= 35 and found["leaves"] == 30 * 100 + 15
+    assert found["height"] >= 23 and found["leaves"] == 18 * 4096 + 15
     assert {p: p.read_bytes() for p in before} == before, "it changed something"
     with open(data / "blocks" / "00000001", "ab") as f:
         f.write(b"torn")
@@ -181,23 +182,33 @@ def test_fsck_of_a_whole_folder_finds_nothing_and_of_a_running_node_nothing_eith
     assert node.stop() == 0
 
 
-@pytest.mark.parametrize("file, part, made_anew, text", [
-    ("blocks/00000001", 0.5, False, "found checksum"),
-    ("blocks/00000001", 0.0, False, "found no record"),
-    ("votes", 0.3, False, "damaged at byte"),
-    ("heights", 0.5, True, "expected segment 1"),
+@pytest.mark.parametrize("file, part, text", [
+    ("blocks/00000001", 0.5, "found checksum"),
+    ("blocks/00000001", 0.0, "found no record"),
+    ("votes", 0.3, "damaged at byte"),
 ])
-def test_fsck_names_the_file_in_which_one_bit_is_wrong(stopped, data, file, part, made_anew, text):
+def test_fsck_names_where_a_block_or_a_vote_is_damaged(stopped, data, file, part, text):
     chain, node, promised = stopped
     flip(data / file, int((data / file).stat().st_size * part))
-    found = fsck(node, status=8)
+    found = fsck(node, "--repair", status=8)
     assert [f["file"] for f in found["findings"]] == [file]
-    assert found["findings"][0]["made_anew"] == made_anew and text in found["findings"][0]["text"]
-    assert "DAMAGED " + file in command(node, "fsck", status=8)
-    if not made_anew:
-        assert not fsck(node, "--repair", status=8)["repaired"]
-        return
-    assert fsck(node, "--repair")["repaired"]
+    assert not found["findings"][0]["made_anew"] and text in found["findings"][0]["text"]
+    assert not found["repaired"]
+
+
+def test_fsck_names_each_file_with_one_wrong_bit_that_is_made_anew_and_repairs_them(stopped, data):
+    chain, node, promised = stopped
+    runs = sorted(data.glob("map/*"), key=lambda p: p.stat().st_size)
+    expected = {"heights": "expected segment 1", "places": "expected block",
+                "log/00": "expected theirs", "log/05": "expected theirs",
+                f"map/{runs[-1].name}": "found that"}
+    for file in expected:
+        flip(data / file, int((data / file).stat().st_size * 0.6))
+    found = fsck(node, status=8)
+    assert {f["file"] for f in found["findings"]} == set(expected)
+    assert all(f["made_anew"] and expected[f["file"]] in f["text"] for f in found["findings"])
+    text = command(node, "fsck", "--repair")
+    assert "DAMAGED places: byte" in text and "the next start makes it anew" in text
     node.start()
     with contextlib.closing(node.client()) as client:
         for transaction, receipt in promised:

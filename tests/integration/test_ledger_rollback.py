@@ -4,9 +4,12 @@ import contextlib
 import os
 import shutil
 
+import pytest
+
 from tests.harness.ledger import Chain, Leaf, Node, free_port, operation, wait_until
 from tests.integration.test_ledger_members import Members
 
+LONG = os.environ.get("RENKEI_TEST_LONG") == "1"
 QUICK = {"clock_drift_ms_max": 300, "view_timeout_ms": 1000, "empty_block_ms": 1000}
 
 
@@ -25,7 +28,7 @@ def status(node):
 def check_mute(chain, node, found):
     wait_until(lambda: status(node)["votes"] == "no", 30, f"it does not vote: {node.read_log()}")
     now = status(node)
-    assert now["role"] == "observer" and not now["key_ready"] or now["votes"] == "no"
+    assert now["role"] == "observer"
     assert [w["what"] for w in now["warnings"] if w["what"] == "votes-unknown"]
     with contextlib.closing(node.client()) as client:
         metrics = client.metrics()
@@ -103,10 +106,11 @@ def test_a_founder_whose_folder_was_emptied_is_no_founder():
         check_votes_again(chain, node)
 
 
+@pytest.mark.skipif(not LONG, reason="each kill test of the ordinary run would notice, too")
 def test_a_restart_is_no_roll_back():
     with Chain(4, **QUICK) as chain:
         chain.start()
-        for i in range(4):
+        for i in range(12):
             victim = chain.nodes[i % 4]
             anchors(chain, chain.nodes[(i + 1) % 4], 3)
             victim.kill()
