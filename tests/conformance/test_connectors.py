@@ -4,20 +4,30 @@ What each test compares with is the database's own word (HEX, encode, the rows t
 never our own code a second time.
 """
 
+import json
 import os
+import pathlib
 import time
 
 import pytest
 
 from tests.conformance import probe as p
-from tests.conformance.probe import Fault
+from tests.conformance.probe import BUILD, Fault
 from tests.conformance.targets import PASSWORD, SLOW_VIEW_S, TARGETS, not_applicable
+from tests.conformance.worker import Worker
 
 # Characters that servers and drivers lose: NEC row 13, IBM extensions, the wave dash, 0x5C and 0x60
 # as second bytes, half-width kana, backslash and tilde.
 HARD = ["①㈱髙﨑", "～－∥", "ソ表十予", "ｱｲｳﾊﾟ", "\\~|`'\"", "山田 太郎", "a" * 30]
 PLAIN = ["表予約", "ソ十", "東京", "ｱｲｳ", "\\~|`'\"", "山田 太郎", "a" * 30]
 GAIJI = [bytes.fromhex("F040"), bytes.fromhex("F9FC"), bytes.fromhex("EEE0FBFC")]
+# A hospital's own characters, U+E000 to U+E002, which its table explains, and the last one, which none does.
+OWN_CHARACTERS = {
+    "cp932": ["F040", "F041", "F042", "F9FC"],
+    "euc_jp": ["F5A1", "F5A2", "F5A3", "FEFE"],
+    "utf-8": ["EE8080", "EE8081", "EE8082", "EE9D97"],
+}
+OWN_TABLE = 'F040 U+9AD9\nF041 U+845B U+E0100  # with a variation selector\nU+E002 "(はしご高)"\n'
 MARKER = "zaboon-marker-41"
 CANCELLED_QUERIES = 1000 if os.environ.get("RENKEI_TEST_LONG") else 10
 
@@ -124,6 +134,26 @@ def test_japanese_names_and_keys(target):
         assert sorted(row[0] for row in found) == sorted(keys)
         assert probe.rows("予約表", ["表"], key=["表"], values=[["nobody".encode()]]) == []
     drop(target, "予約表")
+
+
+def test_a_hospitals_own_characters_are_what_its_table_says(target, tmp_path):
+    own = [bytes.fromhex(code) for code in OWN_CHARACTERS[target.encoding]]
+    target.create("own", [("id", f"{target.int_type} primary key"), ("v", target.text_type)],
+                  [f"{i}, {target.literal(b'(' + code + b')')}" for i, code in enumerate(own)])
+    (tmp_path / "own.txt").write_text(OWN_TABLE)
+    plugin = pathlib.Path(target.plugin) if os.path.sep in target.plugin else BUILD / f"connectors/{target.plugin}.so"
+    (tmp_path / "main.yaml").write_text(
+        f"source: main\nconnector: {plugin.stem}\ngaiji: own.txt\ncharset: {target.encoding.replace('_', '-')}\n"
+        f"connection: {json.dumps({k: str(v) for k, v in target.options().items()})}\n"
+        "tables:\n  - {table: own, category: EMR01, key: [id], fields: [{column: v}]}\n")
+    with Worker(tmp_path / "main.yaml", plugins=plugin.parent, env=target.env) as worker:
+        rows, _ = worker.pull("own")
+        found = [json.loads(row["document"])["fields"]["v"] for row in worker.fetch("own", "0", "1", "2", "3")]
+    last = "\ue3ab" if target.encoding == "euc_jp" else "\ue757"
+    assert found == ["(髙)", "(葛\U000e0100)", "((はしご高))", f"({last})"]
+    reasons = {row["key"]: [reason["reason"] for reason in row["reasons"]] for row in rows}
+    assert reasons == {"0": [], "1": [], "2": [], "3": ["gaiji"]}
+    drop(target, "own")
 
 
 def test_composite_and_padded_keys(target):
