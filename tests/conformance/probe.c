@@ -290,7 +290,7 @@ static enum renkei_status act(struct probe *p, char **word, struct renkei_fault 
     if (strcmp(word[0], "open") == 0) {
         status = c->open(p->options, p->option_count, &p->session, fault);
         if (status == RENKEI_OK)
-            printf("{\"open\":true}\n");
+            printf("{\"open\":\"%s\"}\n", c->name);
     } else if (strcmp(word[0], "close") == 0) {
         c->close(p->session);
         p->session = NULL;

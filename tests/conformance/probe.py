@@ -98,7 +98,7 @@ class Probe:
 
     def open(self):
         self.send("open")
-        self.until("open")
+        self.name = self.until("open")[1]["open"]
         return self
 
     def server(self):
