@@ -3,7 +3,7 @@
  * stored by the node's own code, without agreement and without waiting.
  *
  *   chain_make chain GENESIS DATA notes|leaves COUNT EACH SUBMITTER_KEY VOTE_KEY...
- *   chain_make votes DATA VOTE_KEY
+ *   chain_make votes GENESIS DATA VOTE_KEY
  *
  * "chain" appends COUNT blocks to the data folder, each with one transaction of the submitter: a
  * note of EACH bytes, or an anchor of EACH new leaves; the block times end at about now. "votes"
@@ -196,6 +196,22 @@ static int make_chain(int argc, char **argv) {
     return EXIT_SUCCESS;
 }
 
+/* A log that ends below the blocks would be taken for an older one that was put back. */
+static void add_last_certificate(struct votes *votes, const char *genesis_path,
+                                 const char *folder) {
+    struct error err;
+    struct genesis *genesis = NULL;
+    struct store *store = NULL;
+    SCOPED_BUFFER struct buffer certificate;
+    buffer_init(&certificate, PBFT_CERTIFICATE_BYTES_MAX);
+    check(genesis_load(genesis_path, &genesis, &err), &err);
+    check(store_open(folder, &genesis->chain, &store, &err), &err);
+    check(store_read(store, store_height(store), NULL, &certificate, &err), &err);
+    votes_add(votes, VOTES_COMMITTED, buffer_bytes(&certificate));
+    store_close(store);
+    genesis_free(genesis);
+}
+
 static int make_votes(char **argv) {
     struct error err;
     struct ledger_signer *voter = NULL;
@@ -204,13 +220,14 @@ static int make_votes(char **argv) {
     size_t count = 0;
     uint8_t key[SIGNER_KEY_BYTES];
     char path[PATH_MAX];
-    if (snprintf(path, sizeof path, "%s/votes", argv[2]) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/votes", argv[3]) >= (int)sizeof path)
         return EXIT_FAILURE;
-    check(ledger_signer_load(argv[3], &voter, &err), &err);
+    check(ledger_signer_load(argv[4], &voter, &err), &err);
     ledger_signer_public(voter, key);
     ledger_signer_free(voter);
     check(votes_open(path, &votes, &entries, &count, &err), &err);
     votes_add(votes, VOTES_IDENTITY, bytes_of(key, sizeof key));
+    add_last_certificate(votes, argv[2], argv[3]);
     check(votes_sync(votes, &err), &err);
     votes_close(votes);
     return EXIT_SUCCESS;
@@ -219,10 +236,10 @@ static int make_votes(char **argv) {
 int main(int argc, char **argv) {
     if (argc >= 2 && strcmp(argv[1], "chain") == 0)
         return make_chain(argc, argv);
-    if (argc == 4 && strcmp(argv[1], "votes") == 0)
+    if (argc == 5 && strcmp(argv[1], "votes") == 0)
         return make_votes(argv);
     (void)fprintf(stderr, "usage: chain_make chain GENESIS DATA notes|leaves COUNT EACH "
                           "SUBMITTER_KEY VOTE_KEY...\n"
-                          "       chain_make votes DATA VOTE_KEY\n");
+                          "       chain_make votes GENESIS DATA VOTE_KEY\n");
     return EXIT_FAILURE;
 }

@@ -30,5 +30,6 @@ def lengthen(chain, kind, count, each, nodes=None):
         subprocess.run(["cp", "-r", "--sparse=always", first, node.folder / "data"], check=True)
     for node in nodes:
         (node.folder / "data" / "votes").unlink(missing_ok=True)
-        subprocess.run([MAKE, "votes", node.folder / "data", node.folder / "vote.key"], check=True)
+        subprocess.run([MAKE, "votes", node.genesis, node.folder / "data",
+                        node.folder / "vote.key"], check=True)
     chain.signers[0].sequence += count
