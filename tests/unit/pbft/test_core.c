@@ -483,6 +483,75 @@ static void a_clock_that_is_a_minute_ahead_costs_its_leader_the_view(void **stat
     cluster_free(c);
 }
 
+/* How many of a validator's votes that a peer holds it has forgotten; of all that the peer holds. */
+static size_t forgotten(struct cluster *c, uint32_t validator, uint32_t peer, size_t *ret_held) {
+    struct buffer held;
+    buffer_init(&held, PBFT_MESSAGE_BYTES_MAX);
+    pbft_votes_of(c->nodes[peer].pbft, validator, &held);
+    struct wire_reader r = wire_reader(buffer_bytes(&held));
+    size_t count = 0;
+    for (*ret_held = 0; r.at < held.data + held.len; ++*ret_held) {
+        struct bytes message = wire_read_bytes(&r, PBFT_MESSAGE_BYTES_MAX);
+        assert_false(r.failed);
+        count += pbft_has_forgotten(c->nodes[validator].pbft, message) ? 1 : 0;
+        assert_false(pbft_has_forgotten(c->nodes[peer].pbft, message)); /* it is not the peer's */
+        held.data[message.data + message.len - held.data - 1] ^= 1; /* a signature that is not ours */
+        assert_false(pbft_has_forgotten(c->nodes[validator].pbft, message));
+    }
+    buffer_done(&held);
+    return count;
+}
+
+static void start_again(struct cluster *c, uint32_t i, bool with_records) {
+    struct node *node = &c->nodes[i];
+    pbft_free(node->pbft);
+    while (!with_records && node->record_count > 0)
+        buffer_done(&node->records[--node->record_count]);
+    node_start(c, i);
+}
+
+static void votes_that_the_records_lack_are_known_by_those_who_hold_them(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 3);
+    size_t held = 0;
+    c->nodes[1].dead = c->nodes[2].dead = true; /* two alone prepare, and commit nothing */
+    cluster_start(c);
+    deliver_all(c);
+    assert_int_equal(forgotten(c, 3, 0, &held), 0);
+    assert_true(held >= 1); /* PREPARE */
+    start_again(c, 3, true);
+    assert_int_equal(forgotten(c, 3, 0, &held), 0);
+    run_ms(c, 5000);
+    assert_int_equal(forgotten(c, 3, 0, &held), 0);
+    start_again(c, 3, false);
+    assert_int_equal(forgotten(c, 3, 0, &held), held); /* and its VIEW-CHANGE */
+    assert_true(held >= 2);
+    cluster_free(c);
+}
+
+static void a_seal_on_a_block_that_was_never_prepared_is_seen(void **state) {
+    (void)state;
+    struct cluster *c = cluster_new(4, 4, 0, 3);
+    cluster_start(c);
+    deliver_all(c);
+    check_all_committed(c, 3);
+    struct bytes bytes = buffer_bytes(&c->nodes[0].certificates[1]);
+    struct pbft_certificate certificate;
+    assert_int_equal(pbft_certificate_decode(bytes, &certificate, NULL), ERROR_NONE);
+    for (uint32_t i = 0; i < 4; i++) {
+        bool sealed = false;
+        for (uint32_t k = 0; k < certificate.seal_count; k++)
+            sealed = sealed || certificate.seals[k].signer == i;
+        assert_false(pbft_has_forgotten_seal(c->nodes[i].pbft, bytes)); /* it has the block */
+        c->nodes[i].committed = 0;
+        start_again(c, i, true);
+        assert_false(pbft_has_forgotten_seal(c->nodes[i].pbft, bytes)); /* it has its votes */
+        start_again(c, i, false);
+        assert_true(pbft_has_forgotten_seal(c->nodes[i].pbft, bytes) == sealed);
+    }
+    cluster_free(c);
+}
+
 static void records_past_the_window_are_refused(void **state) {
     (void)state;
     struct cluster *c = cluster_new(4, 1, 0, 9);
@@ -675,6 +744,8 @@ int main(void) {
         cmocka_unit_test(observer_follows_and_never_signs),
         cmocka_unit_test(an_epoch_begins_on_a_block_of_the_one_before),
         cmocka_unit_test(a_clock_that_is_a_minute_ahead_costs_its_leader_the_view),
+        cmocka_unit_test(votes_that_the_records_lack_are_known_by_those_who_hold_them),
+        cmocka_unit_test(a_seal_on_a_block_that_was_never_prepared_is_seen),
         cmocka_unit_test(records_past_the_window_are_refused),
         cmocka_unit_test(nothing_stands_above_an_epochs_last_block),
         cmocka_unit_test(the_next_epoch_begins_with_fresh_votes_in_view_0),
