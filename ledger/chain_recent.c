@@ -7,12 +7,18 @@
 
 enum { SLOTS_MIN = 1024 };
 
+/* The tag is of the key's mix: a change is not touched where it differs. */
+struct slot {
+    uint32_t number; /* of a change plus 1; 0: free */
+    uint32_t tag;
+};
+
 struct recent {
     uint64_t seed;
     struct map_change *changes;
     size_t count;
     size_t capacity;
-    uint32_t *slots; /* number of a change plus 1; 0: free */
+    struct slot *slots;
     size_t slot_count; /* a power of two, at least twice the changes */
 };
 
@@ -40,20 +46,28 @@ void recent_free(struct recent *r) {
 }
 
 /* Keys are hashes of what submitters choose, so the mixing is seeded: nobody can aim at a slot. */
-static size_t slot_of(const struct recent *r, const struct hash *key) {
+static uint64_t mix(const struct recent *r, const struct hash *key) {
     uint64_t a = wire_load_u64(key->byte) ^ r->seed;
     uint64_t b = wire_load_u64(key->byte + 8) + r->seed;
     uint64_t mixed = (a ^ a >> 29) * UINT64_C(0xbf58476d1ce4e5b9) + b;
     mixed = (mixed ^ mixed >> 32) * UINT64_C(0x9e3779b97f4a7c15);
-    return (size_t)(mixed >> 32) & (r->slot_count - 1);
+    return mixed ^ mixed >> 32;
 }
 
 /* The slot of the key, or the free one where it would stand. */
-static uint32_t *find(const struct recent *r, const struct hash *key) {
-    size_t at = slot_of(r, key);
-    while (r->slots[at] != 0 && !hash_equal(&r->changes[r->slots[at] - 1].key, key))
-        at = (at + 1) & (r->slot_count - 1);
+static struct slot *find(const struct recent *r, const struct hash *key, uint64_t mixed) {
+    uint32_t tag = (uint32_t)(mixed >> 32);
+    size_t at = (size_t)mixed & (r->slot_count - 1);
+    for (; r->slots[at].number != 0; at = (at + 1) & (r->slot_count - 1))
+        if (r->slots[at].tag == tag && hash_equal(&r->changes[r->slots[at].number - 1].key, key))
+            break;
     return &r->slots[at];
+}
+
+static void put_slot(struct recent *r, size_t number) {
+    const struct hash *key = &r->changes[number].key;
+    uint64_t mixed = mix(r, key);
+    *find(r, key, mixed) = (struct slot){(uint32_t)number + 1, (uint32_t)(mixed >> 32)};
 }
 
 static void grow_slots(struct recent *r) {
@@ -61,7 +75,7 @@ static void grow_slots(struct recent *r) {
     r->slot_count *= 4;
     r->slots = array(r->slot_count, sizeof *r->slots);
     for (size_t i = 0; i < r->count; i++)
-        *find(r, &r->changes[i].key) = (uint32_t)i + 1; /* of one key the last one stays */
+        put_slot(r, i); /* of one key the last one stays */
 }
 
 void recent_put(struct recent *r, const struct map_change *change) {
@@ -74,12 +88,12 @@ void recent_put(struct recent *r, const struct map_change *change) {
     if (2 * (r->count + 1) > r->slot_count)
         grow_slots(r);
     r->changes[r->count] = *change;
-    *find(r, &change->key) = (uint32_t)++r->count;
+    put_slot(r, r->count++);
 }
 
 const struct map_change *recent_find(const struct recent *r, const struct hash *key) {
-    uint32_t slot = *find(r, key);
-    return slot != 0 ? &r->changes[slot - 1] : NULL;
+    const struct slot *slot = find(r, key, mix(r, key));
+    return slot->number != 0 ? &r->changes[slot->number - 1] : NULL;
 }
 
 size_t recent_count(const struct recent *r) {

@@ -20,7 +20,7 @@ enum {
     CRC_AT = 64,
     END_BYTES = 4,
     BITS_MAX = 26,
-    BUCKET_SLOTS = 8,              /* on average at most, up to BITS_MAX */
+    BUCKET_SLOTS = 2,              /* on average at most, up to BITS_MAX: each is a cache miss */
     WRITE_SLOTS = 4096,            /* written at once */
     SYNC_BYTES = 8 << 20,          /* so much is synced at once: others wait for the disk, too */
 };
