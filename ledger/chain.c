@@ -678,9 +678,27 @@ enum error_code chain_version(struct chain *chain, uint64_t log_index,
     return ERROR_NONE;
 }
 
+/* A whole anchor, for all of its leaves. */
+static enum error_code read_anchor(struct chain *chain, const struct leaf_place *place,
+                                   struct buffer *ret_anchor, struct error *err) {
+    uint8_t len[4];
+    TRY(store_read_part(chain->store, place->height, place->transaction_at - sizeof len, len,
+                        sizeof len, err));
+    buffer_clear(ret_anchor);
+    uint8_t *data = buffer_reserve(ret_anchor, wire_load_u32(len));
+    if (data == NULL)
+        return buffer_check(ret_anchor, "anchor", err);
+    TRY(store_read_part(chain->store, place->height, place->transaction_at, data,
+                        wire_load_u32(len), err));
+    ret_anchor->len = wire_load_u32(len);
+    return ERROR_NONE;
+}
+
 static enum error_code read_changes(void *context, uint64_t first, size_t count,
                                     struct map_change *ret_changes, struct error *err) {
     struct chain *chain = context;
+    SCOPED_BUFFER struct buffer anchor;
+    buffer_init(&anchor, TRANSACTION_BYTES_MAX);
     SCOPED_FREE struct leaf_place *places = calloc(count, sizeof *places);
     SCOPED_FREE struct hash *hashes = calloc(count, sizeof *hashes);
     if (places == NULL || hashes == NULL)
@@ -689,7 +707,15 @@ static enum error_code read_changes(void *context, uint64_t first, size_t count,
     TRY(store_leaf_hashes(chain->store, first, count, hashes, err));
     for (size_t i = 0; i < count; i++) {
         struct leaf leaf;
-        TRY(read_leaf(chain, &places[i], &leaf, err));
+        const struct leaf_place *p = &places[i];
+        size_t at = p->leaf_at - p->transaction_at;
+        if (i == 0 || p->height != p[-1].height || p->transaction != p[-1].transaction)
+            TRY(read_anchor(chain, p, &anchor, err));
+        if (at > anchor.len)
+            return error_set(err, ERROR_CORRUPT, "places: leaf %llu is outside its anchor",
+                             (unsigned long long)(first + i));
+        TRY(anchor_leaf_at(buffer_bytes(&anchor),
+                           bytes_of(anchor.data + at, anchor.len - at), &leaf, err));
         ret_changes[i] = (struct map_change){.key = map_key(leaf.locator.byte),
                                              .value = {leaf.version, first + i, hashes[i]},
                                              .operation = (uint8_t)leaf.operation,
