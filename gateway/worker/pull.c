@@ -496,9 +496,10 @@ static void end(struct pulling *p) {
     struct host *h = p->host;
     struct renkei_fault fault = {0};
     p->totals.queries++;
-    /* All rows came, or an error is told already: only the session is of no more use. */
+    /* All rows came, or an error is told already: only the session is of no more use. The table is:
+     * what was counted in it is sent yet. */
     if (h->session != NULL && h->connector->end(h->session, &fault) != RENKEI_OK)
-        host_drop_session(h);
+        host_rest(h);
 }
 
 /* One stream in one snapshot; where windows may end it, in the order of the key and a snapshot a
@@ -724,6 +725,8 @@ enum error_code host_pull(struct host *h, struct wire_reader *r, struct error *e
         code = read_keys(p, r, err);
     if (code == ERROR_NONE)
         code = pull(p, err);
+    if (h->session == NULL)
+        host_drop_session(h); /* the next one looks at the tables anew */
     if (code != ERROR_NONE)
         forget_salts(p);
     pulling_done(p);

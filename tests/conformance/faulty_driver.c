@@ -11,6 +11,7 @@
  *   null-later            NULL in the middle of a cell
  *   endless               a cell that never ends, of an unknown length
  *   garbage               leaves the length as it was
+ *   end                   all rows come; the connection is lost when their transaction ends
  */
 #include <sql.h>
 #include <sqlext.h>
@@ -110,7 +111,8 @@ SQLRETURN SQLEndTran(SQLSMALLINT type, SQLHANDLE h, SQLSMALLINT how) {
     (void)type;
     (void)h;
     (void)how;
-    return SQL_SUCCESS;
+    now.lost = is("end");
+    return now.lost ? SQL_ERROR : SQL_SUCCESS;
 }
 
 SQLRETURN SQLGetInfo(SQLHDBC h, SQLUSMALLINT what, SQLPOINTER value, SQLSMALLINT max,
@@ -121,6 +123,10 @@ SQLRETURN SQLGetInfo(SQLHDBC h, SQLUSMALLINT what, SQLPOINTER value, SQLSMALLINT
                        : what == SQL_DRIVER_ODBC_VER      ? "03.00"
                                                           : NULL;
     (void)h;
+    if (what == SQL_TXN_CAPABLE && is("end")) {
+        *(SQLUSMALLINT *)value = SQL_TC_ALL;
+        return SQL_SUCCESS;
+    }
     if (text == NULL)
         return SQL_ERROR;
     snprintf(value, (size_t)max, "%s", text);

@@ -37,6 +37,16 @@ def test_what_is_right_comes_whole(start, fault):
             assert json.loads(row["document"])["fields"]["v"] == letter * LONG_BYTES
 
 
+def test_a_connection_lost_behind_the_last_row_costs_nothing(start):
+    with start("end") as w:
+        w.describe()
+        before = w.pid()
+        for _ in range(2):
+            rows, totals = w.pull("t")
+            assert [row["key"] for row in rows] == ["1", "2", "3"] and totals["rows"] == 3
+        assert w.pid() == before
+
+
 @pytest.mark.parametrize("fault, name, words", [
     ("crash", "worker", "signal 11"),
     ("hang", "timeout", "did not answer in time"),
