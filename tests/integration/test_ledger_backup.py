@@ -150,7 +150,7 @@ def stopped():
         chain.start()
         node = chain.nodes[0]
         promised = anchors(chain, node, 18, 4096) # so many that all files are written
-        wait_until(lambda: promised.extend(anchors(chain, node, 1)) or
+        wait_until(lambda: promised.extend(anchors(chain, node, 1, 4096)) or
                    list((node.folder / "data" / "map").iterdir()), 60, "a run of the map")
         assert node.stop() == 0
         node.start()

@@ -72,7 +72,7 @@ def test_the_map_comes_back_after_kills_and_when_it_is_lost_or_damaged():
         maps = [node.folder / "data" / "map" for node in chain.nodes]
 
         def written():  # a renewal looks what may be written
-            height = client.submit(signer.anchor([Leaf()]))["height"]
+            height = client.submit(signer.anchor([Leaf() for _ in range(4096)]))["height"]
             prove_since(client, height, [leaves[9].locator])
             return all(any(map.iterdir()) for map in maps)
         wait_until(written, 60, "the map's files")
