@@ -41,6 +41,7 @@ SEED = int(os.environ.get("RENKEI_KILL_SEED", "0")) or random.SystemRandom().ran
 KILLS_BETWEEN_CHECKS = 50
 ROWS = 1500
 PATIENTS = 10
+SERVER_BACK_S_MAX = 300
 NOTES = [text.encode("cp932") for text in ("経過良好", "ソ表十 ①㈱髙﨑", "ﾊﾝｶｸ", "2回目")]
 VICTIMS = {1: ["worker", "gateway", "node", "server", "session", "gateway and node",
                "server and gateway", "everything"],
@@ -68,7 +69,8 @@ class Shell:
                        db.socket, "-p", str(db.port), "-U", "postgres", "-d", "emr"]
         self.process = subprocess.Popen(
             [str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, env={**os.environ, "PGCLIENTENCODING": "SQL_ASCII"})
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PGCLIENTENCODING": "SQL_ASCII", "PGCONNECT_TIMEOUT": "5"})
 
     def ask(self, statements):
         """The last line that these statements print; None where the server is gone."""
@@ -121,9 +123,12 @@ class Writer(threading.Thread):
                 shell.close()
 
     def was_committed(self):
-        """Asked of a server that is back: the transaction in doubt is there, or it never will be."""
+        """Asked of a server that is back: the transaction in doubt is there, or it never will be.
+
+        PostgreSQL's processes outlive the one that was killed, and until the last of them is gone no new
+        server starts: one that is still letting a client in may take its minute for that."""
         self.in_doubt += 1
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + SERVER_BACK_S_MAX
         while time.monotonic() < deadline:
             shell = Shell(self.source)
             found = shell.ask(f"SELECT count(*) FROM written WHERE n = {self.number};")
@@ -159,7 +164,7 @@ class Writer(threading.Thread):
 
     def stop(self):
         self.stopping.set()
-        self.join(90)
+        self.join(SERVER_BACK_S_MAX + 60)
         assert not self.is_alive()
         if self.error:
             raise self.error
