@@ -317,12 +317,13 @@ def test_state_that_went_to_the_database_is_found_after_a_crash():
     with Chain(1) as chain:
         chain.start()
         client, signer = chain.nodes[0].client(), chain.signers[0]
+        database = chain.nodes[0].folder / "data" / "state" / "data.mdb"
+        empty = database.stat().st_size
         first = [Leaf() for _ in range(4096)]
         client.submit(signer.anchor(first))
         for _ in range(32): # more entries than are kept in memory
             client.submit(signer.anchor([Leaf() for _ in range(4096)]))
-        database = chain.nodes[0].folder / "data" / "state" / "data.mdb"
-        wait_until(lambda: database.stat().st_size > 1 << 20, 30, "the state goes to the database")
+        wait_until(lambda: database.stat().st_size > empty, 30, "the state goes to the database")
         changed = first[5].next()
         client.submit(signer.anchor([changed]))
         chain.nodes[0].kill()
