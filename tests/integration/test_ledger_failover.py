@@ -128,7 +128,7 @@ def test_what_no_node_will_take_is_refused_once_and_for_all(chain):
 
 def test_a_censoring_leader_is_replaced():
     """The leader orders everybody's transactions but the first submitter's."""
-    with Chain(4, submitters=2, rotate_blocks=10 ** 6) as chain:
+    with Chain(4, submitters=2, rotate_blocks=10 ** 6, view_timeout_ms=4000) as chain:
         chain.nodes[0].program = CENSOR
         chain.start()
         assert leader(chain, 1) == 0
