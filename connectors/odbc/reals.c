@@ -64,6 +64,9 @@ size_t odbc_real_shorten(const struct renkei_session *s, uint8_t *cell, size_t l
     char text[REAL_BYTES_MAX];
     if (len >= sizeof text || len < 3 || memchr(cell, '.', len) == NULL)
         return len;
+    /* So few digits are all that the number has, and SQLite writes it so itself. */
+    if (len <= SQLITE_DIGITS + 1 && memchr(cell, 'e', len) == NULL)
+        return len;
     memcpy(text, cell, len);
     text[len] = '\0';
     if (text[strspn(text, "+-.0123456789e")] != '\0')
