@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/random.h"
 
 enum { SLOTS_MIN = 1024 };
@@ -22,18 +23,11 @@ struct recent {
     size_t slot_count; /* a power of two, at least twice the changes */
 };
 
-static void *array(size_t count, size_t size) {
-    void *memory = calloc(count, size);
-    if (memory == NULL)
-        abort(); /* a validator that forgets a change is worse than one that stops */
-    return memory;
-}
-
 struct recent *recent_new(void) {
-    struct recent *r = array(1, sizeof *r);
+    struct recent *r = array_new(1, sizeof *r);
     random_bytes(&r->seed, sizeof r->seed);
     r->slot_count = SLOTS_MIN;
-    r->slots = array(SLOTS_MIN, sizeof *r->slots);
+    r->slots = array_new(SLOTS_MIN, sizeof *r->slots);
     return r;
 }
 
@@ -73,7 +67,7 @@ static void put_slot(struct recent *r, size_t number) {
 static void grow_slots(struct recent *r) {
     free(r->slots);
     r->slot_count *= 4;
-    r->slots = array(r->slot_count, sizeof *r->slots);
+    r->slots = array_new(r->slot_count, sizeof *r->slots);
     for (size_t i = 0; i < r->count; i++)
         put_slot(r, i); /* of one key the last one stays */
 }

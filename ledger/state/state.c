@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/wire.h"
 #include "ledger/checkpoint.h"
 #include "ledger/merkle/map.h"
@@ -45,16 +46,6 @@ struct state {
     struct undo *undo;                      /* of the transaction under way */
     struct state_record *records;           /* what an anchor's leaves become */
 };
-
-static void *grown(void *memory, size_t count, size_t *capacity, size_t size) {
-    if (count < *capacity)
-        return memory;
-    *capacity = *capacity < 16 ? 16 : *capacity * 2;
-    memory = realloc(memory, *capacity * size);
-    if (memory == NULL)
-        abort();
-    return memory;
-}
 
 void state_record_encode(const struct state_record *record, struct state_value *ret_value) {
     uint8_t *at = ret_value->byte;
@@ -239,13 +230,13 @@ static void append_node(void *self, unsigned level, uint64_t index, const struct
     struct layer *layer = self;
     struct state_nodes *nodes = &layer->levels[level];
     assert(index == nodes->first + nodes->count);
-    nodes->hash = grown(nodes->hash, nodes->count, &nodes->capacity, sizeof *nodes->hash);
+    nodes->hash = array_grown(nodes->hash, nodes->count, &nodes->capacity, sizeof *nodes->hash);
     nodes->hash[nodes->count++] = *hash;
 }
 
 static void append_place(struct layer *layer, const struct leaf_place *place) {
     layer->places =
-        grown(layer->places, layer->place_count, &layer->place_capacity, sizeof *layer->places);
+        array_grown(layer->places, layer->place_count, &layer->place_capacity, sizeof *layer->places);
     layer->places[layer->place_count++] = *place;
 }
 

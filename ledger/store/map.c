@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/file.h"
 #include "ledger/store/map_tree.h"
 
@@ -51,13 +52,6 @@ struct map {
     struct error failure;
 };
 
-static void *array(size_t count, size_t size) {
-    void *memory = calloc(count, size);
-    if (memory == NULL)
-        abort(); /* a node that forgets a record is worse than one that stops */
-    return memory;
-}
-
 /* Renewing. */
 
 struct place {
@@ -78,7 +72,7 @@ static int place_order(const void *a, const void *b) {
 
 /* The changes in the order of their keys, each record's last one only. */
 static struct place *sorted_places(const struct job *job, size_t *ret_count) {
-    struct place *places = array(job->count + 1, sizeof *places);
+    struct place *places = array_new(job->count + 1, sizeof *places);
     for (size_t i = 0; i < job->count; i++)
         places[i] =
             (struct place){wire_load_u64(job->changes[i].key.byte), &job->changes[i]};
@@ -95,9 +89,9 @@ static struct place *sorted_places(const struct job *job, size_t *ret_count) {
 static struct map_run *run_of(const struct job *job, uint64_t first) {
     size_t count = 0;
     struct place *places = sorted_places(job, &count);
-    struct map_leaf *leaves = array(count + 1, sizeof *leaves);
-    struct hash *hashes = array(count + 1, sizeof *hashes);
-    struct map_slot *slots = array(count + 1, sizeof *slots);
+    struct map_leaf *leaves = array_new(count + 1, sizeof *leaves);
+    struct hash *hashes = array_new(count + 1, sizeof *hashes);
+    struct map_slot *slots = array_new(count + 1, sizeof *slots);
     for (size_t i = 0; i < count; i++)
         map_leaf_set(&leaves[i], &places[i].change->key, &places[i].change->value);
     map_leaf_hashes(leaves, count, hashes);
@@ -381,7 +375,7 @@ static bool run_named(const char *name, struct found_run *ret_run) {
 /* The runs that the folder names, in order. What was left half written goes. */
 static enum error_code list_runs(const struct map *map, struct found_run **ret_found,
                                  size_t *ret_count, struct error *err) {
-    struct found_run *found = array(MAP_RUNS_MAX, sizeof *found);
+    struct found_run *found = array_new(MAP_RUNS_MAX, sizeof *found);
     enum error_code code = ERROR_NONE;
     size_t count = 0;
     DIR *folder = opendir(map->folder);
@@ -450,7 +444,7 @@ static enum error_code start_threads(struct map *map, struct error *err) {
 
 enum error_code map_open(const struct map_settings *settings, struct map **ret_map,
                          struct error *err) {
-    struct map *map = array(1, sizeof *map);
+    struct map *map = array_new(1, sizeof *map);
     map->settings = *settings;
     if (settings->write_records == 0)
         map->settings.write_records = MAP_WRITE_RECORDS;

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "base/file.h"
 #include "ledger/store/crc.h"
 
@@ -38,13 +39,6 @@ struct map_run {
     uint8_t *own_ends;
     struct map_slot *own_slots;
 };
-
-static void *array(size_t count, size_t size) {
-    void *memory = calloc(count, size);
-    if (memory == NULL)
-        abort(); /* a node that forgets a record is worse than one that stops */
-    return memory;
-}
 
 void map_slot_encode(const struct map_record *record, struct map_slot *ret_slot) {
     memcpy(ret_slot->key, record->key.byte, HASH_BYTES);
@@ -91,7 +85,7 @@ struct table {
 static void table_init(struct table *table, size_t count_max) {
     table->bits = bits_for(count_max);
     table->next = 0;
-    table->ends = array((size_t)1 << table->bits, END_BYTES);
+    table->ends = array_new((size_t)1 << table->bits, END_BYTES);
 }
 
 static void table_reach(struct table *table, uint32_t bucket, size_t at) {
@@ -104,7 +98,7 @@ static void table_end(struct table *table, size_t count) {
 }
 
 struct map_run *map_run_new(struct map_slot *slots, size_t count, uint64_t first, uint64_t end) {
-    struct map_run *run = array(1, sizeof *run);
+    struct map_run *run = array_new(1, sizeof *run);
     struct table table;
     assert(count <= UINT32_MAX);
     table_init(&table, count);
@@ -235,7 +229,7 @@ enum error_code map_run_open(const char *folder, uint64_t first, uint64_t end,
     void *file = mmap(NULL, (size_t)stat_.st_size, PROT_READ, MAP_SHARED, fd, 0);
     if (file == MAP_FAILED)
         return file_error(err, errno, "cannot map", path);
-    struct map_run *run = array(1, sizeof *run);
+    struct map_run *run = array_new(1, sizeof *run);
     run->references = 1;
     run->first = first;
     run->end = end;
@@ -320,7 +314,7 @@ static size_t take(struct output *out, struct map_slot *ret_slots, size_t count_
 
 static enum error_code write_slots(struct output *out, int fd, const char *path,
                                    struct error *err) {
-    SCOPED_FREE struct map_slot *slots = array(WRITE_SLOTS, sizeof *slots);
+    SCOPED_FREE struct map_slot *slots = array_new(WRITE_SLOTS, sizeof *slots);
     size_t unsynced = 0;
     for (;;) {
         size_t count = take(out, slots, WRITE_SLOTS);
@@ -380,7 +374,7 @@ enum error_code map_run_merge(struct map_run *const *runs, size_t count, const c
     struct output out;
     output_init(&out, runs, count);
     if (folder == NULL) {
-        struct map_slot *slots = array(out.count_max + 1, sizeof *slots);
+        struct map_slot *slots = array_new(out.count_max + 1, sizeof *slots);
         (void)take(&out, slots, out.count_max);
         free(out.table.ends);
         *ret_run = map_run_new(slots, out.count, out.first, out.end);

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
+
 enum {
     BUCKET_RECORDS = 8, /* on average at most, in the shard that is split first */
     BITS_MAX = 24,
@@ -48,23 +50,6 @@ struct map_step {
     struct shard_step shards[MAP_SHARDS];
 };
 
-static void *array(size_t count, size_t size) {
-    void *memory = calloc(count, size);
-    if (memory == NULL)
-        abort(); /* a node that forgets a record is worse than one that stops */
-    return memory;
-}
-
-static void *grown(void *memory, size_t count, size_t *capacity, size_t size) {
-    if (count < *capacity)
-        return memory;
-    *capacity = *capacity < 64 ? 64 : *capacity * 2;
-    memory = realloc(memory, *capacity * size);
-    if (memory == NULL)
-        abort();
-    return memory;
-}
-
 static unsigned level_of(uint32_t number) {
     return 31 - (unsigned)__builtin_clz(number);
 }
@@ -100,7 +85,7 @@ static void bucket_put(struct bucket *b, const struct map_slot *slot) {
         if (order < 0)
             break;
     }
-    b->slots = grown(b->slots, b->count, &b->capacity, sizeof(const struct map_slot *));
+    b->slots = array_grown(b->slots, b->count, &b->capacity, sizeof(const struct map_slot *));
     memmove(b->slots + at + 1, b->slots + at, (b->count - at) * sizeof(const struct map_slot *));
     b->slots[at] = slot;
     b->count++;
@@ -146,7 +131,7 @@ static void batch_add(struct batch *b, const struct source *source, unsigned sha
                       uint32_t bucket) {
     gather(source, shard, bits, bucket, &b->bucket);
     for (size_t i = 0; i < b->bucket.count; i++) {
-        b->entries = grown(b->entries, b->count, &b->capacity, sizeof *b->entries);
+        b->entries = array_grown(b->entries, b->count, &b->capacity, sizeof *b->entries);
         b->entries[b->count++] = entry_of(b->bucket.slots[i]);
     }
     b->ends[b->bucket_count++] = b->count;
@@ -168,7 +153,7 @@ static void batch_free(struct batch *b) {
 static struct nodes whole_shard(const struct source *source, unsigned shard, unsigned bits,
                                 struct batch *batch) {
     uint32_t buckets = 1U << bits;
-    struct nodes nodes = {bits, array((size_t)2 * buckets, sizeof(struct map_node))};
+    struct nodes nodes = {bits, array_new((size_t)2 * buckets, sizeof(struct map_node))};
     for (uint32_t first = 0; first < buckets; first += BATCH_BUCKETS) {
         uint32_t some = buckets - first < BATCH_BUCKETS ? buckets - first : BATCH_BUCKETS;
         for (uint32_t i = 0; i < some; i++)
@@ -184,7 +169,7 @@ static struct nodes whole_shard(const struct source *source, unsigned shard, uns
 /* A shard in which some buckets change. */
 
 static void push_changed(struct shard_step *step, uint32_t number, const struct map_node *node) {
-    step->changed = grown(step->changed, step->count, &step->capacity, sizeof *step->changed);
+    step->changed = array_grown(step->changed, step->count, &step->capacity, sizeof *step->changed);
     step->changed[step->count++] = (struct old_node){number, *node};
 }
 
@@ -214,9 +199,9 @@ static void change_buckets(const struct source *source, unsigned shard, unsigned
 /* The parents of the changed nodes of one level, which stand in step from `begin` to its end. */
 static void change_parents(const struct nodes *now, struct shard_step *step, size_t begin) {
     size_t end = step->count;
-    struct map_node *children = array(2 * (end - begin), sizeof *children);
-    struct map_node *nodes = array(end - begin, sizeof *nodes);
-    uint32_t *numbers = array(end - begin, sizeof *numbers);
+    struct map_node *children = array_new(2 * (end - begin), sizeof *children);
+    struct map_node *nodes = array_new(end - begin, sizeof *nodes);
+    uint32_t *numbers = array_new(end - begin, sizeof *numbers);
     size_t count = 0;
     for (size_t i = begin; i < end; count++) {
         uint32_t parent = step->changed[i].number >> 1;
@@ -269,8 +254,8 @@ static uint64_t records_of(struct map_run *const *runs, size_t count) {
 
 struct map_step *map_step_new(const struct map_tree *tree, struct map_run *const *runs,
                               size_t count) {
-    struct map_step *step = array(1, sizeof *step);
-    struct batch *batch = array(1, sizeof *batch);
+    struct map_step *step = array_new(1, sizeof *step);
+    struct batch *batch = array_new(1, sizeof *batch);
     struct source source = {runs, count};
     uint64_t records = records_of(runs, count);
     for (unsigned i = 0; i < MAP_SHARDS; i++)
@@ -297,9 +282,9 @@ static void forget(struct shard *shard) {
 }
 
 struct map_tree *map_tree_new(void) {
-    struct map_tree *tree = array(1, sizeof *tree);
+    struct map_tree *tree = array_new(1, sizeof *tree);
     for (unsigned i = 0; i < MAP_SHARDS; i++)
-        tree->shards[i].now.node = array(2, sizeof(struct map_node));
+        tree->shards[i].now.node = array_new(2, sizeof(struct map_node));
     join_top(tree);
     return tree;
 }
@@ -315,7 +300,7 @@ void map_tree_free(struct map_tree *tree) {
 }
 
 void map_tree_load(struct map_tree *tree, struct map_run *const *runs, size_t count) {
-    struct batch *batch = array(1, sizeof *batch);
+    struct batch *batch = array_new(1, sizeof *batch);
     struct source source = {runs, count};
     uint64_t records = records_of(runs, count);
     for (unsigned i = 0; i < MAP_SHARDS; i++) {
@@ -408,7 +393,7 @@ static const struct map_slot *descend_bucket(const struct source *source, unsign
                                              const struct hash *key, struct map_proof *proof) {
     struct bucket bucket = {0};
     gather(source, shard, bits, number - (1U << bits), &bucket);
-    struct map_entry *entries = array(bucket.count + 1, sizeof *entries);
+    struct map_entry *entries = array_new(bucket.count + 1, sizeof *entries);
     for (size_t i = 0; i < bucket.count; i++)
         entries[i] = entry_of(bucket.slots[i]);
     const struct map_entry *entry =
