@@ -16,19 +16,29 @@
 
 enum { SUBMIT_MS = 60000, HEX_BYTES = 2 * HASH_BYTES + 1 };
 
-static void print_head(const struct block_header *head) {
+/* A head's hashes, as they are shown. */
+struct head_text {
     char chain[HEX_BYTES];
-    char hash[HEX_BYTES];
-    char root[HEX_BYTES];
-    char time[CLOCK_RFC3339_BYTES];
+    char block[HEX_BYTES];
+    char log_root[HEX_BYTES];
+};
+
+static struct head_text head_text(const struct block_header *head) {
+    struct head_text text;
     struct hash block = block_hash(head);
-    text_hex(head->chain.byte, HASH_BYTES, chain);
-    text_hex(block.byte, HASH_BYTES, hash);
-    text_hex(head->log_root.byte, HASH_BYTES, root);
+    text_hex(head->chain.byte, HASH_BYTES, text.chain);
+    text_hex(block.byte, HASH_BYTES, text.block);
+    text_hex(head->log_root.byte, HASH_BYTES, text.log_root);
+    return text;
+}
+
+static void print_head(const struct block_header *head) {
+    struct head_text shown = head_text(head);
+    char time[CLOCK_RFC3339_BYTES];
     clock_rfc3339(head->time_ms, time);
-    (void)printf("chain    %s\nblock    %llu of %s\n         %s\nleaves   %llu\nlog root %s\n", chain,
-                 (unsigned long long)head->height, time, hash,
-                 (unsigned long long)head->log_size, root);
+    (void)printf("chain    %s\nblock    %llu of %s\n         %s\nleaves   %llu\nlog root %s\n",
+                 shown.chain, (unsigned long long)head->height, time, shown.block,
+                 (unsigned long long)head->log_size, shown.log_root);
 }
 
 enum error_code checkpoint_make(const struct members_call *call, struct error *err) {
@@ -100,19 +110,14 @@ enum error_code checkpoint_anchor(const struct members_call *call, struct error 
 
 static enum error_code print_json(const struct block_header *head,
                                   const struct ledger_receipt *receipt, struct error *err) {
-    char chain[HEX_BYTES];
-    char hash[HEX_BYTES];
-    char root[HEX_BYTES];
+    struct head_text shown = head_text(head);
     char id[HEX_BYTES];
-    struct hash block = block_hash(head);
-    text_hex(head->chain.byte, HASH_BYTES, chain);
-    text_hex(block.byte, HASH_BYTES, hash);
-    text_hex(head->log_root.byte, HASH_BYTES, root);
     text_hex(receipt->transaction.byte, HASH_BYTES, id);
     json_t *all = json_pack(
-        "{s:s, s:I, s:s, s:I, s:I, s:s, s:s, s:I, s:I}", "chain", chain, "height",
-        (json_int_t)head->height, "block", hash, "time_ms", (json_int_t)head->time_ms, "leaves",
-        (json_int_t)head->log_size, "log_root", root, "transaction", id, "anchored_height",
+        "{s:s, s:I, s:s, s:I, s:I, s:s, s:s, s:I, s:I}", "chain", shown.chain, "height",
+        (json_int_t)head->height, "block", shown.block, "time_ms", (json_int_t)head->time_ms,
+        "leaves", (json_int_t)head->log_size, "log_root", shown.log_root, "transaction", id,
+        "anchored_height",
         (json_int_t)receipt->position.height, "anchored_ms", (json_int_t)receipt->block_time_ms);
     char *text = all == NULL ? NULL : json_dumps(all, JSON_COMPACT);
     json_decref(all);
