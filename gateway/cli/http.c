@@ -31,10 +31,14 @@ static enum error_code problem(const struct http_request *request, long status,
     return code;
 }
 
+/* system: the errno of the connection, 0 where there was none. */
 static enum error_code failed(const struct http_request *request, CURLcode result,
-                              const char *reason, struct error *err) {
+                              const char *reason, long system, struct error *err) {
     const char *where = request->socket != NULL ? request->socket : request->url;
     const char *why = reason[0] != '\0' ? reason : curl_easy_strerror(result);
+    /* libcurl speaks of a host and a port, and a socket has neither. */
+    if (request->socket != NULL && system != 0)
+        why = strerror((int)system);
     if (result == CURLE_PEER_FAILED_VERIFICATION || result == CURLE_SSL_CONNECT_ERROR ||
         result == CURLE_SSL_CACERT_BADFILE)
         return error_set(err, ERROR_TLS, "%s: %s", where, why);
@@ -91,12 +95,13 @@ enum error_code http_send(const struct http_request *request, struct buffer *ret
         curl_easy_setopt(curl, CURLOPT_POSTFIELDS, (const char *)request->body.data);
     }
     CURLcode result = curl_easy_perform(curl);
-    long status = 0;
+    long status = 0, system = 0;
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(curl, CURLINFO_OS_ERRNO, &system);
     curl_slist_free_all(headers);
     curl_easy_cleanup(curl);
     if (result != CURLE_OK)
-        return failed(request, result, reason, err);
+        return failed(request, result, reason, system, err);
     if (status < 200 || status > 299)
         return problem(request, status, ret_body, err);
     return ERROR_NONE;

@@ -170,6 +170,13 @@ static void map_time_zone(struct buffer *out) {
                          minutes < 0 ? '-' : '+', abs(minutes) / 60, abs(minutes) % 60);
 }
 
+static bool has_unnamed_charset(const struct worker_table *table) {
+    for (uint32_t c = 0; c < table->column_count; c++)
+        if (table->columns[c].type == RENKEI_TYPE_TEXT && *table->columns[c].charset_name == '\0')
+            return true;
+    return false;
+}
+
 static bool wanted(const struct cli_call *call, const char *table) {
     for (size_t i = 0; i < call->argument_count; i++)
         if (strcmp(call->arguments[i], table) == 0)
@@ -183,7 +190,7 @@ static enum error_code look_around(const struct cli_call *call, struct worker *w
     SCOPED_JSON json_t *rows = json_array();
     TRY(worker_describe(worker, &all, err));
     buffer_append_text(mapping, "tables:\n");
-    bool instants = false;
+    bool instants = false, unnamed = false;
     for (size_t i = 0; i < all->table_count; i++) {
         SCOPED_RESULT const struct worker_table *table = NULL;
         if (!wanted(call, all->tables[i].table.name))
@@ -193,7 +200,11 @@ static enum error_code look_around(const struct cli_call *call, struct worker *w
         list_columns(rows, table);
         map_table(table, mapping);
         instants = instants || has_instants(table);
+        unnamed = unnamed || has_unnamed_charset(table);
     }
+    if (unnamed && cli_value(call, "charset") == NULL)
+        buffer_append_text(mapping, "# charset: cp932   # the database does not say: which one are "
+                                    "its texts in?\n");
     if (instants)
         map_time_zone(mapping);
     if (json_array_size(rows) == 0)

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import sqlite3
 import subprocess
 
 import pytest
@@ -132,3 +133,17 @@ def test_a_timestamp_of_mariadb_is_the_day_it_is_at_the_hospital(database, tmp_p
         timeout=300, env={**os.environ, "TZ": "Asia/Tokyo"})
     assert discovered.returncode == 0, discovered.stderr
     assert 'time_zone: "+09:00"' in (tmp_path / "found.yaml").read_text()
+
+
+def test_discover_asks_for_the_charset_that_the_database_does_not_tell(tmp_path):
+    with sqlite3.connect(tmp_path / "emr.sqlite") as database:
+        database.execute("CREATE TABLE seen (no INTEGER PRIMARY KEY, note TEXT)")
+    asks = "# charset: cp932"
+    for more, expected in ([], True), (["--charset", "utf-8"], False):
+        (tmp_path / "found.yaml").unlink(missing_ok=True)
+        discovered = subprocess.run(
+            [RENKEI, "discover", "--connector", "odbc", "--set", "driver=SQLite3", "--set",
+             "database=emr.sqlite", "--mapping", "found.yaml", "--folder", ".", *more],
+            cwd=tmp_path, text=True, capture_output=True, timeout=300)
+        assert discovered.returncode == 0, discovered.stderr
+        assert (asks in (tmp_path / "found.yaml").read_text()) == expected

@@ -133,7 +133,8 @@ def test_without_a_gateway_the_error_says_where_it_looked(tmp_path):
     renkei("init", "--hospital", "clinic", "--folder", ".", folder=tmp_path)
     shown = renkei("status", folder=tmp_path)
     assert shown.returncode == 45
-    assert shown.stderr.startswith("renkei: the gateway cannot be reached: ./admin.sock: ")
+    assert shown.stderr.startswith(
+        "renkei: the gateway cannot be reached: ./admin.sock: No such file or directory\n")
     assert "renkei start" in shown.stderr
 
 
