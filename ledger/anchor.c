@@ -88,6 +88,32 @@ static enum error_code check_mappings(const uint8_t *mappings, uint32_t count, s
     return ERROR_NONE;
 }
 
+static bool slot_bytes_fit(uint32_t slot_bytes) {
+    return slot_bytes == 0 ||
+           (slot_bytes >= ANCHOR_SLOT_BYTES_MIN && slot_bytes <= ANCHOR_SLOT_BYTES_MAX);
+}
+
+void anchor_people(const struct anchor *anchor, uint32_t index, struct hash *ret_patient,
+                   struct hash *ret_doctor) {
+    assert(anchor->slot_bytes >= ANCHOR_SLOT_BYTES_MIN && index < anchor->leaf_count);
+    const uint8_t *slot = anchor->slots.data + (size_t)index * anchor->slot_bytes;
+    memcpy(ret_patient->byte, slot, HASH_BYTES);
+    memcpy(ret_doctor->byte, slot + HASH_BYTES, HASH_BYTES);
+}
+
+/* Whose record it is must be said; which doctor's, where one stands behind it. */
+static enum error_code check_slots(const struct anchor *a, struct error *err) {
+    for (uint32_t i = 0; a->slot_bytes > 0 && i < a->leaf_count; i++) {
+        struct hash patient;
+        struct hash doctor;
+        anchor_people(a, i, &patient, &doctor);
+        if (hash_is_zero(&patient) || hash_equal(&patient, &doctor))
+            return error_set(err, ERROR_PROTOCOL,
+                             "anchor: slot %u has no patient's reference of its own", i);
+    }
+    return ERROR_NONE;
+}
+
 enum error_code anchor_decode(struct bytes body, struct anchor *ret_anchor, struct error *err) {
     struct wire_reader r = wire_reader(body);
     unsigned format = wire_read_u8(&r);
@@ -109,13 +135,15 @@ enum error_code anchor_decode(struct bytes body, struct anchor *ret_anchor, stru
     TRY(check_leaves(&r, a.leaf_count, a.mapping_count, err));
     a.leaves = bytes_of(leaves_at, (size_t)(r.at - leaves_at));
     a.slot_bytes = wire_read_u16(&r);
-    if (a.slot_bytes > ANCHOR_SLOT_BYTES_MAX)
-        return error_set(err, ERROR_PROTOCOL, "anchor: index slots of %u bytes, at most %d",
-                         a.slot_bytes, ANCHOR_SLOT_BYTES_MAX);
+    if (!slot_bytes_fit(a.slot_bytes))
+        return error_set(err, ERROR_PROTOCOL,
+                         "anchor: index slots of %u bytes, expected 0 or %d to %d", a.slot_bytes,
+                         ANCHOR_SLOT_BYTES_MIN, ANCHOR_SLOT_BYTES_MAX);
     a.slots = wire_read_raw(&r, (size_t)a.slot_bytes * a.leaf_count);
     if (!wire_read_end(&r))
         return error_set(err, ERROR_PROTOCOL, "anchor: %zu bytes are not one whole anchor",
                          body.len);
+    TRY(check_slots(&a, err));
     *ret_anchor = a;
     return ERROR_NONE;
 }
@@ -275,7 +303,7 @@ enum error_code anchor_encode(const struct ledger_anchor *anchor, uint32_t slot_
     if (anchor->snapshot.len > ANCHOR_SNAPSHOT_BYTES_MAX)
         return error_set(err, ERROR_LIMIT, "anchor: snapshot label of %zu bytes, at most %d",
                          anchor->snapshot.len, ANCHOR_SNAPSHOT_BYTES_MAX);
-    if (slot_bytes > ANCHOR_SLOT_BYTES_MAX || slots.len != (size_t)slot_bytes * anchor->leaf_count)
+    if (!slot_bytes_fit(slot_bytes) || slots.len != (size_t)slot_bytes * anchor->leaf_count)
         return error_set(err, ERROR_LIMIT, "anchor: %zu bytes of index slots of %u for %u leaves",
                          slots.len, slot_bytes, anchor->leaf_count);
     struct mapping_table table = {.count = 0};

@@ -15,7 +15,10 @@ enum {
     ANCHOR_LEAVES_MAX = 4096,
     ANCHOR_MAPPINGS_MAX = 64,
     ANCHOR_SNAPSHOT_BYTES_MAX = 64,
-    ANCHOR_SLOT_BYTES_MAX = 256, /* one encrypted index entry; 0 where there are none */
+    /* References to the patient's and the doctor's key, then an encrypted index entry; 0 where there
+     * are no slots. */
+    ANCHOR_SLOT_BYTES_MIN = 2 * HASH_BYTES,
+    ANCHOR_SLOT_BYTES_MAX = 256,
 };
 
 /* Borrows from the body. */
@@ -32,7 +35,12 @@ struct anchor {
     struct bytes slots; /* leaf_count slots of slot_bytes each */
 };
 
-/* Checks the whole layout, every leaf included, but not the root. */
+/* Whose record a leaf's is, by reference; the doctor's is zero where there is none. Only where there are
+ * slots. */
+void anchor_people(const struct anchor *anchor, uint32_t index, struct hash *ret_patient,
+                   struct hash *ret_doctor);
+
+/* Checks the whole layout, every leaf and slot included, but not the root. */
 MUST_CHECK enum error_code anchor_decode(struct bytes body, struct anchor *ret_anchor,
                                          struct error *err);
 

@@ -70,16 +70,18 @@ struct hash block_hash(const struct block_header *header) {
 const char *transaction_status_text(enum transaction_status status) {
     static const char *const texts[TX_STATUS_COUNT] = {
         [TX_DONE] = "done",
-        [TX_VERSION] = "a leaf's version is not the latest version plus one",
+        [TX_VERSION] = "a version is not the latest version plus one",
         [TX_PREVIOUS] = "a leaf's previous hash is not that of the latest version",
-        [TX_OWNER] = "a leaf's locator belongs to another submitter",
-        [TX_OPERATION] = "a leaf's operation does not fit the record's state",
-        [TX_UNKNOWN] = "the incident names a version that is not on the chain",
+        [TX_OWNER] = "what it continues belongs to another submitter",
+        [TX_OPERATION] = "an operation does not fit the state of what it changes",
+        [TX_UNKNOWN] = "what it speaks of is not on the chain",
         [TX_EPOCH] = "the members have changed since it was made, or change in this block already",
         [TX_SIGNATURES] = "too few of the validators signed the change, or one signed wrongly",
         [TX_CHANGE] = "the change does not fit the list of members",
         [TX_EVIDENCE] = "the evidence proves nothing against a key that votes",
         [TX_CHECKPOINT] = "a checkpoint of that chain, at this height or above it, is there already",
+        [TX_REFERENCE] = "a reference to a person's key stands on the chain already",
+        [TX_PERMISSION] = "no permission in force allows it to this submitter",
     };
     return (unsigned)status < TX_STATUS_COUNT ? texts[status] : "unknown status";
 }

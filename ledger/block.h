@@ -42,16 +42,18 @@ struct hash block_hash(const struct block_header *header);
 /* What became of a transaction. Anything but TX_DONE is in the block without effect. */
 enum transaction_status {
     TX_DONE = 0,
-    TX_VERSION = 1,   /* a leaf's version is not the latest one's plus one */
+    TX_VERSION = 1,   /* a version is not the latest one's plus one */
     TX_PREVIOUS = 2,  /* a leaf's previous hash is not that of the latest version */
-    TX_OWNER = 3,     /* a leaf's locator belongs to another submitter */
-    TX_OPERATION = 4, /* create over a living record, or modify or delete of one that is gone */
-    TX_UNKNOWN = 5,   /* an incident about a version that is not on the chain */
+    TX_OWNER = 3,     /* what it continues belongs to another submitter */
+    TX_OPERATION = 4, /* create over a living one, or anything else of one that is gone */
+    TX_UNKNOWN = 5,   /* what it speaks of is not on the chain */
     TX_EPOCH = 6,      /* a change or evidence for another epoch, or a second one in a block */
     TX_SIGNATURES = 7, /* a change that not Q of the validators signed */
     TX_CHANGE = 8,     /* a change that does not fit the list of members */
     TX_EVIDENCE = 9,   /* evidence that proves nothing against a key that votes */
     TX_CHECKPOINT = 10, /* a checkpoint that is no higher than the chain's last one of that chain */
+    TX_REFERENCE = 11,  /* a reference to a person's key that stands on the chain already */
+    TX_PERMISSION = 12, /* a query that no permission in force allows, or a grant to nobody */
     TX_STATUS_COUNT
 };
 const char *transaction_status_text(enum transaction_status status);

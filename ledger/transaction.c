@@ -8,6 +8,7 @@
 #include "ledger/checkpoint.h"
 #include "ledger/members.h"
 #include "ledger/pbft/vote.h"
+#include "ledger/people.h"
 #include "ledger/signer.h"
 
 enum {
@@ -19,6 +20,18 @@ enum {
 };
 
 static const char domain[] = "renkei/transaction/1\n";
+
+const char *transaction_type_name(enum transaction_type type) {
+    static const char *const names[TRANSACTION_TYPE_COUNT] = {
+        [TRANSACTION_ANCHOR] = "anchor",         [TRANSACTION_NOTE] = "note",
+        [TRANSACTION_INCIDENT] = "incident",     [TRANSACTION_CHANGE] = "change",
+        [TRANSACTION_EVIDENCE] = "evidence",     [TRANSACTION_CHECKPOINT] = "checkpoint",
+        [TRANSACTION_PERSON] = "person",         [TRANSACTION_PERMISSION] = "permission",
+        [TRANSACTION_QUERY] = "query",
+    };
+    bool known = (unsigned)type < TRANSACTION_TYPE_COUNT && names[type] != NULL;
+    return known ? names[type] : "unknown";
+}
 
 static struct hash unsigned_id(struct bytes unsigned_bytes) {
     struct bytes parts[] = {bytes_of(domain, sizeof domain - 1), unsigned_bytes};
@@ -74,6 +87,19 @@ static enum error_code check_body(const struct transaction *tx, struct error *er
         struct block_header head;
         return checkpoint_decode(tx->body, &head, err);
     }
+    case TRANSACTION_PERSON: {
+        struct person person;
+        return person_decode(tx->body, &person, err);
+    }
+    case TRANSACTION_PERMISSION: {
+        struct permission permission;
+        return permission_decode(tx->body, &permission, err);
+    }
+    case TRANSACTION_QUERY: {
+        struct query query;
+        return query_decode(tx->body, &query, err);
+    }
+    case TRANSACTION_TYPE_COUNT:
     default:
         return error_set(err, ERROR_PROTOCOL, "transaction: type %d is not known", (int)tx->type);
     }

@@ -2,7 +2,8 @@
  * Transactions: what a submitter signs and the chain keeps byte for byte (docs/formats.md).
  *
  * Owns: the layout, the id, the signature, the bodies of the types note and incident; the anchor's
- * body is ledger/anchor.h. Refuses: to re-encode what was signed. Pure: no input or output.
+ * body is ledger/anchor.h, those about people are ledger/people.h. Refuses: to re-encode what was
+ * signed. Pure: no input or output.
  */
 #ifndef LEDGER_TRANSACTION_H
 #define LEDGER_TRANSACTION_H
@@ -18,7 +19,13 @@ enum transaction_type {
     TRANSACTION_CHANGE = 4,   /* of the members: ledger/members.h */
     TRANSACTION_EVIDENCE = 5, /* that a validator equivocated: ledger/pbft/vote.h */
     TRANSACTION_CHECKPOINT = 6, /* another chain's head, proven: ledger/checkpoint.h */
+    TRANSACTION_PERSON = 7,     /* these three: ledger/people.h */
+    TRANSACTION_PERMISSION = 8,
+    TRANSACTION_QUERY = 9,
+    TRANSACTION_TYPE_COUNT
 };
+/* "anchor" ...; "unknown" where there is no such type. */
+const char *transaction_type_name(enum transaction_type type);
 
 enum {
     TRANSACTION_BYTES_MAX = 2 << 20,

@@ -96,27 +96,9 @@ enum error_code chain_blocks(struct rest *rest, struct rest_request *request,
     return ERROR_NONE;
 }
 
-static const char *type_name(enum transaction_type type) {
-    switch (type) {
-    case TRANSACTION_ANCHOR:
-        return "anchor";
-    case TRANSACTION_NOTE:
-        return "note";
-    case TRANSACTION_INCIDENT:
-        return "incident";
-    case TRANSACTION_CHANGE:
-        return "change";
-    case TRANSACTION_EVIDENCE:
-        return "evidence";
-    case TRANSACTION_CHECKPOINT:
-        return "checkpoint";
-    }
-    return "unknown";
-}
-
 static void emit_transaction(struct buffer *out, const struct transaction *tx) {
     emit_hash(out, "id", &tx->id);
-    emit_text(out, "type", type_name(tx->type));
+    emit_text(out, "type", transaction_type_name(tx->type));
     emit_hex(out, "submitter", bytes_of(tx->submitter, sizeof tx->submitter));
     emit_u64(out, "sequence", tx->sequence);
     emit_time(out, "time", tx->wall_ms);

@@ -15,6 +15,11 @@ enum {
     SUBMITTER_BYTES = 24,
     CHECKPOINT_VALUE_BYTES = 8 + HASH_BYTES,
     EPOCH_BYTES = 8,
+    PERSON_VALUE_BYTES = 4 + 1 + 1 + 4 + HASH_BYTES,
+    PERMISSION_VALUE_BYTES = 4 + 1 + 4 + 4,
+    REFERENCE_VALUE_BYTES = 8 + 4 + 4,
+    /* What one transaction can put: of each leaf the record and two references. */
+    UNDO_MAX = 3 * ANCHOR_LEAVES_MAX,
 };
 _Static_assert((int)RECORD_BYTES <= (int)STATE_VALUE_BYTES_MAX, "a record fits a value");
 
@@ -44,7 +49,7 @@ struct state {
     uint32_t layer_count;
     struct layer *layers[STATE_LAYERS_MAX]; /* the lowest first */
     struct undo *undo;                      /* of the transaction under way */
-    struct state_record *records;           /* what an anchor's leaves become */
+    uint32_t undo_count;
 };
 
 void state_record_encode(const struct state_record *record, struct state_value *ret_value) {
@@ -106,9 +111,8 @@ struct state *state_new(const struct epochs *epochs, const struct state_base *ba
     state->committed = height;
     state->frontier = *frontier;
     state->seed = seed;
-    state->undo = calloc(ANCHOR_LEAVES_MAX, sizeof *state->undo);
-    state->records = calloc(ANCHOR_LEAVES_MAX, sizeof *state->records);
-    if (state->undo == NULL || state->records == NULL)
+    state->undo = calloc(UNDO_MAX, sizeof *state->undo);
+    if (state->undo == NULL)
         abort();
     return state;
 }
@@ -120,7 +124,6 @@ void state_free(struct state *state) {
         layer_free(state->layers[i]);
     epochs_done(&state->epochs);
     free(state->undo);
-    free(state->records);
     free(state);
 }
 
@@ -240,10 +243,17 @@ static void append_place(struct layer *layer, const struct leaf_place *place) {
     layer->places[layer->place_count++] = *place;
 }
 
-static void take_back(struct state *state, struct layer *layer, uint32_t count) {
-    while (count > 0) {
-        const struct undo *undo = &state->undo[--count];
-        (void)state_table_put(layer->entries, &undo->key, &undo->before);
+/* Puts what can be taken back, so that a transaction takes effect wholly or not at all. */
+static void put(struct state *state, const struct state_key *key, const struct state_value *value) {
+    assert(state->undo_count < UNDO_MAX);
+    state->undo[state->undo_count++] =
+        (struct undo){*key, state_table_put(top(state)->entries, key, value)};
+}
+
+static void take_back(struct state *state) {
+    while (state->undo_count > 0) {
+        const struct undo *undo = &state->undo[--state->undo_count];
+        (void)state_table_put(top(state)->entries, &undo->key, &undo->before);
     }
 }
 
@@ -254,61 +264,121 @@ struct state_key state_anchor_key(uint64_t height, uint32_t index) {
     return state_key(STATE_ANCHOR, raw, sizeof raw);
 }
 
+/* A reference stands on the chain once: of two transactions with one everybody could tell that they
+ * are about one person. */
+static enum error_code execute_reference(struct state *state, const struct hash *reference,
+                                         const struct state_reference *place,
+                                         enum transaction_status *ret_status, struct error *err) {
+    if (hash_is_zero(reference))
+        return ERROR_NONE;
+    struct state_key key = state_key(STATE_REFERENCE, reference->byte, HASH_BYTES);
+    struct state_value value;
+    bool found = false;
+    TRY(state_get(state, &key, &value, &found, err));
+    if (found) {
+        *ret_status = TX_REFERENCE;
+        return ERROR_NONE;
+    }
+    value.len = REFERENCE_VALUE_BYTES;
+    wire_store_u64(value.byte, place->height);
+    wire_store_u32(value.byte + 8, place->transaction);
+    wire_store_u32(value.byte + 12, place->leaf);
+    put(state, &key, &value);
+    return ERROR_NONE;
+}
+
+/* Those of patient and doctor, of which either may be missing. */
+static enum error_code execute_people(struct state *state, const struct hash *patient,
+                                      const struct hash *doctor,
+                                      const struct state_reference *place,
+                                      enum transaction_status *ret_status, struct error *err) {
+    TRY(execute_reference(state, patient, place, ret_status, err));
+    if (*ret_status == TX_DONE)
+        TRY(execute_reference(state, doctor, place, ret_status, err));
+    return ERROR_NONE;
+}
+
+/* An anchor that is being executed. */
+struct anchoring {
+    const struct checked_transaction *checked;
+    uint32_t index; /* in the block */
+    uint32_t at;    /* byte offset in the block */
+    uint64_t log_index; /* of the first leaf */
+    struct state_submitter counts;
+};
+
+static enum error_code execute_leaf(struct state *state, struct anchoring *a, uint32_t i,
+                                    const struct leaf *leaf, const uint8_t *leaf_at,
+                                    enum transaction_status *ret_status, struct error *err) {
+    struct layer *layer = top(state);
+    const struct checked_transaction *checked = a->checked;
+    struct state_key key = state_key(STATE_RECORD, checked->map_keys[i].byte, HASH_BYTES);
+    struct state_value value;
+    struct state_record latest;
+    bool found = false;
+    TRY(state_get(state, &key, &value, &found, err));
+    if (found)
+        state_record_decode(&value, &latest);
+    *ret_status = judge_leaf(leaf, found ? &latest : NULL, checked->submitter);
+    if (*ret_status != TX_DONE)
+        return ERROR_NONE;
+    if (checked->anchor.slot_bytes > 0) {
+        struct hash patient;
+        struct hash doctor;
+        anchor_people(&checked->anchor, i, &patient, &doctor);
+        struct state_reference place = {layer->height, a->index, i};
+        TRY(execute_people(state, &patient, &doctor, &place, ret_status, err));
+        if (*ret_status != TX_DONE)
+            return ERROR_NONE;
+    }
+    struct state_record next = {leaf->version, leaf->operation, checked->submitter,
+                                checked->leaf_hashes[i], a->log_index + i};
+    state_record_encode(&next, &value);
+    put(state, &key, &value);
+    a->counts.versions++;
+    a->counts.records += leaf->operation == LEAF_CREATE ? 1 : 0;
+    a->counts.records -= leaf->operation == LEAF_DELETE ? 1 : 0;
+    append_place(layer, &(struct leaf_place){
+                            .height = layer->height,
+                            .submitter = checked->submitter,
+                            .transaction = a->index,
+                            .leaf = i,
+                            .transaction_at = a->at,
+                            .leaf_at = a->at + (uint32_t)(leaf_at - checked->bytes),
+                            .previous = found ? latest.log_index + 1 : 0,
+                        });
+    return ERROR_NONE;
+}
+
 /* Puts every leaf's record, stopping at the first that breaks a rule; then the anchor is without
  * effect and what was put is taken back. */
-static enum error_code execute_anchor(struct state *state, struct layer *layer,
+static enum error_code execute_anchor(struct state *state,
                                       const struct checked_transaction *checked, uint32_t index,
                                       uint32_t at, struct state_submitter *counts,
                                       enum transaction_status *ret_status, struct error *err) {
+    struct layer *layer = top(state);
     struct anchor_cursor cursor = anchor_cursor(&checked->anchor);
     struct leaf leaf;
-    uint64_t log_index = layer->frontier.size;
-    const uint8_t *leaf_at = cursor.at;
+    struct anchoring anchoring = {checked, index, at, layer->frontier.size, *counts};
     size_t places_before = layer->place_count;
-    struct state_submitter counted = *counts;
+    const uint8_t *leaf_at = cursor.at;
     for (uint32_t i = 0; anchor_next(&cursor, &leaf); i++) {
-        struct state_key key = state_key(STATE_RECORD, checked->map_keys[i].byte, HASH_BYTES);
-        struct state_value value;
-        struct state_record latest;
-        bool found = false;
-        enum error_code code = state_get(state, &key, &value, &found, err);
-        if (code == ERROR_NONE && found)
-            state_record_decode(&value, &latest);
-        enum transaction_status status =
-            code == ERROR_NONE ? judge_leaf(&leaf, found ? &latest : NULL, checked->submitter)
-                               : TX_DONE;
-        if (code != ERROR_NONE || status != TX_DONE) {
-            take_back(state, layer, i);
+        enum error_code code =
+            execute_leaf(state, &anchoring, i, &leaf, leaf_at, ret_status, err);
+        if (code != ERROR_NONE || *ret_status != TX_DONE) {
+            take_back(state);
             layer->place_count = places_before;
-            *ret_status = status;
             return code;
         }
-        struct state_record next = {leaf.version, leaf.operation, checked->submitter,
-                                    checked->leaf_hashes[i], log_index + i};
-        state_record_encode(&next, &value);
-        state->undo[i] = (struct undo){key, state_table_put(layer->entries, &key, &value)};
-        counted.versions++;
-        counted.records += leaf.operation == LEAF_CREATE ? 1 : 0;
-        counted.records -= leaf.operation == LEAF_DELETE ? 1 : 0;
-        append_place(layer, &(struct leaf_place){
-                                .height = layer->height,
-                                .submitter = checked->submitter,
-                                .transaction = index,
-                                .leaf = i,
-                                .transaction_at = at,
-                                .leaf_at = at + (uint32_t)(leaf_at - checked->bytes),
-                                .previous = found ? latest.log_index + 1 : 0,
-                            });
         leaf_at = cursor.at;
     }
     struct merkle_sink sink = {append_node, layer};
     merkle_append_many(&layer->frontier, checked->leaf_hashes, checked->anchor.leaf_count, &sink);
-    *counts = counted;
+    *counts = anchoring.counts;
     struct state_key key = state_anchor_key(layer->height, index);
     struct state_value id = {.len = HASH_BYTES};
     memcpy(id.byte, checked->tx.id.byte, HASH_BYTES);
     (void)state_table_put(layer->entries, &key, &id);
-    *ret_status = TX_DONE;
     return ERROR_NONE;
 }
 
@@ -362,6 +432,141 @@ static enum error_code execute_checkpoint(struct state *state, struct layer *lay
     return ERROR_NONE;
 }
 
+/* Registrations, permissions, queries. */
+
+void state_person_decode(const struct state_value *value, struct state_person *ret_person) {
+    const uint8_t *at = value->byte;
+    assert(value->len == PERSON_VALUE_BYTES);
+    ret_person->version = wire_load_u32(at);
+    ret_person->kind = (enum person_kind)at[4];
+    ret_person->operation = (enum person_operation)at[5];
+    ret_person->owner = wire_load_u32(at + 6);
+    memcpy(ret_person->key.byte, at + 10, HASH_BYTES);
+}
+
+void state_permission_decode(const struct state_value *value,
+                             struct state_permission *ret_permission) {
+    const uint8_t *at = value->byte;
+    assert(value->len == PERMISSION_VALUE_BYTES);
+    ret_permission->version = wire_load_u32(at);
+    ret_permission->operation = (enum permission_operation)at[4];
+    ret_permission->owner = wire_load_u32(at + 5);
+    ret_permission->grantee = wire_load_u32(at + 9);
+}
+
+void state_reference_decode(const struct state_value *value,
+                            struct state_reference *ret_reference) {
+    assert(value->len == REFERENCE_VALUE_BYTES);
+    *ret_reference = (struct state_reference){
+        wire_load_u64(value->byte), wire_load_u32(value->byte + 8), wire_load_u32(value->byte + 12)};
+}
+
+/* The rules that a registration and a permission share: latest is 0 where there is none yet. */
+static enum transaction_status judge_version(uint32_t version, uint32_t latest, bool owned,
+                                             bool living) {
+    if (latest == 0)
+        return version == 1 ? TX_DONE : TX_VERSION;
+    if (!owned)
+        return TX_OWNER;
+    if (version != latest + 1)
+        return TX_VERSION;
+    return living ? TX_DONE : TX_OPERATION;
+}
+
+static enum error_code execute_person(struct state *state,
+                                      const struct checked_transaction *checked,
+                                      const struct state_reference *place,
+                                      enum transaction_status *ret_status, struct error *err) {
+    struct person person;
+    struct state_person latest = {.version = 0};
+    struct state_value value;
+    bool found = false;
+    TRY(person_decode(checked->tx.body, &person, err));
+    struct state_key key = state_key(STATE_PERSON, person.reference.byte, HASH_BYTES);
+    TRY(state_get(state, &key, &value, &found, err));
+    if (found)
+        state_person_decode(&value, &latest);
+    *ret_status = judge_version(person.version, latest.version, latest.owner == checked->submitter,
+                                latest.operation != PERSON_REVOKE && latest.kind == person.kind);
+    if (*ret_status == TX_DONE && !found)
+        TRY(execute_reference(state, &person.reference, place, ret_status, err));
+    if (*ret_status != TX_DONE)
+        return ERROR_NONE;
+    value.len = PERSON_VALUE_BYTES;
+    wire_store_u32(value.byte, person.version);
+    value.byte[4] = (uint8_t)person.kind;
+    value.byte[5] = (uint8_t)person.operation;
+    wire_store_u32(value.byte + 6, checked->submitter);
+    memcpy(value.byte + 10, person.key.byte, HASH_BYTES);
+    put(state, &key, &value);
+    return ERROR_NONE;
+}
+
+/* The permission of a name; version 0 where there is none. */
+static enum error_code find_permission(struct state *state, const uint8_t *name,
+                                       struct state_permission *ret_permission,
+                                       struct error *err) {
+    struct state_key key = state_key(STATE_PERMISSION, name, PERMISSION_NAME_BYTES);
+    struct state_value value;
+    bool found = false;
+    TRY(state_get(state, &key, &value, &found, err));
+    *ret_permission = (struct state_permission){.version = 0};
+    if (found)
+        state_permission_decode(&value, ret_permission);
+    return ERROR_NONE;
+}
+
+static enum error_code execute_permission(struct state *state,
+                                          const struct checked_transaction *checked,
+                                          const struct state_reference *place,
+                                          enum transaction_status *ret_status,
+                                          struct error *err) {
+    struct permission permission;
+    struct state_permission latest;
+    TRY(permission_decode(checked->tx.body, &permission, err));
+    TRY(find_permission(state, permission.name, &latest, err));
+    *ret_status =
+        judge_version(permission.version, latest.version, latest.owner == checked->submitter,
+                      latest.operation != PERMISSION_REVOKE);
+    bool grants = permission.operation == PERMISSION_GRANT;
+    int grantee = grants ? members_submitter_by_key(state->epochs.members, permission.grantee)
+                         : (int)checked->submitter;
+    if (*ret_status == TX_DONE && grantee < 0)
+        *ret_status = TX_PERMISSION;
+    if (*ret_status == TX_DONE)
+        TRY(execute_people(state, &permission.patient, &permission.doctor, place, ret_status,
+                           err));
+    if (*ret_status != TX_DONE)
+        return ERROR_NONE;
+    struct state_key key = state_key(STATE_PERMISSION, permission.name, PERMISSION_NAME_BYTES);
+    struct state_value value = {.len = PERMISSION_VALUE_BYTES};
+    wire_store_u32(value.byte, permission.version);
+    value.byte[4] = (uint8_t)permission.operation;
+    wire_store_u32(value.byte + 5, checked->submitter);
+    wire_store_u32(value.byte + 9, (uint32_t)grantee);
+    put(state, &key, &value);
+    return ERROR_NONE;
+}
+
+/* One that names a permission must be its grantee's, or the owner's, while it is in force. */
+static enum error_code execute_query(struct state *state,
+                                     const struct checked_transaction *checked,
+                                     const struct state_reference *place,
+                                     enum transaction_status *ret_status, struct error *err) {
+    struct query query;
+    TRY(query_decode(checked->tx.body, &query, err));
+    if (!permission_name_is_zero(query.permission)) {
+        struct state_permission p;
+        TRY(find_permission(state, query.permission, &p, err));
+        bool allowed = p.operation == PERMISSION_GRANT &&
+                       (p.grantee == checked->submitter || p.owner == checked->submitter);
+        *ret_status = allowed ? TX_DONE : TX_PERMISSION;
+    }
+    if (*ret_status == TX_DONE)
+        TRY(execute_people(state, &query.patient, &query.doctor, place, ret_status, err));
+    return ERROR_NONE;
+}
+
 /* One change an epoch: a second one in the same block was made for a list that is past. */
 static enum error_code execute_members(const struct state *state, struct layer *layer,
                                        const struct transaction *tx,
@@ -371,6 +576,36 @@ static enum error_code execute_members(const struct state *state, struct layer *
         return ERROR_NONE;
     }
     return epochs_judge(&state->epochs, tx, ret_status, &layer->next, err);
+}
+
+/* What each type does; *ret_status is TX_DONE before. */
+static enum error_code execute_type(struct state *state,
+                                    const struct checked_transaction *checked, uint32_t index,
+                                    uint32_t at, struct state_submitter *counts,
+                                    enum transaction_status *ret_status, struct error *err) {
+    const struct transaction *tx = &checked->tx;
+    struct state_reference place = {.height = top(state)->height, .transaction = index};
+    switch (tx->type) {
+    case TRANSACTION_ANCHOR:
+        return execute_anchor(state, checked, index, at, counts, ret_status, err);
+    case TRANSACTION_INCIDENT:
+        return execute_incident(state, checked, ret_status, err);
+    case TRANSACTION_CHANGE:
+    case TRANSACTION_EVIDENCE:
+        return execute_members(state, top(state), tx, ret_status, err);
+    case TRANSACTION_CHECKPOINT:
+        return execute_checkpoint(state, top(state), tx, ret_status, err);
+    case TRANSACTION_PERSON:
+        return execute_person(state, checked, &place, ret_status, err);
+    case TRANSACTION_PERMISSION:
+        return execute_permission(state, checked, &place, ret_status, err);
+    case TRANSACTION_QUERY:
+        return execute_query(state, checked, &place, ret_status, err);
+    case TRANSACTION_NOTE:
+    case TRANSACTION_TYPE_COUNT:
+    default:
+        return ERROR_NONE;
+    }
 }
 
 enum error_code state_execute(struct state *state, const struct checked_transaction *checked,
@@ -388,14 +623,13 @@ enum error_code state_execute(struct state *state, const struct checked_transact
                          (unsigned long long)submitter.next_sequence);
     struct state_place place = {
         .height = layer->height, .index = index, .log_index = layer->frontier.size};
-    if (tx->type == TRANSACTION_ANCHOR)
-        TRY(execute_anchor(state, layer, checked, index, at, &submitter, &place.status, err));
-    else if (tx->type == TRANSACTION_INCIDENT)
-        TRY(execute_incident(state, checked, &place.status, err));
-    else if (tx->type == TRANSACTION_CHANGE || tx->type == TRANSACTION_EVIDENCE)
-        TRY(execute_members(state, layer, tx, &place.status, err));
-    else if (tx->type == TRANSACTION_CHECKPOINT)
-        TRY(execute_checkpoint(state, layer, tx, &place.status, err));
+    state->undo_count = 0;
+    enum error_code code =
+        execute_type(state, checked, index, at, &submitter, &place.status, err);
+    if (code != ERROR_NONE || place.status != TX_DONE)
+        take_back(state);
+    if (code != ERROR_NONE)
+        return code;
     submitter.next_sequence++;
     put_submitter(layer, tx->submitter, &submitter);
     struct state_value value;

@@ -12,6 +12,7 @@
 #include "ledger/anchor.h"
 #include "ledger/block.h"
 #include "ledger/merkle/merkle.h"
+#include "ledger/people.h"
 #include "ledger/state/epochs.h"
 #include "ledger/state/table.h"
 #include "ledger/transaction.h"
@@ -72,6 +73,35 @@ struct state_submitter {
 void state_submitter_encode(const struct state_submitter *submitter, struct state_value *ret_value);
 void state_submitter_decode(const struct state_value *value,
                             struct state_submitter *ret_submitter);
+
+/* The latest version of a patient's or a doctor's registration, under its reference. */
+struct state_person {
+    uint32_t version;
+    enum person_kind kind;
+    enum person_operation operation;
+    uint32_t owner; /* the submitter's number */
+    struct hash key; /* the commitment */
+};
+void state_person_decode(const struct state_value *value, struct state_person *ret_person);
+
+/* The latest version of a permission, under its name. */
+struct state_permission {
+    uint32_t version;
+    enum permission_operation operation;
+    uint32_t owner;   /* the submitter's number */
+    uint32_t grantee; /* the number of the submitter that may query; the owner's where it is revoked */
+};
+void state_permission_decode(const struct state_value *value,
+                             struct state_permission *ret_permission);
+
+/* Where a reference to a person's key stands: whoever can make it finds what is about the person. */
+struct state_reference {
+    uint64_t height;
+    uint32_t transaction; /* index in the block */
+    uint32_t leaf;        /* index in the anchor; 0 in other transactions */
+};
+void state_reference_decode(const struct state_value *value,
+                            struct state_reference *ret_reference);
 
 /* The highest checkpoint of another chain. */
 struct state_checkpoint {

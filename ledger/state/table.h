@@ -21,6 +21,9 @@ enum state_kind {
     STATE_EPOCH = 'E',
     STATE_CHECKPOINT = 'K',
     STATE_ANCHOR = 'A',
+    STATE_PERSON = 'P',
+    STATE_PERMISSION = 'G',
+    STATE_REFERENCE = 'R',
 };
 struct state_key state_key(enum state_kind kind, const uint8_t *data, size_t len);
 

@@ -10,6 +10,7 @@
 #include "ledger/genesis.h"
 #include "ledger/members.h"
 #include "ledger/pbft/vote.h"
+#include "ledger/people.h"
 #include "ledger/transaction.h"
 #include "ledger/trust.h"
 #include "tests/fuzz/require.h"
@@ -78,6 +79,28 @@ static void try_incident(struct bytes input) {
     uint8_t again[INCIDENT_BYTES];
     incident_encode(&incident, again);
     REQUIRE(input.len == sizeof again && memcmp(again, input.data, sizeof again) == 0);
+}
+
+static void try_people(struct bytes input) {
+    struct person person;
+    struct permission permission;
+    struct query query;
+    struct error err;
+    uint8_t again[PERMISSION_BYTES];
+    if (person_decode(input, &person, &err) == ERROR_NONE) {
+        person_encode(&person, again);
+        REQUIRE(bytes_equal(bytes_of(again, PERSON_BYTES), input));
+    }
+    if (permission_decode(input, &permission, &err) == ERROR_NONE) {
+        permission_encode(&permission, again);
+        REQUIRE(bytes_equal(bytes_of(again, PERMISSION_BYTES), input));
+    }
+    if (query_decode(input, &query, &err) == ERROR_NONE) {
+        SCOPED_BUFFER struct buffer bytes;
+        buffer_init(&bytes, QUERY_BYTES_MAX);
+        query_encode(&query, &bytes);
+        REQUIRE(bytes_equal(buffer_bytes(&bytes), input));
+    }
 }
 
 static void try_genesis(struct bytes input) {
@@ -222,7 +245,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static void (*const TRY_ONE[])(struct bytes input) = {
         try_transaction, try_block,       try_anchor,   try_incident,
         try_genesis,     try_certificate, try_evidence, try_members,
-        try_change,      try_trust,       try_checkpoint,
+        try_change,      try_trust,       try_checkpoint, try_people,
     };
     if (size == 0)
         return 0;

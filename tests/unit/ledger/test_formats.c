@@ -14,6 +14,7 @@
 #include "ledger/block.h"
 #include "ledger/genesis.h"
 #include "ledger/ledger.h"
+#include "ledger/people.h"
 #include "ledger/signer.h"
 #include "ledger/store/crc.h"
 #include "ledger/transaction.h"
@@ -160,6 +161,7 @@ static void index_slots_stand_behind_the_leaves(void **state) {
     assert_int_equal(leaf_decode(vector_leaf_1, &leaf, NULL), ERROR_NONE);
     struct ledger_anchor plain = {.batch = 1, .leaves = &leaf, .leaf_count = 1};
     uint8_t slot[160] = {7};
+    slot[40] = 8;
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, LEDGER_TRANSACTION_BYTES_MAX);
     assert_int_equal(anchor_encode(&plain, 160, bytes_of(slot, 160), &body, NULL), ERROR_NONE);
@@ -168,6 +170,163 @@ static void index_slots_stand_behind_the_leaves(void **state) {
     assert_int_equal(anchor.slots.len, 160);
     assert_memory_equal(anchor.slots.data, slot, 160);
     assert_int_equal(anchor_encode(&plain, 160, bytes_of(slot, 159), &body, NULL), ERROR_LIMIT);
+    assert_int_equal(anchor_encode(&plain, 63, bytes_of(slot, 63), &body, NULL), ERROR_LIMIT);
+}
+
+/* Numbers of the references in vector_references: the patient's 0 to 5, then the doctor's 0 to 3. */
+static void assert_reference(const struct hash *found, int number) {
+    assert_memory_equal(found->byte, vector_references + number * HASH_BYTES, HASH_BYTES);
+}
+
+static void records_name_their_people_by_reference(void **state) {
+    (void)state;
+    enum { LEN = sizeof vector_slotted_anchor, SLOTS_AT = LEN - 2 * 72 };
+    struct anchor anchor;
+    struct hash patient;
+    struct hash doctor;
+    assert_int_equal(anchor_decode(VECTOR(vector_slotted_anchor), &anchor, NULL), ERROR_NONE);
+    anchor_people(&anchor, 0, &patient, &doctor);
+    assert_reference(&patient, 4);
+    assert_reference(&doctor, 9);
+    anchor_people(&anchor, 1, &patient, &doctor);
+    assert_reference(&patient, 5);
+    assert_true(hash_is_zero(&doctor)); /* no doctor stands behind it */
+    uint8_t changed[LEN];
+    memcpy(changed, vector_slotted_anchor, LEN);
+    memset(changed + SLOTS_AT, 0, HASH_BYTES); /* nobody's record */
+    assert_int_equal(anchor_decode(bytes_of(changed, LEN), &anchor, NULL), ERROR_PROTOCOL);
+    memcpy(changed, vector_slotted_anchor, LEN);
+    memcpy(changed + SLOTS_AT, changed + SLOTS_AT + HASH_BYTES, HASH_BYTES);
+    assert_int_equal(anchor_decode(bytes_of(changed, LEN), &anchor, NULL), ERROR_PROTOCOL);
+}
+
+/* Decodes the body of a type and, where that succeeds, encodes it again into out. */
+static bool read_body(enum transaction_type type, struct bytes body, struct buffer *out) {
+    struct person person;
+    struct permission permission;
+    struct query query;
+    uint8_t raw[PERMISSION_BYTES];
+    buffer_clear(out);
+    if (type == TRANSACTION_PERSON && person_decode(body, &person, NULL) == ERROR_NONE) {
+        person_encode(&person, raw);
+        buffer_append(out, raw, PERSON_BYTES);
+    } else if (type == TRANSACTION_PERMISSION &&
+               permission_decode(body, &permission, NULL) == ERROR_NONE) {
+        permission_encode(&permission, raw);
+        buffer_append(out, raw, PERMISSION_BYTES);
+    } else if (type == TRANSACTION_QUERY && query_decode(body, &query, NULL) == ERROR_NONE) {
+        query_encode(&query, out);
+    }
+    return out->len > 0;
+}
+
+static void bodies_about_people_are_the_vectors(void **state) {
+    (void)state;
+    static const struct {
+        enum transaction_type type;
+        const uint8_t *data;
+        size_t len;
+    } bodies[] = {
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person},
+        {TRANSACTION_PERSON, vector_person_revoked, sizeof vector_person_revoked},
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission},
+        {TRANSACTION_PERMISSION, vector_permission_revoked, sizeof vector_permission_revoked},
+        {TRANSACTION_QUERY, vector_query, sizeof vector_query},
+    };
+    SCOPED_BUFFER struct buffer again;
+    buffer_init(&again, QUERY_BYTES_MAX);
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        size_t len = bodies[i].len;
+        struct bytes body = bytes_of(bodies[i].data, len);
+        assert_true(read_body(bodies[i].type, body, &again));
+        assert_true(bytes_equal(buffer_bytes(&again), body));
+        for (size_t cut = 0; cut < len; cut++) {
+            uint8_t *part = malloc(cut + 1); /* exact, so that the sanitizer sees a read past it */
+            memcpy(part, bodies[i].data, cut);
+            assert_false(read_body(bodies[i].type, bytes_of(part, cut), &again));
+            free(part);
+        }
+        uint8_t changed[QUERY_BYTES_MAX] = {0};
+        memcpy(changed, bodies[i].data, len);
+        assert_false(read_body(bodies[i].type, bytes_of(changed, len + 1), &again));
+        for (size_t bit = 0; bit < 8 * len; bit++) {
+            changed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+            if (read_body(bodies[i].type, bytes_of(changed, len), &again))
+                assert_true(bytes_equal(buffer_bytes(&again), bytes_of(changed, len)));
+            changed[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        }
+    }
+    struct person person;
+    assert_int_equal(person_decode(VECTOR(vector_person), &person, NULL), ERROR_NONE);
+    assert_int_equal(person.kind, PERSON_PATIENT);
+    assert_reference(&person.reference, 0);
+    struct permission permission;
+    assert_int_equal(permission_decode(VECTOR(vector_permission), &permission, NULL), ERROR_NONE);
+    assert_reference(&permission.patient, 1);
+    assert_reference(&permission.doctor, 7);
+    assert_memory_equal(permission.grantee, vector_public, sizeof permission.grantee);
+    struct query query;
+    assert_int_equal(query_decode(VECTOR(vector_query), &query, NULL), ERROR_NONE);
+    assert_reference(&query.doctor, 8);
+    assert_true(bytes_equal(query.sealed, BYTES_LITERAL("sealed")));
+}
+
+static void bodies_about_people_out_of_shape_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        enum transaction_type type;
+        const uint8_t *data;
+        size_t len;
+        size_t at;      /* bytes from here on ... */
+        size_t count;   /* ... so many ... */
+        uint8_t value;  /* ... become this */
+    } breaks[] = {
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 0, 1, 2},   /* format */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 1, 1, 0},   /* kind */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 1, 1, 3},   /* kind */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 2, 1, 0},   /* operation */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 2, 1, 2},   /* replaces at 1 */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 2, 1, 4},   /* operation */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 3, 1, 1},   /* reserved */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 7, 1, 0},   /* version 0 */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 7, 1, 2},   /* registers at 2 */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 8, 32, 0},  /* no reference */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 40, 32, 0}, /* no key */
+        {TRANSACTION_PERSON, vector_person, sizeof vector_person, 72, 32, 0}, /* no digest */
+        {TRANSACTION_PERSON, vector_person_revoked, sizeof vector_person_revoked, 40, 1, 1},
+        {TRANSACTION_PERSON, vector_person_revoked, sizeof vector_person_revoked, 72, 1, 1},
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 0, 1, 2},
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 1, 1, 0},
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 1, 1, 2}, /* at 1 */
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 1, 1, 3},
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 2, 16, 0},
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 21, 1, 0},
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 22, 32, 0},
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 22, 64, 5}, /* one */
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 86, 32, 0},
+        {TRANSACTION_PERMISSION, vector_permission, sizeof vector_permission, 118, 32, 0},
+        {TRANSACTION_PERMISSION, vector_permission_revoked, sizeof vector_permission_revoked, 54,
+         1, 1},
+        {TRANSACTION_PERMISSION, vector_permission_revoked, sizeof vector_permission_revoked, 86,
+         1, 1},
+        {TRANSACTION_QUERY, vector_query, sizeof vector_query, 0, 1, 2},
+        {TRANSACTION_QUERY, vector_query, sizeof vector_query, 17, 64, 0}, /* about nobody */
+        {TRANSACTION_QUERY, vector_query, sizeof vector_query, 17, 64, 9}, /* one for both */
+        {TRANSACTION_QUERY, vector_query, sizeof vector_query, 81, 32, 0}, /* no digest */
+    };
+    SCOPED_BUFFER struct buffer again;
+    buffer_init(&again, QUERY_BYTES_MAX);
+    for (size_t i = 0; i < sizeof breaks / sizeof breaks[0]; i++) {
+        uint8_t raw[sizeof vector_query + sizeof vector_permission];
+        memcpy(raw, breaks[i].data, breaks[i].len);
+        memset(raw + breaks[i].at, breaks[i].value, breaks[i].count);
+        if (read_body(breaks[i].type, bytes_of(raw, breaks[i].len), &again))
+            fail_msg("row %zu was accepted", i);
+    }
+    uint8_t alone[sizeof vector_query];
+    memcpy(alone, vector_query, sizeof alone);
+    memset(alone + 49, 0, HASH_BYTES); /* the patient asked: no doctor is needed */
+    assert_true(read_body(TRANSACTION_QUERY, bytes_of(alone, sizeof alone), &again));
 }
 
 /* Decodes and, where that succeeds, encodes again: the bytes must be the same ones, or two texts
@@ -400,6 +559,9 @@ int main(void) {
         cmocka_unit_test(an_anchor_is_read_back),
         cmocka_unit_test(a_created_record_costs_82_bytes),
         cmocka_unit_test(index_slots_stand_behind_the_leaves),
+        cmocka_unit_test(records_name_their_people_by_reference),
+        cmocka_unit_test(bodies_about_people_are_the_vectors),
+        cmocka_unit_test(bodies_about_people_out_of_shape_are_refused),
         cmocka_unit_test(cut_and_changed_transactions_are_refused_or_canonical),
         cmocka_unit_test(a_wrong_root_is_found),
         cmocka_unit_test(incidents_and_notes),

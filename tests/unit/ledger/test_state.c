@@ -221,6 +221,199 @@ static void a_sequence_executes_once(void **state) {
     checked_transaction_free(later);
 }
 
+/* Executes one transaction of this type and body. */
+static enum transaction_status run_body(struct world *w, int who, enum transaction_type type,
+                                        struct bytes body) {
+    struct transaction tx = {.type = type, .chain = w->genesis.chain,
+                             .sequence = w->sequence[who]++, .body = body};
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LEDGER_TRANSACTION_BYTES_MAX);
+    assert_int_equal(transaction_sign(w->signers[who], &tx, &out, NULL), ERROR_NONE);
+    struct checked_transaction *checked = NULL;
+    assert_int_equal(transaction_check(w->members, buffer_bytes(&out), &checked, NULL),
+                     ERROR_NONE);
+    enum transaction_status status = TX_STATUS_COUNT;
+    assert_int_equal(state_execute(w->state, checked, 3, 0, &status, NULL), ERROR_NONE);
+    checked_transaction_free(checked);
+    return status;
+}
+
+static enum transaction_status run_person(struct world *w, int who, const struct person *person) {
+    uint8_t raw[PERSON_BYTES];
+    person_encode(person, raw);
+    return run_body(w, who, TRANSACTION_PERSON, bytes_of(raw, sizeof raw));
+}
+
+static enum transaction_status run_permission(struct world *w, int who,
+                                              const struct permission *permission) {
+    uint8_t raw[PERMISSION_BYTES];
+    permission_encode(permission, raw);
+    return run_body(w, who, TRANSACTION_PERMISSION, bytes_of(raw, sizeof raw));
+}
+
+/* As somebody asks under the permission 'p', or under none; each time with a fresh reference. */
+static enum transaction_status run_query(struct world *w, int who, uint8_t permission,
+                                         uint8_t patient) {
+    struct query query = {.patient = filled(patient), .content = filled(1)};
+    memset(query.permission, permission, sizeof query.permission);
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&body, QUERY_BYTES_MAX);
+    query_encode(&query, &body);
+    return run_body(w, who, TRANSACTION_QUERY, buffer_bytes(&body));
+}
+
+static bool place_of(struct world *w, uint8_t reference, struct state_reference *ret_place) {
+    struct hash h = filled(reference);
+    struct state_key key = state_key(STATE_REFERENCE, h.byte, HASH_BYTES);
+    struct state_value value;
+    bool found = false;
+    assert_int_equal(state_get(w->state, &key, &value, &found, NULL), ERROR_NONE);
+    if (found)
+        state_reference_decode(&value, ret_place);
+    return found;
+}
+
+static void a_registration_goes_on_by_expected_versions(void **state) {
+    struct world *w = *state;
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    struct person one = {PERSON_PATIENT, PERSON_REGISTER, 1, filled(0x50), filled(1), filled(2)};
+    assert_int_equal(run_person(w, 0, &one), TX_DONE);
+    assert_int_equal(run_person(w, 0, &one), TX_VERSION); /* again: that version is there */
+    struct person two = one;
+    two.operation = PERSON_REPLACE;
+    two.version = 3;
+    two.key = filled(9);
+    assert_int_equal(run_person(w, 0, &two), TX_VERSION);
+    two.version = 2;
+    assert_int_equal(run_person(w, 1, &two), TX_OWNER);
+    two.kind = PERSON_DOCTOR;
+    assert_int_equal(run_person(w, 0, &two), TX_OPERATION);
+    two.kind = PERSON_PATIENT;
+    assert_int_equal(run_person(w, 0, &two), TX_DONE);
+    assert_int_equal(run_person(w, 0, &two), TX_VERSION);
+    struct person gone = {PERSON_PATIENT, PERSON_REVOKE, 3, filled(0x50), filled(0), filled(0)};
+    assert_int_equal(run_person(w, 0, &gone), TX_DONE);
+    two.version = 4;
+    assert_int_equal(run_person(w, 0, &two), TX_OPERATION); /* for good */
+    struct state_key key = state_key(STATE_PERSON, one.reference.byte, HASH_BYTES);
+    struct state_value value;
+    struct state_person latest;
+    bool found = false;
+    assert_int_equal(state_get(w->state, &key, &value, &found, NULL), ERROR_NONE);
+    assert_true(found);
+    state_person_decode(&value, &latest);
+    assert_int_equal(latest.version, 3);
+    assert_int_equal(latest.operation, PERSON_REVOKE);
+    assert_int_equal(latest.owner, 0);
+    struct person lone = {PERSON_DOCTOR, PERSON_REPLACE, 2, filled(0x51), filled(1), filled(2)};
+    assert_int_equal(run_person(w, 0, &lone), TX_VERSION); /* of nobody who was registered */
+}
+
+static void a_query_needs_the_permission_that_it_names(void **state) {
+    struct world *w = *state;
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    struct permission grant = {.operation = PERMISSION_GRANT, .version = 1,
+                               .patient = filled(0x60), .doctor = filled(0x61),
+                               .content = filled(1)};
+    memset(grant.name, 'p', sizeof grant.name);
+    memset(grant.grantee, 0x77, sizeof grant.grantee);
+    assert_int_equal(run_query(w, 1, 'p', 0x70), TX_PERMISSION); /* there is none yet */
+    assert_int_equal(run_permission(w, 0, &grant), TX_PERMISSION); /* to nobody on this chain */
+    memcpy(grant.grantee, w->submitters[0].key, sizeof grant.grantee);
+    assert_int_equal(run_permission(w, 0, &grant), TX_DONE);
+    assert_int_equal(run_query(w, 1, 'p', 0x71), TX_PERMISSION); /* it is another's */
+    grant.patient = filled(0x62);
+    grant.doctor = filled(0);
+    memcpy(grant.grantee, w->submitters[1].key, sizeof grant.grantee);
+    assert_int_equal(run_permission(w, 0, &grant), TX_VERSION);
+    grant.version = 2;
+    assert_int_equal(run_permission(w, 1, &grant), TX_OWNER); /* nobody grants himself another's */
+    assert_int_equal(run_permission(w, 0, &grant), TX_DONE);
+    assert_int_equal(run_query(w, 1, 'p', 0x72), TX_DONE);
+    assert_int_equal(run_query(w, 0, 'p', 0x73), TX_DONE); /* who granted it may ask, too */
+    struct permission revoke = {.operation = PERMISSION_REVOKE, .version = 3,
+                                .patient = filled(0x63), .content = filled(1)};
+    memset(revoke.name, 'p', sizeof revoke.name);
+    assert_int_equal(run_permission(w, 1, &revoke), TX_OWNER);
+    assert_int_equal(run_permission(w, 0, &revoke), TX_DONE);
+    assert_int_equal(run_query(w, 1, 'p', 0x74), TX_PERMISSION);
+    assert_int_equal(run_query(w, 0, 'p', 0x74), TX_PERMISSION); /* it is over for both */
+    assert_int_equal(run_query(w, 1, 0, 0x74), TX_DONE); /* its own patient: none is needed */
+    grant.version = 4;
+    grant.patient = filled(0x64);
+    assert_int_equal(run_permission(w, 0, &grant), TX_OPERATION);
+    assert_int_equal(counts_of(w, 0).next_sequence, 9); /* failed ones count, too */
+}
+
+static void a_reference_stands_on_the_chain_once(void **state) {
+    struct world *w = *state;
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    struct state_reference place;
+    assert_int_equal(run_query(w, 0, 0, 0x70), TX_DONE);
+    assert_true(place_of(w, 0x70, &place));
+    assert_int_equal(place.height, 1);
+    assert_int_equal(place.transaction, 3);
+    assert_int_equal(run_query(w, 1, 0, 0x70), TX_REFERENCE);
+    struct person person = {PERSON_DOCTOR, PERSON_REGISTER, 1, filled(0x70), filled(1), filled(2)};
+    assert_int_equal(run_person(w, 1, &person), TX_REFERENCE);
+    struct permission grant = {.operation = PERMISSION_GRANT, .name = {1}, .version = 1,
+                               .patient = filled(0x71), .doctor = filled(0x70),
+                               .content = filled(1)};
+    memcpy(grant.grantee, w->submitters[1].key, sizeof grant.grantee);
+    assert_int_equal(run_permission(w, 1, &grant), TX_REFERENCE);
+    assert_false(place_of(w, 0x71, &place)); /* what failed used nothing */
+    struct state_key key = state_key(STATE_PERMISSION, grant.name, sizeof grant.name);
+    struct state_value value;
+    bool found = true;
+    assert_int_equal(state_get(w->state, &key, &value, &found, NULL), ERROR_NONE);
+    assert_false(found);
+    grant.doctor = filled(0x72);
+    assert_int_equal(run_permission(w, 1, &grant), TX_DONE);
+}
+
+/* An anchor with slots: leaf i is of the patient and the doctor of these bytes. */
+static enum transaction_status run_slotted(struct world *w, const struct leaf *leaves,
+                                           const uint8_t people[][2], uint32_t count) {
+    enum { SLOT = 80 };
+    struct ledger_anchor anchor = {.batch = 1, .leaves = leaves, .leaf_count = count};
+    uint8_t slots[4 * SLOT] = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        memset(slots + (size_t)i * SLOT, people[i][0], HASH_BYTES);
+        memset(slots + (size_t)i * SLOT + HASH_BYTES, people[i][1], HASH_BYTES);
+    }
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&body, LEDGER_TRANSACTION_BYTES_MAX);
+    assert_int_equal(anchor_encode(&anchor, SLOT, bytes_of(slots, (size_t)count * SLOT), &body,
+                                   NULL),
+                     ERROR_NONE);
+    return run_body(w, 0, TRANSACTION_ANCHOR, buffer_bytes(&body));
+}
+
+static void records_are_found_by_their_peoples_references(void **state) {
+    struct world *w = *state;
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    struct leaf leaves[] = {created('a'), created('b')};
+    struct state_reference place;
+    struct state_record record;
+    assert_int_equal(run_slotted(w, leaves, (const uint8_t[][2]){{0x80, 0x90}, {0x81, 0x90}}, 2),
+                     TX_REFERENCE); /* one doctor's reference for two records */
+    assert_false(place_of(w, 0x80, &place));
+    assert_false(place_of(w, 0x90, &place));
+    assert_false(record_of(w->state, 'a', &record));
+    assert_int_equal(state_log_size(w->state), 0);
+    assert_int_equal(run_slotted(w, leaves, (const uint8_t[][2]){{0x80, 0x90}, {0x81, 0}}, 2),
+                     TX_DONE);
+    assert_true(place_of(w, 0x81, &place));
+    assert_int_equal(place.transaction, 3);
+    assert_int_equal(place.leaf, 1);
+    assert_true(record_of(w->state, 'b', &record));
+    struct leaf next = follows(&leaves[0], LEAF_MODIFY);
+    assert_int_equal(run_slotted(w, &next, (const uint8_t[][2]){{0x80, 0}}, 1), TX_REFERENCE);
+    assert_int_equal(run_slotted(w, &next, (const uint8_t[][2]){{0x82, 0}}, 1), TX_DONE);
+    state_undo(w->state, 1);
+    assert_false(place_of(w, 0x80, &place)); /* a dropped block used none */
+}
+
 static void a_dropped_block_leaves_nothing(void **state) {
     struct world *w = *state;
     struct leaf one = created('a');
@@ -451,6 +644,14 @@ int main(void) {
         cmocka_unit_test_setup_teardown(versions_follow_one_another, make_world, free_world),
         cmocka_unit_test_setup_teardown(wrong_links_have_no_effect_at_all, make_world, free_world),
         cmocka_unit_test_setup_teardown(a_sequence_executes_once, make_world, free_world),
+        cmocka_unit_test_setup_teardown(a_registration_goes_on_by_expected_versions, make_world,
+                                        free_world),
+        cmocka_unit_test_setup_teardown(a_query_needs_the_permission_that_it_names, make_world,
+                                        free_world),
+        cmocka_unit_test_setup_teardown(a_reference_stands_on_the_chain_once, make_world,
+                                        free_world),
+        cmocka_unit_test_setup_teardown(records_are_found_by_their_peoples_references, make_world,
+                                        free_world),
         cmocka_unit_test_setup_teardown(a_dropped_block_leaves_nothing, make_world, free_world),
         cmocka_unit_test_setup_teardown(strangers_and_other_chains_are_refused, make_world,
                                         free_world),

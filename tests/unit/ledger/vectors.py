@@ -2,6 +2,7 @@
 """Writes vectors.h: the ledger's formats as docs/formats.md describes them, built a second time with
 Python's hashlib and cryptography. Run it again when a format changes and commit what it writes."""
 import hashlib
+import hmac
 import struct
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -70,6 +71,35 @@ incident = (b"\x01\x01" + loc1 + struct.pack(">I", 3) + b"\x08" * 32 + b"\x09" *
             + struct.pack(">Q", 1700000000789))
 
 
+def reference(secret, counter):
+    return hmac.new(secret, b"renkei/reference/1\n" + struct.pack(">Q", counter), "sha256").digest()
+
+
+def key_commitment(r, public_key):
+    return sha(b"renkei/key/1\n", r, public_key)
+
+
+patient_secret, doctor_secret = b"\x91" * 32, b"\x92" * 32
+person = (bytes([1, 1, 1, 0]) + struct.pack(">I", 1) + reference(patient_secret, 0)
+          + key_commitment(b"\x93" * 32, b"patient's SubjectPublicKeyInfo") + b"\x94" * 32)
+person_revoked = (bytes([1, 2, 3, 0]) + struct.pack(">I", 2) + reference(doctor_secret, 0)
+                  + ZERO + ZERO)
+permission = (bytes([1, 1]) + b"\x95" * 16 + struct.pack(">I", 1) + reference(patient_secret, 1)
+              + reference(doctor_secret, 1) + public + b"\x96" * 32)
+permission_revoked = (bytes([1, 2]) + b"\x95" * 16 + struct.pack(">I", 2)
+                      + reference(patient_secret, 2) + ZERO + ZERO + b"\x97" * 32)
+query = (b"\x01" + b"\x95" * 16 + reference(patient_secret, 3) + reference(doctor_secret, 2)
+         + b"\x98" * 32 + u32bytes(b"sealed"))
+slots = (reference(patient_secret, 4) + reference(doctor_secret, 3) + b"entry 0."
+         + reference(patient_secret, 5) + ZERO + b"entry 1.")
+slotted = [leaves[0], leaf(1, 1, 1, loc2, ZERO, b"\x01" * 32, b"\x02" * 32, map1, ZERO)]
+slotted_anchor = (b"\x01" + b"\x77" * 32 + struct.pack(">Q", 1) + u32bytes(b"")
+                  + struct.pack(">I", 1) + map1 + struct.pack(">I", 2)
+                  + root([sha(b"\x00", l) for l in slotted])
+                  + b"".join(bytes([1, 0]) + l + b"\x01" * 32 + b"\x02" * 32 for l in (loc1, loc2))
+                  + struct.pack(">H", 72) + slots)
+
+
 def show(name, data):
     lines = [f"static const uint8_t {name}[] = {{"]
     for i in range(0, len(data), 16):
@@ -87,5 +117,12 @@ with open(__file__.replace(".py", ".h"), "w", encoding="ascii") as out:
                        ("vector_transaction_id", tx_id), ("vector_header", header),
                        ("vector_block_hash", sha(b"renkei/block/1\n", header)),
                        ("vector_commit_vote", vote), ("vector_incident", incident),
+                       ("vector_person", person), ("vector_person_revoked", person_revoked),
+                       ("vector_permission", permission),
+                       ("vector_permission_revoked", permission_revoked),
+                       ("vector_query", query), ("vector_slotted_anchor", slotted_anchor),
+                       ("vector_references", b"".join(
+                           [*(reference(patient_secret, i) for i in range(6)),
+                            *(reference(doctor_secret, i) for i in range(4))])),
                        ("vector_roots_of_0_to_69", b"".join(roots))]:
         out.write(show(name, data) + "\n")
