@@ -152,3 +152,12 @@ enum error_code certificate_end(const char *certificate_path, uint64_t *ret_wall
     *ret_wall_ms = (uint64_t)seconds * 1000;
     return ERROR_NONE;
 }
+
+unsigned certificate_stage(uint64_t end_ms, uint64_t wall_ms) {
+    static const uint64_t days[CERTIFICATE_STAGES] = {0, 1, 7, 30};
+    uint64_t left_ms = end_ms > wall_ms ? end_ms - wall_ms : 0;
+    unsigned stage = 0;
+    while (stage < CERTIFICATE_STAGES && left_ms > days[stage] * CERTIFICATE_DAY_MS)
+        stage++;
+    return stage;
+}

@@ -33,4 +33,9 @@ MUST_CHECK enum error_code certificate_pin(const char *certificate_path, struct 
 MUST_CHECK enum error_code certificate_end(const char *certificate_path, uint64_t *ret_wall_ms,
                                            struct error *err);
 
+/* How near the end is: 0: it has ended; 1, 2, 3: within 1, 7, 30 days; CERTIFICATE_STAGES: there is
+ * nothing to say yet. */
+enum { CERTIFICATE_STAGES = 4, CERTIFICATE_DAY_MS = 86400000 };
+unsigned certificate_stage(uint64_t end_ms, uint64_t wall_ms);
+
 #endif

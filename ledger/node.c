@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/certificate.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -841,7 +842,7 @@ enum error_code node_run(const struct node_settings *settings, struct error *err
     node->settings = settings;
     node->loop = &loop;
     node->key_lock_fd = -1;
-    node->watch.certificate_stage = NODE_CERTIFICATE_STAGES;
+    node->watch.certificate_stage = CERTIFICATE_STAGES;
     node->fetch.block_from = PBFT_OBSERVER;
     node->events = calloc(NODE_EVENTS_MAX, sizeof *node->events);
     buffer_init(&node->outgoing, MESH_BULK_BYTES_MAX);

@@ -49,7 +49,6 @@ enum {
     NODE_PEER_SIGNATURES_MIN = 2000,   /* that a peer's budget holds at least when it is full */
     NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
     NODE_CLOCK_OLD_MS = 60000,
-    NODE_CERTIFICATE_STAGES = 4,
     NODE_DOUBT_ASK_MS = 300,    /* while it is not known whether we know our votes */
     NODE_DOUBT_LATER_MS = 2000, /* one of the others, in turn */
     NODE_DISK_BYTES_MIN = 16 << 20, /* free for the data folder, or the node does not run */

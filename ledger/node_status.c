@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/certificate.h"
 #include "base/clock.h"
 #include "base/text.h"
 
@@ -78,7 +79,7 @@ static json_t *warnings_json(const struct node *node) {
     const struct node_watch *watch = &node->watch;
     json_t *warnings = json_array();
     char text[256];
-    if (watch->certificate_stage < NODE_CERTIFICATE_STAGES) {
+    if (watch->certificate_stage < CERTIFICATE_STAGES) {
         char end[CLOCK_RFC3339_BYTES];
         clock_rfc3339(watch->certificate_end_ms, end);
         (void)snprintf(text, sizeof text, "the TLS certificate %s at %s",

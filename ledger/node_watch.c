@@ -11,11 +11,8 @@
 #include "base/log.h"
 #include "base/wire.h"
 
-enum { DAY_MS = 86400000, CERTIFICATE_LOOK_MS = 3600000, DISK_FREE_PERCENT_MIN = 5 };
+enum { CERTIFICATE_LOOK_MS = 3600000, DISK_FREE_PERCENT_MIN = 5 };
 static const uint64_t disk_free_bytes_min = UINT64_C(1) << 30;
-
-/* Days before the end at which it is said, the last one first: 0 is the end itself. */
-static const unsigned certificate_days[] = {0, 1, 7, 30};
 
 static void watch_certificate(struct node *node, uint64_t now_ms) {
     struct node_watch *watch = &node->watch;
@@ -28,17 +25,14 @@ static void watch_certificate(struct node *node, uint64_t now_ms) {
     if (certificate_end(node->settings->tls_certificate, &end_ms, NULL) != ERROR_NONE)
         return; /* it was read at the start, and a file that is being replaced is no news */
     watch->certificate_end_ms = end_ms;
-    uint64_t left_ms = end_ms > wall_ms ? end_ms - wall_ms : 0;
-    unsigned stage = 0;
-    while (stage < NODE_CERTIFICATE_STAGES && left_ms > certificate_days[stage] * (uint64_t)DAY_MS)
-        stage++;
+    unsigned stage = certificate_stage(end_ms, wall_ms);
     if (stage < watch->certificate_stage) {
         char end[CLOCK_RFC3339_BYTES];
         clock_rfc3339(end_ms, end);
         log_event(stage == 0 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
                   stage == 0 ? "certificate-ended" : "certificate-ends", "file",
                   node->settings->tls_certificate, "end", end, "days_left",
-                  log_u64(left_ms / DAY_MS), NULL);
+                  log_u64(stage > 0 ? (end_ms - wall_ms) / CERTIFICATE_DAY_MS : 0), NULL);
     }
     watch->certificate_stage = stage;
 }

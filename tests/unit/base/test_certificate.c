@@ -83,9 +83,24 @@ static void openssl_agrees_with_certificate_and_pin(void **state) {
     assert_string_equal(err.message, "key.pem: cannot read a PEM certificate");
 }
 
+static void the_end_comes_nearer_by_stages(void **state) {
+    (void)state;
+    const uint64_t end_ms = UINT64_C(1795294564103), day_ms = CERTIFICATE_DAY_MS;
+    const struct {
+        uint64_t left_ms;
+        unsigned stage;
+    } cases[] = {{400 * day_ms, 4}, {30 * day_ms + 1, 4}, {30 * day_ms, 3}, {7 * day_ms + 1, 3},
+                 {7 * day_ms, 2},   {day_ms + 1, 2},      {day_ms, 1},      {1, 1},
+                 {0, 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(certificate_stage(end_ms, end_ms - cases[i].left_ms), cases[i].stage);
+    assert_int_equal(certificate_stage(end_ms, end_ms + 1), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(openssl_agrees_with_certificate_and_pin),
+        cmocka_unit_test(the_end_comes_nearer_by_stages),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
