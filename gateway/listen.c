@@ -4,7 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/certificate.h"
+#include "base/clock.h"
 #include "base/log.h"
+
+enum { LOOK_S = 3600 };
 
 /* What monitors and progress bars ask all the time. */
 static bool is_watching(const char *operation) {
@@ -77,12 +81,31 @@ void listen_block_signals(void) {
     signal(SIGPIPE, SIG_IGN);
 }
 
-void listen_wait(void) {
+/* Says each time that an end came nearer by a stage. */
+static void watch_certificate(const char *listener, uint64_t end_ms, unsigned *stage) {
+    uint64_t now_ms = clock_wall_ms();
+    unsigned now = end_ms > 0 ? certificate_stage(end_ms, now_ms) : CERTIFICATE_STAGES;
+    if (now < *stage) {
+        char end[CLOCK_RFC3339_BYTES];
+        clock_rfc3339(end_ms, end);
+        log_event(now == 0 ? LOG_LEVEL_ERROR : LOG_LEVEL_WARNING,
+                  now == 0 ? "certificate-ended" : "certificate-ends", "listener", listener, "end",
+                  end, "days_left",
+                  log_u64(now > 0 ? (end_ms - now_ms) / CERTIFICATE_DAY_MS : 0), NULL);
+    }
+    *stage = now;
+}
+
+void listen_wait(const struct rest *rest) {
+    const struct timespec look = {.tv_sec = LOOK_S};
+    unsigned stages[2] = {CERTIFICATE_STAGES, CERTIFICATE_STAGES};
     sigset_t set;
     stop_signals(&set);
-    int number = 0;
+    int number;
     do {
-        if (sigwait(&set, &number) != 0)
-            return;
-    } while (number == SIGHUP); /* a terminal that goes away does not end a daemon */
+        watch_certificate("patients", rest_certificate_end_ms(rest), &stages[0]);
+        watch_certificate("machines", rest_machine_certificate_end_ms(rest), &stages[1]);
+        number = sigtimedwait(&set, NULL, &look);
+    } while (number != SIGTERM && number != SIGINT);
+    /* SIGHUP goes by: a terminal that goes away does not end a daemon. */
 }

@@ -16,7 +16,8 @@ MUST_CHECK enum error_code listen_open(const struct settings *settings,
 /* Blocks SIGTERM, SIGINT and SIGHUP for this thread and those it will start, and ignores SIGPIPE.
  * Before the first thread. */
 void listen_block_signals(void);
-/* Waits for SIGTERM or SIGINT. */
-void listen_wait(void);
+/* Waits for SIGTERM or SIGINT. Logs certificate-ends 30, 7 and 1 days before the end of a listener's
+ * certificate, and certificate-ended. */
+void listen_wait(const struct rest *rest);
 
 #endif

@@ -110,7 +110,7 @@ static enum error_code serve(const struct settings *settings, struct error *err)
         code = listen_open(settings, backend_calls(backend), &rest, err);
     if (code == ERROR_NONE) {
         notify("READY=1");
-        listen_wait();
+        listen_wait(rest);
         notify("STOPPING=1");
         log_event(LOG_LEVEL_INFO, "stopping", NULL);
     }

@@ -281,9 +281,12 @@ static enum error_code run_status(const struct cli_call *call, struct error *err
         printf("patients  %s, %lld enrolled keys\n", cli_json_text(status, "url"),
                cli_json_number(status, "patients", 0));
     print_chain(status);
+    size_t i;
+    json_t *warning;
+    json_array_foreach(json_object_get(status, "warnings"), i, warning)
+        printf("warning   %s\n", cli_json_text(warning, "text"));
     printf("\n");
     SCOPED_JSON json_t *rows = json_array();
-    size_t i;
     json_t *source;
     json_array_foreach(json_object_get(status, "sources"), i, source)
         json_array_append_new(rows, source_row(source));

@@ -1,7 +1,10 @@
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/certificate.h"
+#include "base/clock.h"
 #include "base/text.h"
 #include "gateway/rest/emit.h"
 #include "gateway/rest/routes.h"
@@ -138,6 +141,28 @@ static enum error_code get_status(struct rest *rest, struct rest_request *reques
     return rest->backend.status(rest->backend.context, request->arena, ret_status, err);
 }
 
+static void emit_warning(struct buffer *out, const char *whose, uint64_t end_ms, uint64_t now_ms) {
+    unsigned stage = certificate_stage(end_ms, now_ms);
+    if (end_ms == 0 || stage == CERTIFICATE_STAGES)
+        return;
+    char end[CLOCK_RFC3339_BYTES], text[128];
+    clock_rfc3339(end_ms, end);
+    snprintf(text, sizeof text, "the TLS certificate of the %s' listener %s at %s", whose,
+             stage == 0 ? "ended" : "ends", end);
+    emit_object(out, NULL);
+    emit_text(out, "what", stage == 0 ? "certificate-ended" : "certificate-ends");
+    emit_text(out, "text", text);
+    emit_object_end(out);
+}
+
+/* What an operator should see to before it stops somebody. */
+static void emit_warnings(struct buffer *out, const struct rest *rest, uint64_t now_ms) {
+    emit_list(out, "warnings");
+    emit_warning(out, "patients", rest->certificate_end_ms, now_ms);
+    emit_warning(out, "machines", rest->machine_certificate_end_ms, now_ms);
+    emit_list_end(out);
+}
+
 enum error_code admin_status(struct rest *rest, struct rest_request *request,
                              struct rest_answer *answer, struct error *err) {
     TRY(rest__query_only(request, no_query, err));
@@ -158,6 +183,7 @@ enum error_code admin_status(struct rest *rest, struct rest_request *request,
         rest__emit_error(out, "chainError", chain.code, chain.message, chain.hint);
     if (status.ledger_code != ERROR_NONE)
         rest__emit_error(out, "submissionError", status.ledger_code, status.ledger_error, NULL);
+    emit_warnings(out, rest, request->now_ms);
     emit_u64(out, "patients", status.enrolments);
     emit_u64(out, "tokens", identity_token_count(rest->identity, request->now_ms));
     emit_u64(out, "pending", status.pending);

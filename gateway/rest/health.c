@@ -165,6 +165,21 @@ static void source_metrics(const struct sync_status *status, struct buffer *out)
     value(out, "enrolments", status->enrolments);
 }
 
+static void certificate_metric(const struct rest *rest, uint64_t now_ms, struct buffer *out) {
+    const struct {
+        const char *listener;
+        uint64_t end_ms;
+    } ends[] = {{"patients", rest->certificate_end_ms},
+                {"machines", rest->machine_certificate_end_ms}};
+    metric(out, "certificate_left_seconds", "gauge", "Until a listener's TLS certificate ends.");
+    for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+        if (ends[i].end_ms > 0)
+            buffer_append_format(
+                out, "renkei_certificate_left_seconds{listener=\"%s\"} %" PRIu64 "\n",
+                ends[i].listener,
+                ends[i].end_ms > now_ms ? (ends[i].end_ms - now_ms) / 1000 : 0);
+}
+
 enum error_code health_metrics(struct rest *rest, struct rest_request *request,
                                struct rest_answer *answer, struct error *err) {
     (void)err;
@@ -172,6 +187,7 @@ enum error_code health_metrics(struct rest *rest, struct rest_request *request,
     request_metrics(rest, out);
     metric(out, "tokens", "gauge", "Tokens that have not ended.");
     value(out, "tokens", identity_token_count(rest->identity, request->now_ms));
+    certificate_metric(rest, request->now_ms, out);
     struct ledger_head head;
     if (rest->backend.head(rest->backend.context, &head, NULL) == ERROR_NONE) {
         metric(out, "chain_height", "gauge", "Height of the chain's head.");

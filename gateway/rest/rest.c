@@ -91,3 +91,11 @@ const char *rest_url(const struct rest *rest) {
 const char *rest_machine_url(const struct rest *rest) {
     return rest->machine_url != NULL ? rest->machine_url : "";
 }
+
+uint64_t rest_certificate_end_ms(const struct rest *rest) {
+    return rest->certificate_end_ms;
+}
+
+uint64_t rest_machine_certificate_end_ms(const struct rest *rest) {
+    return rest->machine_certificate_end_ms;
+}

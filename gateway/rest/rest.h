@@ -141,5 +141,9 @@ void rest_close(struct rest *rest);
 /* The first of the addresses by which a listener is reached; "" where there is none. */
 const char *rest_url(const struct rest *rest);
 const char *rest_machine_url(const struct rest *rest);
+/* When the certificates end that the listeners of patients and machines serve, which are those of
+ * the start; wall clock, 0 where there is no such listener. */
+uint64_t rest_certificate_end_ms(const struct rest *rest);
+uint64_t rest_machine_certificate_end_ms(const struct rest *rest);
 
 #endif

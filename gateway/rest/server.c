@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/certificate.h"
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/text.h"
@@ -578,10 +579,14 @@ enum error_code server_bind(struct rest *rest, const struct rest_options *option
     }
     const struct rest_listen *wanted[] = {NULL, &options->listen, &options->machine};
     char **urls[] = {NULL, &rest->url, &rest->machine_url};
+    uint64_t *ends[] = {NULL, &rest->certificate_end_ms, &rest->machine_certificate_end_ms};
     for (int i = 1; i < 3 && code == ERROR_NONE; i++) {
         if (wanted[i]->address == NULL)
             continue;
         code = load_tls(&server->listeners[i], wanted[i], err);
+        /* What is no certificate is refused when the listener starts. */
+        if (certificate_end(wanted[i]->certificate, ends[i], NULL) != ERROR_NONE)
+            *ends[i] = 0;
         if (code == ERROR_NONE)
             code = bind_inet(wanted[i], &server->listeners[i].fd, urls[i], err);
     }

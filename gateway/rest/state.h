@@ -24,6 +24,8 @@ struct rest {
     char *hospital;
     char *url;
     char *machine_url;
+    uint64_t certificate_end_ms; /* 0: there is no such listener */
+    uint64_t machine_certificate_end_ms;
     struct rest_backend backend;
     struct identity *identity;
     struct peers *peers;

@@ -14,11 +14,11 @@ from tests.harness.wait import free_ports
 CANNED = BUILD / "tests/harness/canned-gateway"
 
 
-def make_certificate(folder, name, uri=None, ca=None):
+def make_certificate(folder, name, uri=None, ca=None, days=2):
     """A key and a certificate for 127.0.0.1: self-signed, or issued by ca (a name in folder)."""
     names = "subjectAltName=IP:127.0.0.1,DNS:localhost" + (f",URI:{uri}" if uri else "")
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-               "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+               "ec_paramgen_curve:prime256v1", "-nodes", "-days", str(days), "-subj", f"/CN={name}",
                "-addext", names, "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.crt"]
     if ca:
         command += ["-CA", folder / f"{ca}.crt", "-CAkey", folder / f"{ca}.key",

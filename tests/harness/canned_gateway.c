@@ -529,7 +529,7 @@ int main(int argc, char **argv) {
     if (code != ERROR_NONE) {
         log_error(LOG_LEVEL_ERROR, "cannot-start", &err);
     } else {
-        listen_wait();
+        listen_wait(rest);
         log_event(LOG_LEVEL_INFO, "stopped", NULL);
     }
     rest_close(rest);

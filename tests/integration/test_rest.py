@@ -23,7 +23,7 @@ from jwcrypto import jwk, jws
 from tests.harness.canned import CannedGateway, make_certificate
 from tests.harness.openapi import Description
 from tests.harness.patient import GRANT, Key, Patient, b64
-from tests.harness.wait import free_port
+from tests.harness.wait import free_port, wait_until
 
 PATIENT = "999-99-9999"
 SCHEMAS = pathlib.Path(__file__).resolve().parents[2] / "schemas"
@@ -625,6 +625,33 @@ def test_curl_is_a_client_too(world):
 
 
 # ---------------------------------------------------------------------------------- administration
+
+
+@pytest.mark.parametrize("days, what, left", [(32, None, None), (30, "certificate-ends", "29"),
+                                              (5, "certificate-ends", "4")])
+def test_a_certificate_that_ends_is_told_30_7_and_1_days_ahead(tmp_path, days, what, left):
+    gateway = CannedGateway(tmp_path, "west")
+    make_certificate(tmp_path, "west", days=days)
+    make_certificate(tmp_path, "west-machine", days=400)
+    gateway.write([])
+    gateway.start()
+    try:
+        warnings = gateway.admin("GET", "/admin/v1/status").json()["warnings"]
+        metrics = dict(line.rsplit(" ", 1) for line in
+                       gateway.admin("GET", "/metrics").body.decode().splitlines())
+        wait_until(lambda: what is None or what in gateway.log.read_text(), "the log", 10)
+    finally:
+        assert gateway.program.end() == 0
+    told = [json.loads(line) for line in gateway.log.read_text().splitlines()
+            if '"certificate-' in line]
+    assert [warning["what"] for warning in warnings] == [e["event"] for e in told] == \
+        ([what] if what else [])
+    if what:
+        assert (told[0]["listener"], told[0]["days_left"]) == ("patients", left)
+        assert told[0]["end"] in warnings[0]["text"]
+    seconds = int(metrics['renkei_certificate_left_seconds{listener="patients"}'])
+    assert days * 86400 - 600 <= seconds <= days * 86400
+    assert int(metrics['renkei_certificate_left_seconds{listener="machines"}']) > 399 * 86400
 
 
 def test_administration(world):
