@@ -13,12 +13,16 @@
 #include "base/random.h"
 #include "gateway/sync/batch.h"
 #include "gateway/sync/keyset.h"
+#include "gateway/sync/mappings.h"
 #include "gateway/sync/sync_internal.h"
 
 enum {
     SEEN_BYTES_MIN = 1 << 16,
     SEEN_BYTES_MAX = 1 << 27, /* one bit a record: 10^9 records of a gateway */
     ALARMS_LOGGED_MAX = 16, /* of one pass, one by one */
+    /* Names of columns, and descriptions of mappings. */
+    PASS_ARENA_BYTES_MAX = 4 * RENKEI_COLUMNS_MAX * RENKEI_NAME_BYTES_MAX +
+                           SYNC__MAPPINGS_MAX * VAULT_MAPPING_BYTES_MAX,
     REPLAY_ARENA_BYTES_MAX = 8 << 20, /* WORKER_FETCH_KEYS_MAX entries of the quarantine */
 };
 
@@ -52,7 +56,8 @@ struct pass {
     /* Of the pull's plan, copied at its start. */
     char snapshot[VAULT_SNAPSHOT_BYTES_MAX + 1];
     struct hash mapping_digest;
-    uint32_t mapping;
+    uint32_t mapping; /* 0: of a dry run, and the vault does not know it */
+    struct sync__mappings mappings; /* that records may be anchored under */
     struct arena *names;
     const char **columns;
     uint32_t column_count;
@@ -200,13 +205,13 @@ static uint32_t date_number(struct bytes date) {
 }
 
 static enum error_code add_version(struct pass *p, const struct worker_row *row, size_t i,
-                                   struct error *err) {
+                                   bool remapped, struct error *err) {
     const struct lookup *known = &p->lookups[i];
     struct vault_item item = {.record = known->record,
                               .locator = known->locator,
                               .version = known->version + 1,
                               .operation = row->change == WORKER_NEW ? LEAF_CREATE : LEAF_MODIFY,
-                              .origin = p->declared ? LEAF_DECLARED : LEAF_OBSERVED,
+                              .origin = p->declared || remapped ? LEAF_DECLARED : LEAF_OBSERVED,
                               .content = row->content,
                               .raw = row->raw,
                               .mapping = p->mapping,
@@ -294,23 +299,33 @@ static bool known_live(const struct lookup *l) {
     return l->version > 0 && l->operation != LEAF_DELETE;
 }
 
+/* The row keeps the version that it has. */
+static void stays(struct pass *p, const struct lookup *known) {
+    if (known_live(known))
+        sync__mappings_stays(&p->mappings, known->mapping);
+}
+
 static enum error_code take_changed(struct pass *p, const struct worker_row *row, size_t i,
                                     struct error *err) {
     const struct lookup *known = &p->lookups[i];
     if (sync__patient_text(row->patient).len > VAULT_PATIENT_BYTES_MAX) {
+        stays(p, known);
         put_aside(p, row->key, p->table->patient != NULL ? p->table->patient : "",
                   reason_name(REASON_LIMIT), 0);
         return ERROR_NONE;
     }
-    bool remapped = known_live(known) && known->mapping != p->mapping;
+    /* The hospital's own doing, said in its mapping: no change of the row. What cannot be told from
+     * one, since the earlier mapping's columns are not there any more, is one. */
+    bool remapped = row->change == WORKER_CHANGED && row->same_bytes;
     if (p->table->immutable && row->change == WORKER_CHANGED && !remapped) {
+        stays(p, known);
         alarm(p, row->key, "immutable-changed");
         return ERROR_NONE;
     }
     p->counts.created += row->change == WORKER_NEW;
     p->counts.modified += row->change == WORKER_CHANGED;
     p->counts.remapped += remapped;
-    return add_version(p, row, i, err);
+    return add_version(p, row, i, remapped, err);
 }
 
 static enum error_code take_row(struct pass *p, const struct worker_row *row, size_t i,
@@ -325,15 +340,18 @@ static enum error_code take_row(struct pass *p, const struct worker_row *row, si
     if (!again && known_live(known))
         p->seen_live++;
     if (row->change == WORKER_QUARANTINED) {
+        stays(p, known);
         put_aside_unreadable(p, row);
         return ERROR_NONE;
     }
     if (again) { /* the mapping's key is none: two rows would be one record */
+        stays(p, known);
         put_aside(p, row->key, "", "duplicate-key", 0);
         return ERROR_NONE;
     }
     switch (row->change) {
     case WORKER_SAME:
+        stays(p, known);
         p->counts.unchanged++;
         return ERROR_NONE;
     case WORKER_KEY:
@@ -385,6 +403,8 @@ static enum error_code on_salts(void *context, const struct bytes *keys, size_t 
             memcpy(salt->stored, record.latest.r, WORKER_SALT_BYTES);
             salt->content = record.latest.content;
             salt->raw = record.latest.raw;
+            if (record.latest.mapping != p->mapping)
+                salt->earlier = sync__mappings_place(&p->mappings, record.latest.mapping);
         }
     }
     return ERROR_NONE;
@@ -449,14 +469,28 @@ static enum error_code copy_columns(struct pass *p, const struct worker_plan *pl
     return ERROR_NONE;
 }
 
+/* A dry run stores nothing, not even that there is a new mapping. */
+static enum error_code number_mapping(struct pass *p, const struct worker_plan *plan,
+                                      struct error *err) {
+    SCOPED_BUFFER struct buffer known;
+    buffer_init(&known, VAULT_MAPPING_BYTES_MAX);
+    enum error_code code = vault_mapping_read(p->sync->vault, &plan->mapping_digest, &known, err);
+    if (code != ERROR_NONE && code != ERROR_NOT_FOUND)
+        return code;
+    if (code == ERROR_NONE || !p->dry_run)
+        TRY(vault_mapping(p->sync->vault, &plan->mapping_digest, plan->mapping_description,
+                          &p->mapping, err));
+    return p->dry_run ? ERROR_NONE
+                      : sync__mappings_use(&p->mappings, p->sync->vault, p->before.id,
+                                           &plan->mapping_digest, err);
+}
+
 static enum error_code on_start(void *context, const struct worker_plan *plan, struct error *err) {
     struct pass *p = context;
     snprintf(p->snapshot, sizeof p->snapshot, "%s", plan->snapshot);
     p->mapping_digest = plan->mapping_digest;
     TRY(copy_columns(p, plan, err));
-    if (!p->dry_run)
-        TRY(vault_mapping(p->sync->vault, &plan->mapping_digest, plan->mapping_description,
-                          &p->mapping, err));
+    TRY(number_mapping(p, plan, err));
     pthread_mutex_lock(&p->sync->lock);
     if (p->before.passes == 0 && plan->rows_estimate > 0)
         p->source->progress.rows_expected =
@@ -473,6 +507,7 @@ static enum error_code delete_gone(struct pass *p, uint64_t id, struct error *er
     TRY(vault_record_read(p->view, id, &record, err));
     struct bytes key = bytes_of(record.key, record.key_len);
     if (p->table->immutable) {
+        sync__mappings_stays(&p->mappings, record.latest.mapping);
         alarm(p, key, IMMUTABLE_DELETED);
         return keep_aside(p, err);
     }
@@ -510,6 +545,8 @@ static enum error_code take_gone(struct pass *p, struct error *err) {
         bool there = row->found && (row->key.len == 0 || bytes_equal(row->key, keys[i].key));
         if (!there)
             code = delete_gone(p, p->gone_ids[i], err);
+        else
+            sync__mappings_stays(&p->mappings, 0);
     }
     worker_result_free(fetched);
     return code;
@@ -582,9 +619,14 @@ static enum error_code pull(struct pass *p, struct worker_totals *ret_totals, st
     char from[SYNC__WATERMARK_BYTES_MAX + 1] = "";
     if (p->mode == SYNC_WATERMARK)
         TRY(sync__watermark_from(p->sync, p->before.id, &p->source->overlaps[p->index], from, err));
-    struct worker_pull_calls calls = {
-        .context = p, .start = on_start, .salts = on_salts, .rows = on_rows,
-        .characters = on_characters, .load = on_load};
+    struct worker_pull_calls calls = {.context = p,
+                                      .earlier = p->mappings.descriptions,
+                                      .earlier_count = p->mappings.count,
+                                      .start = on_start,
+                                      .salts = on_salts,
+                                      .rows = on_rows,
+                                      .characters = on_characters,
+                                      .load = on_load};
     begin_load(p);
     return worker_pull(p->source->puller, p->table->table, modes[p->mode], from, &calls,
                        ret_totals, err);
@@ -651,8 +693,12 @@ static enum error_code replay_page(struct pass *p, uint64_t after, uint64_t *ret
     *ret_after = count == WORKER_FETCH_KEYS_MAX ? rows[count - 1].id : 0;
     if (listed == 0)
         return ERROR_NONE;
-    struct worker_pull_calls calls = {
-        .context = p, .start = on_start, .salts = on_salts, .rows = on_rows};
+    struct worker_pull_calls calls = {.context = p,
+                                      .earlier = p->mappings.descriptions,
+                                      .earlier_count = p->mappings.count,
+                                      .start = on_start,
+                                      .salts = on_salts,
+                                      .rows = on_rows};
     TRY(worker_pull_keys(p->source->puller, p->table->table, keys, listed, &calls, NULL, err));
     TRY(flush(p, err));
     return p->dry_run ? ERROR_NONE : release(p, rows, count, err);
@@ -690,6 +736,9 @@ static enum error_code run(struct pass *p, struct error *err) {
         TRY(sync__watermark_moved(p->sync, p->before.id, totals.watermark, err));
     if (p->mode == SYNC_WATERMARK)
         return ERROR_NONE;
+    if (p->mode == SYNC_FULL)
+        TRY(sync__mappings_passed(&p->mappings, p->sync->vault, p->before.id, &p->mapping_digest,
+                                  err));
     return vault_table_passed(p->sync->vault, p->before.id, p->number, p->counts.read,
                               clock_wall_ms(), err);
 }
@@ -697,7 +746,7 @@ static enum error_code run(struct pass *p, struct error *err) {
 static enum error_code start(struct pass *p, struct error *err) {
     char name[VAULT_TABLE_BYTES_MAX + 1];
     snprintf(name, sizeof name, "%s/%s", p->source->mapping->source, p->table->table);
-    p->names = arena_new(4 << 20);
+    p->names = arena_new(PASS_ARENA_BYTES_MAX);
     if (p->names == NULL)
         return error_set(err, ERROR_NO_MEMORY, "a pass: no memory");
     TRY(sync__filling_new(&p->filling, err));
@@ -708,6 +757,7 @@ static enum error_code start(struct pass *p, struct error *err) {
     uint32_t id = p->source->table_ids[p->index];
     TRY(sync__wait_pending(p->sync, p->source, id, 0, err));
     TRY(vault_table(p->sync->vault, name, &p->before, err));
+    TRY(sync__mappings_load(&p->mappings, p->sync->vault, id, p->names, err));
     return vault_view_open(p->sync->vault, &p->view, err);
 }
 

@@ -235,6 +235,7 @@ bool answer_pull_row(struct wire_reader *r, struct worker_row *ret_row,
     uint8_t changed = wire_read_u8(r);
     row.content_changed = (changed & 1) != 0;
     row.raw_changed = (changed & 2) != 0;
+    row.same_bytes = (changed & 4) != 0;
     row.key = wire_read_bytes(r, NORMALIZER_KEY_BYTES_MAX);
     row.address = wire_read_bytes(r, NORMALIZER_ADDRESS_BYTES_MAX);
     row.patient = wire_read_bytes(r, FRAME_BYTES_MAX);

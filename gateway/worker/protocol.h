@@ -21,10 +21,11 @@ enum frame_type {
     FRAME_COLUMNS = 2,   /* schema, table */
     FRAME_PLAN = 3,      /* table */
     FRAME_PREVIEW = 4,   /* table, u32 rows */
-    FRAME_PULL = 5,      /* table, u8 mode, watermark, u32 rows a second, u32 n, n keys */
+    FRAME_PULL = 5,      /* table, u8 mode, watermark, u32 rows a second, u32 n, n keys, u32 n, n
+                            descriptions of mappings */
     FRAME_FETCH = 6,     /* table, u32 n, n x {key, u8 has r, r} */
     FRAME_PATIENT = 7,   /* table, patient, u32 rows_max */
-    FRAME_SALTS = 8,     /* u32 n, n x {u8 known, fresh, [stored, content, raw]} */
+    FRAME_SALTS = 8,     /* u32 n, n x {u8 known, fresh, [stored, content, raw, u8 earlier]} */
     FRAME_STOP = 9,      /* instead of SALTS: the gateway wants no more */
     FRAME_CANCEL = 10,   /* at any time during a request */
     FRAME_UNDER = 11,    /* table, description of a mapping, then as FRAME_FETCH from its n on */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "gateway/worker/earlier.h"
 #include "gateway/worker/pace.h"
 
 enum {
@@ -25,6 +26,7 @@ enum {
     TABLE_BYTES = RENKEI_NAME_BYTES_MAX + 1,
     KEY_COMPONENTS_MAX = RENKEI_KEY_COLUMNS_MAX,
     WATERMARK_BYTES = 256,
+    DESCRIPTION_BYTES_MAX = 2 << 20,
     TO_COME_MS = 2 * 24 * 3600 * 1000, /* time zones, and clocks that are ahead */
 };
 
@@ -37,6 +39,7 @@ struct span {
 struct kept_row {
     struct span address; /* within raw */
     struct span raw, document, patient, date;
+    struct span beyond; /* what only earlier mappings read */
     uint32_t key_bytes; /* the address's last */
     bool quarantined;
     uint32_t reasons_at;
@@ -53,7 +56,7 @@ struct slot {
 
 struct decided {
     enum worker_change change;
-    uint8_t differs; /* 1: content, 2: raw */
+    uint8_t differs; /* 1: content, 2: raw, 4: though the bytes are the same */
     struct hash hashes[2]; /* content, raw */
 };
 
@@ -75,9 +78,12 @@ struct pulling {
     char watermark_from[WATERMARK_BYTES];
     struct pace pace;
     bool closed; /* the work window has ended */
-    struct arena *listed; /* of mode listed: */
-    struct bytes *keys;
+    struct arena *given; /* what the request gave: */
+    struct bytes *keys;  /* of mode listed */
     uint32_t key_count;
+    struct bytes *descriptions; /* of earlier mappings */
+    uint32_t description_count;
+    struct earlier *earlier; /* NULL: there is none, or only keys are read */
     int watermark_column; /* index, -1: none */
     char to_come[CLOCK_RFC3339_BYTES]; /* dates behind this one are */
     struct worker_totals totals;
@@ -115,6 +121,7 @@ static struct span within(const struct buffer *data, struct bytes bytes) {
 }
 
 static enum error_code keep_row(struct pulling *p, struct slot *slot,
+                                const struct renkei_batch *batch, uint32_t at,
                                 const struct normalized_row *row, struct error *err) {
     struct kept_row *k = &slot->rows[slot->count];
     struct buffer *data = &slot->data;
@@ -129,6 +136,10 @@ static enum error_code keep_row(struct pulling *p, struct slot *slot,
         data->len = k->address.at + k->address.len; /* the rest is not needed */
     k->patient = keep(data, row->patient);
     k->date = keep(data, row->date);
+    k->beyond.at = (uint32_t)data->len;
+    if (p->earlier != NULL && !row->quarantined)
+        earlier_keep(p->earlier, batch, at, data);
+    k->beyond.len = (uint32_t)data->len - k->beyond.at;
     if (row->reason_count > 0)
         memcpy(slot->reasons + slot->reason_count, row->reasons,
                row->reason_count * sizeof *row->reasons);
@@ -155,17 +166,23 @@ static enum error_code send_keys(struct pulling *p, const struct slot *slot, str
 }
 
 /* Change is found by the stored r; what changed gets digests under the fresh one. */
-static void decide_known(struct decided *d, const struct worker_salt *salt, struct bytes document,
-                         struct bytes raw) {
+static void decide_known(struct pulling *p, const struct slot *slot, const struct kept_row *k,
+                         const struct worker_salt *salt, struct decided *d) {
+    struct bytes raw = part(slot, k->raw);
     d->differs = (uint8_t)((hash_equal(&d->hashes[0], &salt->content) ? 0 : 1) |
                            (hash_equal(&d->hashes[1], &salt->raw) ? 0 : 2));
     d->change = d->differs == 0 ? WORKER_SAME : WORKER_CHANGED;
-    if (d->change == WORKER_CHANGED)
-        digest_both(salt->fresh, document, raw, &d->hashes[0], &d->hashes[1]);
+    if (d->change == WORKER_SAME)
+        return;
+    if (p->earlier != NULL && earlier_same(p->earlier, salt->earlier, raw, part(slot, k->beyond),
+                                           salt->stored, &salt->raw))
+        d->differs |= 4;
+    digest_both(salt->fresh, part(slot, k->document), raw, &d->hashes[0], &d->hashes[1]);
 }
 
 /* Decides on the rows from `first` on; their salts are in the group. */
-static void decide(struct group *g, const struct slot *slot, uint32_t first) {
+static void decide(struct pulling *p, const struct slot *slot, uint32_t first) {
+    struct group *g = &p->group;
     size_t messages = 0;
     for (uint32_t i = 0; i < g->count; i++) {
         const struct kept_row *k = &slot->rows[first + i];
@@ -188,7 +205,7 @@ static void decide(struct group *g, const struct slot *slot, uint32_t first) {
         hashes += 2;
         d->change = WORKER_NEW;
         if (g->salts[i].known)
-            decide_known(d, &g->salts[i], part(slot, k->document), part(slot, k->raw));
+            decide_known(p, slot, k, &g->salts[i], d);
     }
 }
 
@@ -237,6 +254,7 @@ static void read_salt(struct wire_reader *r, struct worker_salt *ret_salt) {
     wire_read_fixed(r, ret_salt->stored, WORKER_SALT_BYTES);
     wire_read_fixed(r, ret_salt->content.byte, HASH_BYTES);
     wire_read_fixed(r, ret_salt->raw.byte, HASH_BYTES);
+    ret_salt->earlier = wire_read_u8(r);
 }
 
 /* salts: NULL where only keys are asked for. */
@@ -252,7 +270,7 @@ static enum error_code send_rows(struct pulling *p, const struct slot *slot,
         for (uint32_t i = 0; salts != NULL && i < g->count; i++)
             read_salt(salts, &g->salts[i]);
         if (salts != NULL)
-            decide(g, slot, first);
+            decide(p, slot, first);
         for (uint32_t i = 0; i < g->count; i++)
             write_row(p, slot, &slot->rows[first + i], salts != NULL ? &g->decided[i] : &key_only);
     }
@@ -367,13 +385,16 @@ static void note_last_key(struct pulling *p, const struct renkei_batch *batch) {
 static enum error_code take_rows(struct pulling *p, const struct renkei_batch *batch,
                                  struct error *err) {
     struct normalizer *normalizer = p->table->normalizer;
+    struct renkei_batch own = *batch; /* without what only earlier mappings read */
+    if (p->earlier != NULL)
+        own.column_count = p->table->column_count;
     for (uint32_t i = 0; i < batch->row_count && !p->stopped; i++) {
         struct normalized_row row;
         struct slot *slot = &p->slots[p->filling];
         normalizer_append_to(normalizer, &slot->data);
-        TRY(p->mode == WORKER_KEYS ? normalizer_row_key(normalizer, batch, i, &row, err)
-                                   : normalizer_row(normalizer, batch, i, &row, err));
-        TRY(keep_row(p, slot, &row, err));
+        TRY(p->mode == WORKER_KEYS ? normalizer_row_key(normalizer, &own, i, &row, err)
+                                   : normalizer_row(normalizer, &own, i, &row, err));
+        TRY(keep_row(p, slot, batch, i, &row, err));
         note_watermark(p, batch, i);
         if (slot->count == WORKER_BATCH_ROWS_MAX || slot->data.len >= SLOT_BYTES)
             TRY(hand_over(p, err));
@@ -452,6 +473,8 @@ static struct renkei_query query_of(const struct pulling *p) {
     };
     if (p->mode == WORKER_KEYS) /* nothing else of the rows is asked of the database */
         q.column_count = normalizer_key_columns(t->normalizer);
+    if (p->earlier != NULL)
+        q.columns = earlier_columns(p->earlier, &q.column_count);
     if (p->mode == WORKER_WATERMARK && p->watermark_from[0] != '\0') {
         q.watermark_column = t->mapped->watermark;
         q.watermark_from = (struct renkei_value){(const uint8_t *)p->watermark_from,
@@ -567,11 +590,11 @@ static enum error_code run_ranges(struct pulling *p, struct error *err) {
 static enum error_code run_listed(struct pulling *p, struct error *err) {
     struct renkei_query q = query_of(p);
     struct renkei_value *values =
-        arena_alloc(p->listed, (size_t)p->key_count * q.key_column_count * sizeof *values + 1);
+        arena_alloc(p->given, (size_t)p->key_count * q.key_column_count * sizeof *values + 1);
     if (values == NULL)
         return error_set(err, ERROR_NO_MEMORY, "pull: no memory");
     for (uint32_t i = 0; i < p->key_count; i++)
-        TRY(host_key_values(p->table, p->listed, p->keys[i],
+        TRY(host_key_values(p->table, p->given, p->keys[i],
                             values + (size_t)i * q.key_column_count, err));
     q.keys = values;
     q.key_row_count = p->key_count;
@@ -636,7 +659,10 @@ static enum error_code prepare(struct pulling *p, struct error *err) {
     if (p->mode == WORKER_WATERMARK && p->table->mapped->watermark == NULL)
         return error_set(err, ERROR_MAPPING, "table %s: its mapping names no watermark column",
                          p->name);
-    return ERROR_NONE;
+    if (p->mode == WORKER_KEYS || p->description_count == 0)
+        return ERROR_NONE;
+    p->totals.queries++;
+    return earlier_new(h, p->table, p->descriptions, p->description_count, &p->earlier, err);
 }
 
 static enum error_code pull(struct pulling *p, struct error *err) {
@@ -676,25 +702,38 @@ static void pulling_done(struct pulling *p) {
     }
     pace_done(&p->pace);
     buffer_done(&p->after_data);
-    arena_free(p->listed);
+    earlier_free(p->earlier);
+    arena_free(p->given);
     free(p);
 }
 
-/* The keys outlive the request's frame: salts come in while they are read. */
-static enum error_code read_keys(struct pulling *p, struct wire_reader *r, struct error *err) {
-    p->key_count = wire_read_count(r, WORKER_FETCH_KEYS_MAX, 4);
-    p->listed = arena_new(WORKER_FETCH_BYTES_MAX);
-    p->keys = p->listed == NULL
-                  ? NULL
-                  : arena_alloc(p->listed, (p->key_count + 1) * sizeof *p->keys);
-    if (p->keys == NULL)
+/* They outlive the request's frame: salts come in while they are used. */
+static enum error_code read_list(struct pulling *p, struct wire_reader *r, size_t count_max,
+                                 size_t bytes_max, struct bytes **ret_list, uint32_t *ret_count,
+                                 struct error *err) {
+    uint32_t count = wire_read_count(r, (uint32_t)count_max, 4);
+    struct bytes *list = arena_alloc(p->given, (count + 1) * sizeof *list);
+    if (list == NULL)
         return error_set(err, ERROR_NO_MEMORY, "pull: no memory");
-    for (uint32_t i = 0; i < p->key_count; i++) {
-        struct bytes key = wire_read_bytes(r, NORMALIZER_KEY_BYTES_MAX);
-        p->keys[i] = arena_bytes(p->listed, key);
-        if (key.len > 0 && p->keys[i].data == NULL)
+    for (uint32_t i = 0; i < count; i++) {
+        struct bytes item = wire_read_bytes(r, bytes_max);
+        list[i] = arena_bytes(p->given, item);
+        if (item.len > 0 && list[i].data == NULL)
             return error_set(err, ERROR_NO_MEMORY, "pull: no memory");
     }
+    *ret_list = list;
+    *ret_count = count;
+    return ERROR_NONE;
+}
+
+static enum error_code read_lists(struct pulling *p, struct wire_reader *r, struct error *err) {
+    p->given = arena_new(WORKER_FETCH_BYTES_MAX);
+    if (p->given == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "pull: no memory");
+    TRY(read_list(p, r, WORKER_FETCH_KEYS_MAX, NORMALIZER_KEY_BYTES_MAX, &p->keys, &p->key_count,
+                  err));
+    TRY(read_list(p, r, WORKER_EARLIER_MAX, DESCRIPTION_BYTES_MAX, &p->descriptions,
+                  &p->description_count, err));
     bool fits = p->mode == WORKER_LISTED ? p->key_count > 0 : p->key_count == 0;
     return fits && wire_read_end(r) ? ERROR_NONE : host_bad_request(err);
 }
@@ -722,7 +761,7 @@ enum error_code host_pull(struct host *h, struct wire_reader *r, struct error *e
     if (code == ERROR_NONE && (!good || r->failed || mode > WORKER_LISTED))
         code = host_bad_request(err);
     if (code == ERROR_NONE)
-        code = read_keys(p, r, err);
+        code = read_lists(p, r, err);
     if (code == ERROR_NONE)
         code = pull(p, err);
     if (h->session == NULL)

@@ -483,6 +483,7 @@ static enum error_code on_keys(struct pull *pull, struct wire_reader *r, struct 
             wire_fixed(&p->out, s->stored, WORKER_SALT_BYTES);
             wire_fixed(&p->out, s->content.byte, HASH_BYTES);
             wire_fixed(&p->out, s->raw.byte, HASH_BYTES);
+            wire_u8(&p->out, s->earlier);
         }
     }
     return process_send(p, &p->out, pull_deadline(pull->w), pull->stopped ? NULL : err);
@@ -634,6 +635,9 @@ struct pull_request {
 static enum error_code pull_call(struct pull *pull, const struct pull_request *request,
                                  struct worker_totals *ret_totals, struct error *err) {
     struct worker *w = pull->w;
+    if (pull->calls->earlier_count > WORKER_EARLIER_MAX)
+        return error_set(err, ERROR_LIMIT, "a pull under %zu earlier mappings, at most %d",
+                         pull->calls->earlier_count, WORKER_EARLIER_MAX);
     TRY(call_begin(w, FRAME_PULL, err));
     frame_text(&w->process.out, request->table);
     wire_u8(&w->process.out, (uint8_t)request->mode);
@@ -642,6 +646,10 @@ static enum error_code pull_call(struct pull *pull, const struct pull_request *r
     wire_u32(&w->process.out, (uint32_t)request->key_count);
     for (size_t i = 0; i < request->key_count; i++)
         wire_bytes(&w->process.out, request->keys[i]);
+    size_t earlier = pull->calls->earlier_count;
+    wire_u32(&w->process.out, (uint32_t)earlier);
+    for (size_t i = 0; i < earlier; i++)
+        wire_bytes(&w->process.out, pull->calls->earlier[i]);
     enum error_code code = process_send(&w->process, &w->process.out, pull_deadline(w), err);
     if (code == ERROR_NONE)
         code = pull_frames(pull, ret_totals, err);

@@ -36,6 +36,7 @@
 enum {
     WORKER_BATCH_ROWS_MAX = 1024,  /* rows in one exchange of a pull */
     WORKER_FETCH_KEYS_MAX = 1024,  /* keys of one fetch */
+    WORKER_EARLIER_MAX = 16,       /* mappings that a pull knows beside the one in force */
     WORKER_FETCH_BYTES_MAX = 64 << 20, /* what one fetch may return */
     WORKER_PREVIEW_ROWS_MAX = 1000,
     WORKER_FRAME_BYTES_MAX = 128 << 20, /* one message of the protocol */
@@ -181,6 +182,9 @@ struct worker_salt {
     uint8_t stored[WORKER_SALT_BYTES];
     struct hash content;
     struct hash raw;
+    /* The mapping that it was anchored under: its place in worker_pull_calls.earlier, from 1; 0: the
+     * one in force, or none of these. */
+    uint8_t earlier;
 };
 
 enum worker_change {
@@ -195,6 +199,8 @@ struct worker_row {
     enum worker_change change;
     bool content_changed; /* WORKER_CHANGED: which of the digests differ */
     bool raw_changed;
+    bool same_bytes; /* WORKER_CHANGED of a salt with `earlier`: what that mapping read of the row is
+                        what was anchored; only the mapping is another */
     struct bytes key; /* canonical, docs/formats.md; empty where a key column is NULL */
     struct bytes address;
     struct bytes patient; /* UTF-8; empty: none */
@@ -238,6 +244,10 @@ struct worker_totals {
  * plan->columns), and how many more were of codes that did not fit. */
 struct worker_pull_calls {
     void *context;
+    /* Descriptions of the mappings that rows may be anchored under, WORKER_EARLIER_MAX at most. Their
+     * columns are read, too, where they are still there and may be read; not in mode keys. */
+    const struct bytes *earlier;
+    size_t earlier_count;
     enum error_code (*start)(void *context, const struct worker_plan *plan, struct error *err);
     /* Fills one salt a key, in the keys' order. Keys of quarantined rows are among them. */
     enum error_code (*salts)(void *context, const struct bytes *keys, size_t count,

@@ -101,7 +101,27 @@ void worker_cancel(struct worker *w) {
 static const struct normalized_reason invalid = {.column = 2, .reason = REASON_INVALID_BYTES,
                                                  .code = 0x8320, .count = 1};
 
-static void fill_row(struct sha256 *h, const struct fake_row *from, const struct worker_salt *salt,
+static uint8_t mapping_of(struct bytes description) {
+    const char *m = memmem(description.data, description.len, "\"m\":", 4);
+    return m == NULL ? 0 : (uint8_t)strtoul(m + 4, NULL, 10);
+}
+
+/* As the earlier mapping read it, is it what was anchored? */
+static bool is_same_under(struct sha256 *h, const struct worker_pull_calls *calls,
+                          const struct fake_row *row, const struct worker_salt *salt) {
+    uint8_t now = fake_database.mapping;
+    struct hash content, raw;
+    if (salt->earlier == 0 || salt->earlier > calls->earlier_count ||
+        fake_database.forgets_mappings)
+        return false;
+    fake_database.mapping = mapping_of(calls->earlier[salt->earlier - 1]);
+    digests(h, row, salt->stored, &content, &raw);
+    fake_database.mapping = now;
+    return hash_equal(&raw, &salt->raw);
+}
+
+static void fill_row(struct sha256 *h, const struct worker_pull_calls *calls,
+                     const struct fake_row *from, const struct worker_salt *salt,
                      struct worker_row *to) {
     *to = (struct worker_row){.key = bytes_text(from->key),
                               .patient = bytes_text(from->patient),
@@ -119,8 +139,10 @@ static void fill_row(struct sha256 *h, const struct fake_row *from, const struct
     to->content_changed = !hash_equal(&to->content, &salt->content);
     to->raw_changed = !hash_equal(&to->raw, &salt->raw);
     to->change = to->content_changed || to->raw_changed ? WORKER_CHANGED : WORKER_SAME;
-    if (to->change == WORKER_CHANGED)
-        digests(h, from, salt->fresh, &to->content, &to->raw);
+    if (to->change == WORKER_SAME)
+        return;
+    to->same_bytes = is_same_under(h, calls, from, salt);
+    digests(h, from, salt->fresh, &to->content, &to->raw);
 }
 
 static enum error_code give_batch(const struct worker_pull_calls *calls,
@@ -134,7 +156,7 @@ static enum error_code give_batch(const struct worker_pull_calls *calls,
     TRY(calls->salts(calls->context, keys, count, salts, err));
     struct sha256 *h = sha256_new();
     for (size_t i = 0; i < count; i++)
-        fill_row(h, rows[i], &salts[i], &out[i]);
+        fill_row(h, calls, rows[i], &salts[i], &out[i]);
     sha256_free(h);
     return calls->rows(calls->context, out, count, err);
 }
@@ -264,10 +286,9 @@ enum error_code worker_fetch_under(struct worker *w, const char *table, struct b
                                    const struct worker_fetch_key *keys, size_t count,
                                    const struct worker_fetched **ret_fetched, struct error *err) {
     uint8_t now = fake_database.mapping;
-    const char *m = memmem(description.data, description.len, "\"m\":", 4);
-    if (m == NULL || fake_database.forgets_mappings)
+    if (mapping_of(description) == 0 || fake_database.forgets_mappings)
         return error_set(err, ERROR_MAPPING, "main: it cannot be read so any more");
-    fake_database.mapping = (uint8_t)strtoul(m + 4, NULL, 10);
+    fake_database.mapping = mapping_of(description);
     enum error_code code = worker_fetch(w, table, keys, count, ret_fetched, err);
     fake_database.mapping = now;
     return code;
