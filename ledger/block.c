@@ -82,6 +82,7 @@ const char *transaction_status_text(enum transaction_status status) {
         [TX_CHECKPOINT] = "a checkpoint of that chain, at this height or above it, is there already",
         [TX_REFERENCE] = "a reference to a person's key stands on the chain already",
         [TX_PERMISSION] = "no permission in force allows it to this submitter",
+        [TX_ROLE] = "the submitter's role may not submit this type",
     };
     return (unsigned)status < TX_STATUS_COUNT ? texts[status] : "unknown status";
 }

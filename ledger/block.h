@@ -54,6 +54,7 @@ enum transaction_status {
     TX_CHECKPOINT = 10, /* a checkpoint that is no higher than the chain's last one of that chain */
     TX_REFERENCE = 11,  /* a reference to a person's key that stands on the chain already */
     TX_PERMISSION = 12, /* a query that no permission in force allows, or a grant to nobody */
+    TX_ROLE = 13,       /* its submitter's role may not submit this type */
     TX_STATUS_COUNT
 };
 const char *transaction_status_text(enum transaction_status status);

@@ -9,10 +9,6 @@
 
 enum { CHANGE_FILE_FORMAT = 1 };
 
-static const char *const roles[] = {[MEMBER_GATEWAY] = "gateway",
-                                    [MEMBER_NODE] = "node",
-                                    [MEMBER_AUDITOR] = "auditor"};
-
 static enum error_code read_json(const char *path, json_t **ret_root, struct error *err) {
     SCOPED_BUFFER struct buffer file;
     buffer_init(&file, CHANGE_FILE_BYTES_MAX);
@@ -58,11 +54,8 @@ static bool read_operation(const json_t *object, struct change_operation *ret_op
     const char *kind = json_string_value(json_object_get(object, "operation"));
     const char *role = json_string_value(json_object_get(object, "role"));
     struct change_operation o = {.kind = kind == NULL ? 0 : change_kind_by_name(kind)};
-    if (role != NULL && strcmp(role, roles[MEMBER_GATEWAY]) == 0)
-        o.role = MEMBER_GATEWAY;
-    else if (role != NULL && strcmp(role, roles[MEMBER_AUDITOR]) == 0)
-        o.role = MEMBER_AUDITOR;
-    else if (role != NULL)
+    o.role = role == NULL ? 0 : member_role_by_name(role);
+    if (role != NULL && o.role == 0)
         return false;
     const char *key = is_submitters(o.kind) ? "key" : "vote_key";
     bool good = read_text(object, "name", sizeof o.name, o.name) &&
@@ -148,7 +141,7 @@ static json_t *operation_json(const struct change_operation *o) {
     json_object_set_new(object, "name", json_string(o->name));
     static const uint8_t none[HASH_BYTES];
     if (o->role != 0)
-        json_object_set_new(object, "role", json_string(roles[o->role]));
+        json_object_set_new(object, "role", json_string(member_role_name(o->role)));
     if (memcmp(o->key, none, sizeof none) != 0)
         json_object_set_new(object, is_submitters(o->kind) ? "key" : "vote_key",
                             hex_json(o->key, GENESIS_KEY_BYTES));
@@ -295,7 +288,7 @@ enum error_code members_json(const struct members *m, struct buffer *out, struct
             continue;
         json_t *submitter = json_object();
         json_object_set_new(submitter, "name", json_string(s->name));
-        json_object_set_new(submitter, "role", json_string(roles[s->role]));
+        json_object_set_new(submitter, "role", json_string(member_role_name(s->role)));
         json_object_set_new(submitter, "key", hex_json(s->key, GENESIS_KEY_BYTES));
         json_array_append_new(submitters, submitter);
     }

@@ -16,6 +16,20 @@ enum {
 
 static const char members_domain[] = "renkei/members/1\n";
 
+static const char *const role_names[] = {
+    [MEMBER_GATEWAY] = "gateway", [MEMBER_NODE] = "node", [MEMBER_AUDITOR] = "auditor"};
+
+const char *member_role_name(enum member_role role) {
+    return (unsigned)role <= MEMBER_AUDITOR ? role_names[role] : NULL;
+}
+
+enum member_role member_role_by_name(const char *name) {
+    for (int role = MEMBER_GATEWAY; role <= MEMBER_AUDITOR; role++)
+        if (strcmp(role_names[role], name) == 0)
+            return (enum member_role)role;
+    return (enum member_role)0;
+}
+
 static void *must(void *memory) {
     if (memory == NULL)
         abort();

@@ -33,12 +33,16 @@ struct member_node {
     bool suspended; /* equivocated, and too few would be left without it: stays, and is shown */
 };
 
-/* What a submitter may submit. */
+/* Which role may submit what is ledger/state/check.c's. */
 enum member_role {
-    MEMBER_GATEWAY = 1, /* everything */
-    MEMBER_NODE = 2,    /* a node's own key: changes of members, evidence, checkpoints */
-    MEMBER_AUDITOR = 3, /* notes and incidents */
+    MEMBER_GATEWAY = 1, /* a hospital's */
+    MEMBER_NODE = 2,    /* a node's own key, by which the member governs */
+    MEMBER_AUDITOR = 3,
 };
+
+/* "gateway" ...; NULL and 0 where there is no such role. */
+const char *member_role_name(enum member_role role);
+enum member_role member_role_by_name(const char *name);
 
 struct member_submitter {
     char name[GENESIS_NAME_BYTES_MAX + 1];

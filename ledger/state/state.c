@@ -624,8 +624,11 @@ enum error_code state_execute(struct state *state, const struct checked_transact
     struct state_place place = {
         .height = layer->height, .index = index, .log_index = layer->frontier.size};
     state->undo_count = 0;
-    enum error_code code =
-        execute_type(state, checked, index, at, &submitter, &place.status, err);
+    enum error_code code = ERROR_NONE;
+    if (!transaction_permitted(state->epochs.members->submitters[checked->submitter].role, tx->type))
+        place.status = TX_ROLE;
+    else
+        code = execute_type(state, checked, index, at, &submitter, &place.status, err);
     if (code != ERROR_NONE || place.status != TX_DONE)
         take_back(state);
     if (code != ERROR_NONE)
@@ -722,83 +725,4 @@ bool state_settle(struct state *state) {
     state->layer_count--;
     memmove(state->layers, state->layers + 1, state->layer_count * sizeof state->layers[0]);
     return next != NULL;
-}
-
-/* The permission that is asked before a transaction is ordered. */
-static bool may_submit(enum member_role role, enum transaction_type type) {
-    if (role == MEMBER_NODE)
-        return type == TRANSACTION_CHANGE || type == TRANSACTION_EVIDENCE ||
-               type == TRANSACTION_CHECKPOINT;
-    if (role == MEMBER_AUDITOR)
-        return type == TRANSACTION_NOTE || type == TRANSACTION_INCIDENT;
-    return true;
-}
-
-static enum error_code check_checkpoint(const struct members *members, struct bytes body,
-                                        struct error *err) {
-    struct block_header head;
-    enum error_code code = checkpoint_prove(body, &head, err);
-    if (code != ERROR_NONE)
-        return error_wrap(err, ERROR_TX_REJECTED, "checkpoint");
-    if (hash_equal(&head.chain, &members->chain))
-        return error_set(err, ERROR_TX_REJECTED, "checkpoint: it is of this chain itself");
-    return ERROR_NONE;
-}
-
-enum error_code transaction_check(const struct members *members, struct bytes input,
-                                  struct checked_transaction **ret_checked, struct error *err) {
-    struct transaction tx;
-    TRY(transaction_decode(input, &tx, err)); /* caps the length before anything is allocated */
-    if (!hash_equal(&tx.chain, &members->chain))
-        return error_set(err, ERROR_TX_REJECTED, "transaction: it is for another chain");
-    int submitter = members_submitter_by_key(members, tx.submitter);
-    if (submitter < 0)
-        return error_set(err, ERROR_TX_REJECTED,
-                         "transaction: its submitter is not among the members of epoch %llu",
-                         (unsigned long long)members->epoch);
-    if (!may_submit(members->submitters[submitter].role, tx.type))
-        return error_set(err, ERROR_TX_REJECTED,
-                         "transaction: %s may not submit type %d",
-                         members->submitters[submitter].name, (int)tx.type);
-    TRY(transaction_verify(&tx, err));
-    if (tx.type == TRANSACTION_CHECKPOINT)
-        TRY(check_checkpoint(members, tx.body, err));
-    struct checked_transaction *checked = malloc(sizeof *checked + input.len);
-    if (checked == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "transaction: no memory");
-    memset(checked, 0, sizeof *checked);
-    checked->len = input.len;
-    memcpy(checked->bytes, input.data, input.len);
-    checked->submitter = (uint32_t)submitter;
-    /* Hashing the same bytes a second time would cost more than all else here but the signature. */
-    checked->tx = tx;
-    checked->tx.body.data = checked->bytes + (tx.body.data - input.data);
-    checked->tx.extensions.data = checked->bytes + (tx.extensions.data - input.data);
-    enum error_code code = ERROR_NONE;
-    if (tx.type == TRANSACTION_ANCHOR) {
-        code = anchor_decode(checked->tx.body, &checked->anchor, err);
-        if (code == ERROR_NONE) {
-            checked->leaf_hashes = calloc(checked->anchor.leaf_count, sizeof(struct hash));
-            checked->map_keys = calloc(checked->anchor.leaf_count, sizeof(struct hash));
-            code = checked->leaf_hashes == NULL || checked->map_keys == NULL
-                       ? error_set(err, ERROR_NO_MEMORY, "transaction: no memory")
-                       : anchor_hashes(&checked->anchor, checked->leaf_hashes, err);
-            if (code == ERROR_NONE)
-                anchor_map_keys(&checked->anchor, checked->map_keys);
-        }
-    }
-    if (code != ERROR_NONE) {
-        checked_transaction_free(checked);
-        return code;
-    }
-    *ret_checked = checked;
-    return ERROR_NONE;
-}
-
-void checked_transaction_free(struct checked_transaction *checked) {
-    if (checked == NULL)
-        return;
-    free(checked->leaf_hashes);
-    free(checked->map_keys);
-    free(checked);
 }

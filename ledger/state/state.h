@@ -38,10 +38,19 @@ struct checked_transaction {
     size_t len;
     uint8_t bytes[];
 };
-/* ERROR_TX_REJECTED or ERROR_PROTOCOL: no node takes these bytes while the members are these. */
+/* The endorsement: a node takes a transaction and passes it on only where it checks out and its
+ * submitter's role may submit the type. ERROR_TX_REJECTED or ERROR_PROTOCOL: no node takes these bytes
+ * while the members are these. */
 MUST_CHECK enum error_code transaction_check(const struct members *members, struct bytes input,
                                              struct checked_transaction **ret_checked,
                                              struct error *err);
+/* The same for what stands in a block, without the role: that is judged in executing it, since a
+ * role may have changed after it was asked. */
+MUST_CHECK enum error_code transaction_check_ordered(const struct members *members,
+                                                     struct bytes input,
+                                                     struct checked_transaction **ret_checked,
+                                                     struct error *err);
+bool transaction_permitted(enum member_role role, enum transaction_type type);
 void checked_transaction_free(struct checked_transaction *checked);
 
 /* The latest version of a record, as it stands under its map key. */

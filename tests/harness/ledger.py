@@ -3,6 +3,7 @@ ours: formats as docs/formats.md describes them, checked with hashlib and crypto
 import contextlib
 import datetime
 import hashlib
+import hmac
 import json
 import os
 import pathlib
@@ -136,6 +137,25 @@ class Signer:
                 + b"".join(l.compact(mappings.index(l.mapping)) for l in leaves)
                 + struct.pack(">H", 0))
         return self.transaction(1, body, sequence)
+
+
+def reference(secret, counter):
+    """A person's key on the chain, as docs/formats.md makes it."""
+    return hmac.new(secret, b"renkei/reference/1\n" + struct.pack(">Q", counter), "sha256").digest()
+
+
+def person_body(kind, operation, version, who, key=bytes(32), content=bytes(32)):
+    return bytes([1, kind, operation, 0]) + struct.pack(">I", version) + who + key + content
+
+
+def permission_body(operation, name, version, patient, content, doctor=bytes(32),
+                    grantee=bytes(32)):
+    return (bytes([1, operation]) + name + struct.pack(">I", version) + patient + doctor + grantee
+            + content)
+
+
+def query_body(patient, content, doctor=bytes(32), permission=bytes(16), sealed=b""):
+    return b"\x01" + permission + patient + doctor + content + u32bytes(sealed)
 
 
 def transaction_id(transaction):

@@ -306,7 +306,10 @@ def test_a_change_that_too_few_signed_or_that_does_not_fit_changes_nothing():
         with pytest.raises(Refused) as refused: # a node's key is no hospital's
             members.signer.sequence = chain.nodes[0].client().next_sequence(members.signer.public)
             chain.nodes[0].client().submit(members.signer.note(b"x"))
-        assert refused.value.message == "transaction: node-0 may not submit type 2"
+        assert refused.value.message == (
+            "transaction: node-0 has the role node, which may not submit the type note: "
+            "that needs gateway or auditor")
+        assert "renkei-node members" in refused.value.hint
         assert members.any_client().head()["epoch"] == 0
 
 

@@ -414,6 +414,113 @@ static void records_are_found_by_their_peoples_references(void **state) {
     assert_false(place_of(w, 0x80, &place)); /* a dropped block used none */
 }
 
+/* What transaction_check says of a transaction of this type, signed by who. */
+static enum error_code endorse(struct world *w, int who, enum transaction_type type,
+                               struct bytes body, struct checked_transaction **ret_ordered,
+                               struct error *err) {
+    struct transaction tx = {.type = type, .chain = w->genesis.chain,
+                             .sequence = w->sequence[who], .body = body};
+    SCOPED_BUFFER struct buffer out;
+    buffer_init(&out, LEDGER_TRANSACTION_BYTES_MAX);
+    assert_int_equal(transaction_sign(w->signers[who], &tx, &out, NULL), ERROR_NONE);
+    assert_int_equal(
+        transaction_check_ordered(w->members, buffer_bytes(&out), ret_ordered, NULL), ERROR_NONE);
+    struct checked_transaction *checked = NULL;
+    enum error_code code = transaction_check(w->members, buffer_bytes(&out), &checked, err);
+    checked_transaction_free(checked);
+    return code;
+}
+
+/* The world again, with the second submitter in another role. */
+static void give_role(struct world *w, enum member_role role) {
+    struct merkle_frontier frontier;
+    struct state_base base = {table_get, w};
+    merkle_frontier_init(&frontier);
+    w->members->submitters[1].role = role;
+    (void)snprintf(w->members->submitters[1].name, sizeof w->members->submitters[1].name, "east");
+    members_seal(w->members);
+    struct epochs epochs = first_epoch(w);
+    state_free(w->state);
+    w->state = state_new(&epochs, &base, 0, &frontier, 7);
+    assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
+    w->sequence[1] = 1;
+}
+
+static void a_role_submits_its_types_and_no_others(void **state) {
+    struct world *w = *state;
+    uint8_t person_raw[PERSON_BYTES];
+    struct person person = {PERSON_DOCTOR, PERSON_REGISTER, 1, filled(3), filled(1), filled(2)};
+    person_encode(&person, person_raw);
+    uint8_t incident_raw[INCIDENT_BYTES];
+    struct incident incident = {.kind = INCIDENT_MISSING, .version = 1};
+    incident_encode(&incident, incident_raw);
+    struct query query = {.patient = filled(4), .content = filled(1)};
+    SCOPED_BUFFER struct buffer query_raw;
+    buffer_init(&query_raw, QUERY_BYTES_MAX);
+    query_encode(&query, &query_raw);
+    const struct {
+        enum member_role role;
+        enum transaction_type type;
+        struct bytes body;
+        const char *refused; /* NULL: it may */
+        enum transaction_status status; /* where it stands in a block all the same */
+    } rows[] = {
+        {MEMBER_GATEWAY, TRANSACTION_PERSON, bytes_of(person_raw, sizeof person_raw), NULL, TX_DONE},
+        {MEMBER_GATEWAY, TRANSACTION_QUERY, buffer_bytes(&query_raw), NULL, TX_DONE},
+        {MEMBER_AUDITOR, TRANSACTION_QUERY, buffer_bytes(&query_raw), NULL, TX_DONE},
+        {MEMBER_AUDITOR, TRANSACTION_INCIDENT, bytes_of(incident_raw, sizeof incident_raw), NULL,
+         TX_UNKNOWN},
+        {MEMBER_AUDITOR, TRANSACTION_PERSON, bytes_of(person_raw, sizeof person_raw),
+         "transaction: east has the role auditor, which may not submit the type person: that needs "
+         "gateway",
+         TX_ROLE},
+        {MEMBER_NODE, TRANSACTION_QUERY, buffer_bytes(&query_raw),
+         "transaction: east has the role node, which may not submit the type query: that needs "
+         "gateway or auditor",
+         TX_ROLE},
+        {MEMBER_NODE, TRANSACTION_NOTE, BYTES_LITERAL("x"),
+         "transaction: east has the role node, which may not submit the type note: that needs "
+         "gateway or auditor",
+         TX_ROLE},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct error err;
+        struct checked_transaction *ordered = NULL;
+        enum transaction_status status = TX_STATUS_COUNT;
+        give_role(w, rows[i].role);
+        enum error_code code = endorse(w, 1, rows[i].type, rows[i].body, &ordered, &err);
+        assert_int_equal(code, rows[i].refused == NULL ? ERROR_NONE : ERROR_TX_REJECTED);
+        if (rows[i].refused != NULL)
+            assert_string_equal(err.message, rows[i].refused);
+        /* A leader that asked nobody: in the block without effect, and its sequence is used. */
+        assert_int_equal(state_execute(w->state, ordered, 0, 0, &status, NULL), ERROR_NONE);
+        assert_int_equal(status, rows[i].status);
+        assert_int_equal(counts_of(w, 1).next_sequence, 2);
+        struct state_reference place;
+        bool used = rows[i].status == TX_DONE;
+        assert_int_equal(place_of(w, rows[i].type == TRANSACTION_PERSON ? 3 : 4, &place), used);
+        checked_transaction_free(ordered);
+    }
+}
+
+static void every_type_has_a_role_that_may_submit_it(void **state) {
+    (void)state;
+    for (int type = TRANSACTION_ANCHOR; type < TRANSACTION_TYPE_COUNT; type++) {
+        bool some = false;
+        for (int role = MEMBER_GATEWAY; role <= MEMBER_AUDITOR; role++)
+            some = some || transaction_permitted((enum member_role)role,
+                                                 (enum transaction_type)type);
+        assert_true(some);
+        assert_string_not_equal(transaction_type_name((enum transaction_type)type), "unknown");
+    }
+    assert_false(transaction_permitted(MEMBER_GATEWAY, (enum transaction_type)0));
+    assert_false(transaction_permitted(MEMBER_GATEWAY, TRANSACTION_TYPE_COUNT));
+    assert_false(transaction_permitted(MEMBER_AUDITOR, TRANSACTION_ANCHOR));
+    assert_false(transaction_permitted(MEMBER_NODE, TRANSACTION_ANCHOR));
+    assert_false(transaction_permitted(MEMBER_AUDITOR, TRANSACTION_PERMISSION));
+    assert_false(transaction_permitted(MEMBER_AUDITOR, TRANSACTION_CHANGE));
+}
+
 static void a_dropped_block_leaves_nothing(void **state) {
     struct world *w = *state;
     struct leaf one = created('a');
@@ -652,6 +759,9 @@ int main(void) {
                                         free_world),
         cmocka_unit_test_setup_teardown(records_are_found_by_their_peoples_references, make_world,
                                         free_world),
+        cmocka_unit_test_setup_teardown(a_role_submits_its_types_and_no_others, make_world,
+                                        free_world),
+        cmocka_unit_test(every_type_has_a_role_that_may_submit_it),
         cmocka_unit_test_setup_teardown(a_dropped_block_leaves_nothing, make_world, free_world),
         cmocka_unit_test_setup_teardown(strangers_and_other_chains_are_refused, make_world,
                                         free_world),
