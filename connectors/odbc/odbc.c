@@ -295,6 +295,11 @@ static enum renkei_status set_session(struct renkei_session *s, struct renkei_fa
         if (status != RENKEI_OK)
             return status;
     }
+    if (s->quirks->literal == ODBC_SQLITE) {
+        char encoding[ODBC_NAME_BYTES];
+        odbc_ask(s, "PRAGMA encoding", encoding, sizeof encoding);
+        s->wide = !support_starts(encoding, "UTF-8");
+    }
     info(s, SQL_DBMS_NAME, s->product, sizeof s->product);
     if (s->quirks->catalog)
         info(s, SQL_DATABASE_NAME, s->database, sizeof s->database);

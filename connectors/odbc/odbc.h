@@ -18,6 +18,7 @@ enum {
     /* Some drivers zero-fill the whole buffer for each cell: longer cells go by SQLGetData. */
     ODBC_BIND_BYTES = 512,
     ODBC_PIECE_BYTES = 64 << 10,
+    ODBC_REAL_BYTES_MAX = 40,
     ODBC_READ_AHEAD = 2, /* batches that wait for the worker */
     ODBC_PARAMETERS_MAX = RENKEI_BATCH_ROWS_MAX * 4,
 };
@@ -82,8 +83,10 @@ struct renkei_cursor {
     const char *table; /* borrowed from the description, for messages */
     uint32_t column_count;
     uint32_t asked_count; /* of them, what was asked for: the first ones */
-    bool checks; /* one more column is fetched: 0 where no text of the row holds a NUL */
+    bool checks; /* one more column is fetched: how many bytes the row's counted texts have */
     bool *is_text;
+    bool *counted;
+    uint64_t counted_bytes; /* that came in the row being read */
     bool *shortens; /* odbc_real_shorten */
     char *exact_sql; /* the same query, texts as blobs; NULL where that is not needed */
     uint64_t delivered;
@@ -115,6 +118,7 @@ struct renkei_session {
     bool can_get_bound; /* SQL_GD_BOUND and SQL_GD_ANY_COLUMN */
     bool can_commit;
     locale_t plain_locale; /* "C" */
+    bool wide; /* SQLite's texts are UTF-16 in the file: as a blob one is other bytes */
     bool texts_as_blobs; /* a text was met that the driver would cut */
     char quote;
     char encoding[ODBC_NAME_BYTES]; /* what encoding_query said */
@@ -162,7 +166,7 @@ enum renkei_status odbc_columns(struct renkei_session *s, const char *schema, co
 enum renkei_status odbc_describe(struct renkei_session *s, const char *schema, const char *table,
                                  struct support_table **ret_table, struct renkei_fault *fault);
 
-/* reals.c */
+/* sqlite.c */
 enum odbc_reals {
     ODBC_REALS_NONE = 0,
     ODBC_REALS_AND_NUMBERS, /* and what else is in the column does not look like a number */
@@ -171,8 +175,14 @@ enum odbc_reals {
 enum odbc_reals odbc_reals_of(const struct renkei_session *s, const struct renkei_column *c);
 void odbc_reals_select(const struct renkei_session *s, enum odbc_reals reals,
                        struct support_sql *sql, const char *column);
-/* A cell of ODBC_REALS_AND_NUMBERS, in place; gives its new length. */
+/* A cell of ODBC_REALS_AND_NUMBERS, in place, in a buffer of ODBC_REAL_BYTES_MAX at least; gives its new
+ * length. */
 size_t odbc_real_shorten(const struct renkei_session *s, uint8_t *cell, size_t len);
+/* The column's part of the sum that tells whether a row's texts came whole: of a column that is counted
+ * its bytes; of any other nothing, but more where it holds a NUL. */
+bool odbc_is_counted(const struct renkei_session *s, const struct renkei_column *c);
+void odbc_check_select(const struct renkei_session *s, const struct renkei_column *c,
+                       struct support_sql *sql);
 
 /* rows.c */
 enum renkei_status odbc_query(struct renkei_session *s, const struct renkei_query *query,

@@ -101,23 +101,20 @@ static bool is_text(const struct renkei_column *c) {
     return c->type == RENKEI_TYPE_TEXT || c->type == RENKEI_TYPE_OTHER;
 }
 
-/* SQLite's driver ends a text at its first NUL and says nothing, and writes a blob in a text column
- * as X'...'. As blobs it gives texts whole, in twice the time. So texts are read as texts, with one
- * more column that tells whether one has a NUL; the first such row has all read as blobs. */
 static bool reads_as_blob(const struct renkei_session *s, const struct renkei_column *c) {
-    return s->quirks->literal == ODBC_SQLITE && s->texts_as_blobs && is_text(c);
+    return s->quirks->literal == ODBC_SQLITE && s->texts_as_blobs && c->type != RENKEI_TYPE_BINARY;
 }
 
 static void add_check(const struct renkei_session *s, const struct support_table *t,
                       const struct renkei_query *q, struct support_sql *sql) {
-    support_sql_add(sql, ", 0");
+    enum { TERMS_MAX = 64 }; /* SQLite's expressions are at most 1,000 deep */
+    support_sql_add(sql, ", (0");
     for (uint32_t i = 0; i < q->column_count; i++) {
-        if (!is_text(support_table_find_column(t, q->columns[i])))
-            continue;
-        support_sql_add(sql, " + ifnull(instr(");
-        support_sql_name(sql, s->quote, q->columns[i]);
-        support_sql_add(sql, ", char(0)), 0)");
+        if (i % TERMS_MAX == TERMS_MAX - 1)
+            support_sql_add(sql, ") + (0");
+        odbc_check_select(s, support_table_find_column(t, q->columns[i]), sql);
     }
+    support_sql_add(sql, ")");
 }
 
 /* What to select for a column, where the column itself would come back changed: psqlodbc turns an
@@ -183,6 +180,7 @@ void odbc_finish(struct renkei_cursor *c) {
     free(c->names);
     free(c->c_types);
     free(c->is_text);
+    free(c->counted);
     free(c->shortens);
     free(c->exact_sql);
     free(c->bits);
@@ -200,6 +198,7 @@ static enum renkei_status make_room(struct renkei_cursor *c, uint32_t columns,
     c->column_count = columns;
     columns += c->checks;
     c->is_text = calloc(columns, sizeof *c->is_text);
+    c->counted = calloc(columns, sizeof *c->counted);
     c->shortens = calloc(columns, sizeof *c->shortens);
     c->names = calloc(columns, sizeof *c->names);
     c->c_types = calloc(columns, sizeof *c->c_types);
@@ -208,7 +207,8 @@ static enum renkei_status make_room(struct renkei_cursor *c, uint32_t columns,
     c->piece = malloc(ODBC_PIECE_BYTES);
     c->bits = calloc(columns, sizeof *c->bits);
     if (c->names == NULL || c->c_types == NULL || c->indicators == NULL || c->bound == NULL ||
-        c->piece == NULL || c->bits == NULL || c->is_text == NULL || c->shortens == NULL)
+        c->piece == NULL || c->bits == NULL || c->is_text == NULL || c->counted == NULL ||
+        c->shortens == NULL)
         return support_fault(fault, RENKEI_NO_MEMORY, 0, NULL, "%s: no memory for a row",
                              c->table);
     return support_batch_init(&c->batch, batch_columns, fault);
@@ -221,6 +221,7 @@ static void note_columns(struct renkei_cursor *c, const struct support_table *t,
         const struct renkei_column *column = support_table_find_column(t, q->columns[i]);
         snprintf(c->names[i], sizeof c->names[i], "%s", q->columns[i]);
         c->is_text[i] = is_text(column);
+        c->counted[i] = c->checks && odbc_is_counted(s, column);
         c->shortens[i] = odbc_reals_of(s, column) == ODBC_REALS_AND_NUMBERS;
         c->bits[i] = s->quirks->literal == ODBC_MARIADB ? column->bits : 0;
         bool binary = column->type == RENKEI_TYPE_BINARY || c->bits[i] > 0 ||
@@ -478,6 +479,22 @@ static void mark_lost_characters(uint8_t *text, size_t len) {
     }
 }
 
+/* A cell that stands whole at the batch's end, with room behind it for the text of a number. */
+static enum renkei_status end_cell(struct renkei_cursor *c, uint32_t column, size_t len,
+                                   struct renkei_fault *fault) {
+    const struct odbc_quirks *quirks = c->session->quirks;
+    if (c->bits[column] > 0)
+        return spread_bits(c, column, len, fault);
+    if (c->counted[column])
+        c->counted_bytes += len;
+    if (c->shortens[column])
+        len = odbc_real_shorten(c->session, support_batch_at(&c->batch), len);
+    if (c->is_text[column] && quirks->loses_characters)
+        mark_lost_characters(support_batch_at(&c->batch), len);
+    support_batch_cell(&c->batch, column, (uint32_t)len);
+    return RENKEI_OK;
+}
+
 /* A whole cell by SQLGetData, its pieces joined as bytes: a piece may end within a character. */
 static enum renkei_status get_cell(struct renkei_cursor *c, uint32_t column,
                                    struct renkei_fault *fault) {
@@ -500,9 +517,11 @@ static enum renkei_status get_cell(struct renkei_cursor *c, uint32_t column,
         if (first_total > RENKEI_CELL_BYTES_MAX || done + len > RENKEI_CELL_BYTES_MAX ||
             start - c->row_start + done + len > RENKEI_ROW_BYTES_MAX) {
             support_batch_too_long(&c->batch, column);
+            if (c->counted[column] && first_total > 0)
+                c->counted_bytes += (uint64_t)first_total;
             return RENKEI_OK;
         }
-        status = support_batch_reserve(&c->batch, done + len, fault);
+        status = support_batch_reserve(&c->batch, done + len + ODBC_REAL_BYTES_MAX, fault);
         if (status != RENKEI_OK)
             return status;
         memcpy(c->batch.data + start + done, c->piece, len);
@@ -510,19 +529,12 @@ static enum renkei_status get_cell(struct renkei_cursor *c, uint32_t column,
     }
     if (first_total >= 0 && (size_t)first_total != done)
         return lie(c, column, "gave another number of bytes than it reported", fault);
-    if (c->bits[column] > 0)
-        return spread_bits(c, column, done, fault);
     const struct odbc_quirks *quirks = c->session->quirks;
     if (c->is_text[column] && quirks->text_bytes_max > 0 && done > quirks->text_bytes_max) {
         support_batch_too_long(&c->batch, column);
         return RENKEI_OK;
     }
-    if (c->shortens[column])
-        done = odbc_real_shorten(c->session, c->batch.data + start, done);
-    if (c->is_text[column] && quirks->loses_characters)
-        mark_lost_characters(c->batch.data + start, done);
-    support_batch_cell(&c->batch, column, (uint32_t)done);
-    return RENKEI_OK;
+    return end_cell(c, column, done, fault);
 }
 
 static enum renkei_status take_bound(struct renkei_cursor *c, uint32_t column,
@@ -542,29 +554,25 @@ static enum renkei_status take_bound(struct renkei_cursor *c, uint32_t column,
         return lie(c, column, "reports a negative length", fault);
     if (text && data[len] != '\0')
         return lie(c, column, "reports a length that its data does not have", fault);
-    enum renkei_status status = support_batch_reserve(&c->batch, (size_t)len, fault);
+    enum renkei_status status =
+        support_batch_reserve(&c->batch, (size_t)len + ODBC_REAL_BYTES_MAX, fault);
     if (status != RENKEI_OK)
         return status;
     memcpy(support_batch_at(&c->batch), data, (size_t)len);
-    if (c->bits[column] > 0)
-        return spread_bits(c, column, (size_t)len, fault);
-    if (c->shortens[column])
-        len = (SQLLEN)odbc_real_shorten(c->session, support_batch_at(&c->batch), (size_t)len);
-    support_batch_cell(&c->batch, column, (uint32_t)len);
-    return RENKEI_OK;
+    return end_cell(c, column, (size_t)len, fault);
 }
 
-/* Whether the row's texts came as they are: none holds a NUL, by the database's own word, and none
- * has the form in which the driver writes a blob. */
+/* Whether the row's texts came as they are: with as many bytes as the database says, and none in the form
+ * in which the driver writes a blob, which is longer than the blob. */
 static bool row_is_whole(const struct renkei_cursor *c) {
-    const uint8_t *nul_at = c->bound + (size_t)c->column_count * ODBC_BIND_BYTES;
-    if (c->indicators[c->column_count] != 1 || nul_at[0] != '0')
+    const char *sum = (const char *)c->bound + (size_t)c->column_count * ODBC_BIND_BYTES;
+    if (c->indicators[c->column_count] <= 0 || strtoull(sum, NULL, 10) != c->counted_bytes)
         return false;
     for (uint32_t i = 0; i < c->column_count; i++) {
         size_t at = (size_t)i * SUPPORT_BATCH_ROWS + c->batch.rows;
         const uint8_t *cell = c->batch.data + c->batch.offsets[at];
-        if (c->is_text[i] && c->batch.lengths[at] < RENKEI_TOO_LONG && c->batch.lengths[at] >= 3 &&
-            cell[0] == 'X' && cell[1] == '\'')
+        if (c->c_types[i] == SQL_C_CHAR && c->batch.lengths[at] < RENKEI_TOO_LONG &&
+            c->batch.lengths[at] >= 3 && cell[0] == 'X' && cell[1] == '\'')
             return false;
     }
     return true;
@@ -589,6 +597,7 @@ static enum renkei_status add_row(struct renkei_cursor *c, bool *ret_whole,
                                   struct renkei_fault *fault) {
     size_t used = c->batch.used;
     c->row_start = used;
+    c->counted_bytes = 0;
     for (uint32_t i = 0; i < c->column_count; i++) {
         enum renkei_status status = c->binds ? take_bound(c, i, fault) : get_cell(c, i, fault);
         if (status != RENKEI_OK)
@@ -622,6 +631,11 @@ static enum renkei_status fetch(struct renkei_cursor *c, bool *ret_end,
  * rows and their order are the same; without one that holds only as long as none is given out. */
 static enum renkei_status read_exactly(struct renkei_cursor *c, struct renkei_fault *fault) {
     struct renkei_session *s = c->session;
+    if (s->wide)
+        return support_fault(fault, RENKEI_UNSUPPORTED, 0, NULL,
+                             "%s: a text with a NUL byte, or a blob in a column of another type; in a"
+                             " database of UTF-16 the driver cannot give either whole",
+                             c->table);
     s->texts_as_blobs = true;
     if (!s->in_snapshot && c->delivered > 0)
         return support_fault(fault, RENKEI_QUERY, 0, NULL,
@@ -636,8 +650,7 @@ static enum renkei_status read_exactly(struct renkei_cursor *c, struct renkei_fa
     c->statement = SQL_NULL_HSTMT;
     c->checks = false;
     for (uint32_t i = 0; i < c->column_count; i++)
-        if (c->is_text[i])
-            c->c_types[i] = SQL_C_BINARY;
+        c->c_types[i] = SQL_C_BINARY;
     enum renkei_status status = start(c, c->exact_sql, fault);
     for (bool end = false; status == RENKEI_OK && skip > 0; skip--) {
         status = fetch(c, &end, fault);
