@@ -308,6 +308,16 @@ static bool time_is_past(const struct pbft *p, const struct block *block) {
            p->wall_ms - block->header.time_ms > p->config.drift_ms_max;
 }
 
+/* Whether the block below was committed in a view after ours, of which we have not heard yet: what the
+ * leader of our view proposed on another block was honest then. */
+static bool is_overtaken(const struct pbft *p, const struct block *parent) {
+    struct pbft_certificate c;
+    return parent == &p->committed &&
+           pbft_certificate_decode(buffer_bytes(&p->committed_certificate), &c, NULL) ==
+               ERROR_NONE &&
+           c.ballot.view > p->view;
+}
+
 static void accept_early(struct pbft *p, struct slot *s, const struct block *parent) {
     if (!s->has_early || s->early_view != p->view)
         return;
@@ -315,7 +325,7 @@ static void accept_early(struct pbft *p, struct slot *s, const struct block *par
     if (term_begins(p, s->height) && parent != &p->committed)
         return;
     bool fits = hash_equal(&s->early.header.parent, &parent->digest);
-    if (fits && time_is_past(p, &s->early)) {
+    if (fits ? time_is_past(p, &s->early) : is_overtaken(p, parent)) {
         s->has_early = false;
         return;
     }
