@@ -3,6 +3,7 @@
  *
  *   sim_stack [--from SEED] [--schedules N] [--seconds T] [--all]
  *   sim_stack --seed SEED [--trace]
+ *   sim_stack --never-asks ...            nobody asks for votes that it forgot: that must be seen
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,6 +30,8 @@ static bool read_options(int argc, char **argv, struct options *o) {
         uint64_t *number = NULL;
         if (strcmp(argv[i], "--trace") == 0)
             o->stack.trace = true;
+        else if (strcmp(argv[i], "--never-asks") == 0)
+            o->stack.never_asks = true;
         else if (strcmp(argv[i], "--all") == 0)
             o->all = true;
         else if (strcmp(argv[i], "--from") == 0)
@@ -72,11 +75,17 @@ static int run_all(const struct options *o) {
         sum.resets += r.resets;
         sum.flips += r.flips;
         sum.acknowledged += r.acknowledged;
+        sum.forgotten += r.forgotten;
+        sum.noticed += r.noticed;
         changed += r.view_changes > 0;
         if (o->one)
             printf("seed %" PRIu64 ": %s; %" PRIu64 " events, %" PRIu64 " blocks, fingerprint "
                    "%016" PRIx64 "\n",
                    seed, r.broken == NULL ? "fine" : r.text, r.events, r.blocks, r.fingerprint);
+        if (r.broken != NULL && stack.never_asks && !o->one) {
+            printf("seen in schedule %" PRIu64 ": %s: %s\n", seed, r.broken, r.text);
+            return strcmp(r.broken, "asked") == 0 || strcmp(r.broken, "twice") == 0 ? 0 : 1;
+        }
         if (r.broken != NULL) {
             printf("BROKEN %s: %s\nreplay: sim_stack --seed %" PRIu64 " --trace\n", r.broken,
                    r.text, seed);
@@ -89,10 +98,15 @@ static int run_all(const struct options *o) {
     printf("%" PRIu64 " schedules of the full stack (seeds %" PRIu64 " to %" PRIu64 ") in %.1f s "
            "(%.0f/s), %.0f events each, %.0f %% with a view change, %" PRIu64 " blocks, %" PRIu64
            " transactions, %" PRIu64 " crashes, %" PRIu64 " writes taken back, %" PRIu64
-           " broken connections, %" PRIu64 " flipped bits\n",
+           " broken connections, %" PRIu64 " flipped bits, %" PRIu64 " times votes forgotten, %" PRIu64
+           " noticed\n",
            count, o->from, o->from + count - 1, seconds, n / seconds, (double)sum.events / n,
            100.0 * (double)changed / n, sum.blocks, sum.acknowledged, sum.crashes,
-           disk_taken_back(), sum.resets, sum.flips);
+           disk_taken_back(), sum.resets, sum.flips, sum.forgotten, sum.noticed);
+    if (stack.never_asks) {
+        printf("nobody asked, and it was not seen\n");
+        return 1;
+    }
     if (o->all && count < o->schedules) {
         printf("%" PRIu64 " s did not suffice for %" PRIu64 " schedules\n", o->seconds,
                o->schedules);
@@ -104,8 +118,9 @@ static int run_all(const struct options *o) {
 int main(int argc, char **argv) {
     struct options o;
     if (!read_options(argc, argv, &o)) {
-        fprintf(stderr, "usage: sim_stack [--from SEED] [--schedules N] [--seconds T] [--all]\n"
-                        "       sim_stack --seed SEED [--trace]\n");
+        fprintf(stderr, "usage: sim_stack [--from SEED] [--schedules N] [--seconds T] [--all] "
+                        "[--never-asks]\n"
+                        "       sim_stack --seed SEED [--trace] [--never-asks]\n");
         return 2;
     }
     char root[] = "/dev/shm/sim-stack-XXXXXX";

@@ -19,12 +19,12 @@ enum {
     NOBODY = UINT32_MAX,
 };
 
-enum happening_kind { TICK = 1, BYTES, SYNC, CLIENT, CONNECT, CRASH, RESTART, BREAK };
+enum happening_kind { TICK = 1, BYTES, SYNC, CLIENT, CONNECT, CRASH, RESTART, BREAK, KEEP, FORGET };
 
 struct stack_happening {
     uint64_t at_ms, order;
     enum happening_kind kind;
-    uint32_t a, b; /* node or client; the other end */
+    uint32_t a, b; /* slot of a node, or client; the other end */
     uint32_t life; /* of the node, or the connection's number */
     struct stack_blob *blob;
 };
@@ -110,7 +110,7 @@ static void later(struct stack *s, enum happening_kind kind, uint32_t delay_ms, 
 
 void stack_later_sync(struct stack_node *n) {
     struct stack *s = n->stack;
-    later(s, SYNC, stack_below(s, s->sync_ms_max + 1), n->index, 0, n->life);
+    later(s, SYNC, stack_below(s, s->sync_ms_max + 1), n->slot, 0, n->life);
 }
 
 /* ---- connections ---- */
@@ -155,9 +155,34 @@ static void break_line(struct stack *s, uint32_t a, uint32_t b) {
     later(s, CONNECT, 5 + stack_below(s, s->healed ? 20 : 200), a, b, s->lines[a][b].connection);
 }
 
+/* The other process with the same keys; the same slot where there is none. */
+static uint32_t twin_of(const struct stack *s, uint32_t slot) {
+    if (s->forgets != STACK_IS_CLONED)
+        return slot;
+    return slot == STACK_CLONE ? s->forgetful : slot == s->forgetful ? STACK_CLONE : slot;
+}
+
+/* A node keeps one connection to whoever has these keys: the one that it has, or the new one. */
+static bool twin_makes_room(struct stack *s, uint32_t a, uint32_t b) {
+    uint32_t x = a, y = twin_of(s, b);
+    if (twin_of(s, a) != a) {
+        x = twin_of(s, a);
+        y = b;
+    }
+    if ((x == a && y == b) || !s->lines[x][y].up)
+        return true;
+    if (stack_chance(s, 500)) {
+        later(s, CONNECT, 5 + stack_below(s, 50), a, b, s->lines[a][b].connection);
+        return false;
+    }
+    break_line(s, x, y);
+    return true;
+}
+
 static void connect_line(struct stack *s, uint32_t a, uint32_t b) {
     if (!s->nodes[a].alive || !s->nodes[b].alive || s->nodes[a].stopped ||
-        s->nodes[b].stopped || s->lines[a][b].up)
+        s->nodes[b].stopped || s->lines[a][b].up || s->nodes[a].index == s->nodes[b].index ||
+        !twin_makes_room(s, a, b))
         return;
     for (int way = 0; way < 2; way++) {
         uint32_t from = way == 0 ? a : b, to = way == 0 ? b : a;
@@ -166,13 +191,14 @@ static void connect_line(struct stack *s, uint32_t a, uint32_t b) {
         line->last_at_ms = s->now_ms;
         net_reader_init(&line->reader, STACK_MESSAGE_BYTES_MAX);
         struct net_hello hello = {
-            .version = 1, .chain = s->genesis->chain, .lane = 1, .index = from, .session = 1};
+            .version = 1, .chain = s->genesis->chain, .lane = 1,
+            .index = s->nodes[from].index, .session = 1};
         uint8_t body[NET_HELLO_BYTES];
         net_hello_write(&hello, body);
         put_on_line(s, from, to, NET_FRAME_HELLO, bytes_of(body, sizeof body));
     }
-    stack_connected(&s->nodes[a], b);
-    stack_connected(&s->nodes[b], a);
+    stack_connected(&s->nodes[a], s->nodes[b].index);
+    stack_connected(&s->nodes[b], s->nodes[a].index);
 }
 
 /* What a faulty node bends: anything behind the kind. */
@@ -183,12 +209,23 @@ static void bend(struct stack *s, struct stack_blob *blob) {
             (uint8_t)(1 << stack_below(s, 8));
 }
 
+/* Whom the node's connection to these keys leads to. */
+static uint32_t slot_of(const struct stack_node *n, uint32_t peer) {
+    uint32_t twin = twin_of(n->stack, peer);
+    return n->stack->lines[n->slot][twin].up ? twin : peer;
+}
+
+bool stack_is_up(const struct stack_node *n, uint32_t peer) {
+    return n->stack->lines[n->slot][slot_of(n, peer)].up;
+}
+
 void stack_send(struct stack_node *n, uint32_t to, uint8_t kind, struct bytes body) {
     struct stack *s = n->stack;
-    if (to >= STACK_NODES || to == n->index || !s->lines[n->index][to].up)
+    if (to >= STACK_NODES || to == n->index || !stack_is_up(n, to))
         return;
+    to = slot_of(n, to);
     if (!s->healed && stack_chance(s, s->reset_permille)) {
-        break_line(s, n->index, to);
+        break_line(s, n->slot, to);
         return;
     }
     SCOPED_BUFFER struct buffer message;
@@ -196,7 +233,7 @@ void stack_send(struct stack_node *n, uint32_t to, uint8_t kind, struct bytes bo
     wire_u8(&message, kind);
     buffer_append(&message, body.data, body.len);
     assert(!message.failed);
-    put_on_line(s, n->index, to, NET_FRAME_MESSAGE, buffer_bytes(&message));
+    put_on_line(s, n->slot, to, NET_FRAME_MESSAGE, buffer_bytes(&message));
     if (s->bad == n->index && stack_chance(s, kind == STACK_PBFT ? 30 : 200))
         for (size_t i = 0; i < s->heap_count; i++)
             if (s->heap[i].order == s->order - 1)
@@ -206,7 +243,7 @@ void stack_send(struct stack_node *n, uint32_t to, uint8_t kind, struct bytes bo
 static void take_frame(struct stack *s, uint32_t from, uint32_t to, const struct net_frame *frame) {
     struct net_hello hello;
     if (frame->kind == NET_FRAME_HELLO) {
-        if (net_hello_read(frame->body, &hello, NULL) != ERROR_NONE || hello.index != from ||
+        if (net_hello_read(frame->body, &hello, NULL) != ERROR_NONE || hello.index != s->nodes[from].index ||
             !hash_equal(&hello.chain, &s->genesis->chain))
             stack_broken(s, "frame", "node %u cannot read the hello of node %u", to, from);
         return;
@@ -216,7 +253,7 @@ static void take_frame(struct stack *s, uint32_t from, uint32_t to, const struct
     SCOPED_BUFFER struct buffer body; /* the line may break while it is handled */
     buffer_init(&body, STACK_MESSAGE_BYTES_MAX);
     buffer_append(&body, frame->body.data, frame->body.len);
-    stack_message(&s->nodes[to], from, body.data[0], bytes_of(body.data + 1, body.len - 1));
+    stack_message(&s->nodes[to], s->nodes[from].index, body.data[0], bytes_of(body.data + 1, body.len - 1));
 }
 
 /* The bytes come in pieces, as a socket hands them over. */
@@ -311,7 +348,7 @@ static void crash(struct stack *s, uint32_t who) {
     stack_crash(n);
     disk_power_cut(who, next_random(s));
     s->result.crashes++;
-    for (uint32_t other = 0; other < STACK_NODES; other++)
+    for (uint32_t other = 0; other < STACK_SLOTS; other++)
         if (other != who)
             break_line(s, who, other);
     char path[160];
@@ -340,15 +377,46 @@ static void restart(struct stack *s, uint32_t who) {
     } else if (s->flipped == who && !n->observer) {
         stack_broken(s, "flip", "node %u did not notice that its vote log was damaged", who);
     }
-    for (uint32_t other = 0; other < STACK_NODES && !n->stopped; other++)
+    for (uint32_t other = 0; other < STACK_SLOTS && !n->stopped; other++)
         if (other != who)
             connect_line(s, who, other);
+}
+
+/* A copy of the folder as a power cut leaves it: for later, or with a clone on it from now on. */
+static void keep(struct stack *s, uint32_t who) {
+    char kept[160];
+    crash(s, who);
+    bool cloned = s->forgets == STACK_IS_CLONED;
+    snprintf(kept, sizeof kept, "%s/%s", s->options.root, cloned ? "4" : "kept");
+    stack_copy_folder(s->nodes[who].folder, kept);
+    stack_trace(s, "the folder of %u is copied", who);
+    if (!cloned)
+        return;
+    disk_forget(STACK_CLONE);
+    s->result.forgotten++;
+    restart(s, STACK_CLONE);
+}
+
+/* Nothing of the node's folder, or of its vote log, is newer than the copy. */
+static void forget(struct stack *s, uint32_t who) {
+    char from[160], to[160];
+    const char *part = s->forgets == STACK_LOG_PUT_BACK ? "/votes" : "";
+    crash(s, who);
+    snprintf(from, sizeof from, "%s/kept%s", s->options.root, part);
+    snprintf(to, sizeof to, "%s%s", s->nodes[who].folder, part);
+    remove_folder(to);
+    if (s->forgets != STACK_FOLDER_EMPTIED)
+        stack_copy_folder(from, to);
+    disk_forget(who);
+    s->nodes[who].observer = s->nodes[who].observer_synced = false;
+    s->result.forgotten++;
+    stack_trace(s, "%u forgets", who);
 }
 
 /* ---- a run ---- */
 
 static void happen(struct stack *s, const struct stack_happening *h) {
-    struct stack_node *n = &s->nodes[h->a % STACK_NODES];
+    struct stack_node *n = &s->nodes[h->a % STACK_SLOTS];
     bool running = n->alive && !n->stopped && h->life == n->life;
     switch (h->kind) {
     case TICK:
@@ -380,6 +448,14 @@ static void happen(struct stack *s, const struct stack_happening *h) {
     case BREAK:
         if (!s->healed)
             break_line(s, h->a, h->b);
+        return;
+    case KEEP:
+        if (!s->healed)
+            keep(s, h->a);
+        return;
+    case FORGET:
+        if (!s->healed)
+            forget(s, h->a);
         return;
     }
 }
@@ -463,12 +539,32 @@ static void draw(struct stack *s) {
     s->delay_ms_max = delays[stack_below(s, 4)];
     s->reset_permille = resets[stack_below(s, 4)];
     s->bad = stack_chance(s, 400) ? stack_below(s, STACK_NODES) : NOBODY;
-    s->flipped = NOBODY;
+    s->flipped = s->forgetful = NOBODY;
+    if (s->bad == NOBODY && stack_chance(s, 400)) {
+        s->forgetful = stack_below(s, STACK_NODES);
+        s->forgets = 1 + stack_below(s, STACK_IS_CLONED);
+    }
     for (uint32_t i = 0; i < STACK_CLIENTS; i++)
         s->clients[i].most = stack_below(s, 4) + (i == 0);
 }
 
+static void plan_forgetting(struct stack *s, uint32_t fault_ms) {
+    uint32_t who = s->forgetful, first_ms = stack_below(s, fault_ms / 2);
+    uint32_t second_ms = first_ms + 20 + stack_below(s, fault_ms - first_ms);
+    if (who == NOBODY)
+        return;
+    if (s->forgets != STACK_FOLDER_EMPTIED) {
+        later(s, KEEP, first_ms, who, 0, 0);
+        later(s, RESTART, first_ms + 1 + stack_below(s, 50), who, 0, 0);
+    }
+    if (s->forgets != STACK_IS_CLONED) {
+        later(s, FORGET, second_ms, who, 0, 0);
+        later(s, RESTART, second_ms + 1 + stack_below(s, 100), who, 0, 0);
+    }
+}
+
 static void plan(struct stack *s, uint32_t fault_ms) {
+    plan_forgetting(s, fault_ms);
     for (uint32_t i = stack_below(s, 5); i > 0; i--) {
         uint32_t who = stack_below(s, STACK_NODES), at_ms = stack_below(s, fault_ms);
         later(s, CRASH, at_ms, who, 0, 0);
@@ -487,13 +583,17 @@ static void plan(struct stack *s, uint32_t fault_ms) {
 }
 
 static void finish(struct stack *s) {
-    for (uint32_t i = 0; i < STACK_NODES; i++) {
+    char kept[160];
+    snprintf(kept, sizeof kept, "%s/kept", s->options.root);
+    remove_folder(kept);
+    for (uint32_t i = 0; i < STACK_NODES; i++)
+        ledger_signer_free(s->signers[i]);
+    for (uint32_t i = 0; i < STACK_SLOTS; i++) {
         stack_crash(&s->nodes[i]);
         free(s->nodes[i].held);
         disk_forget(i);
         remove_folder(s->nodes[i].folder);
-        ledger_signer_free(s->signers[i]);
-        for (uint32_t k = 0; k < STACK_NODES; k++)
+        for (uint32_t k = 0; k < STACK_SLOTS; k++)
             if (s->lines[i][k].up)
                 net_reader_done(&s->lines[i][k].reader);
     }
@@ -521,12 +621,14 @@ void stack_run(const struct stack_options *options, struct stack_result *ret_res
     make_genesis(s);
     uint32_t fault_ms = 100 + stack_below(s, 400);
     plan(s, fault_ms);
-    for (uint32_t i = 0; i < STACK_NODES; i++) {
+    for (uint32_t i = 0; i < STACK_SLOTS; i++) {
         struct stack_node *n = &s->nodes[i];
         n->stack = s;
-        n->index = i;
+        n->index = i == STACK_CLONE ? s->forgetful : i;
+        n->slot = i;
         snprintf(n->folder, sizeof n->folder, "%s/%u", options->root, i);
-        restart(s, i);
+        if (i != STACK_CLONE)
+            restart(s, i);
         later(s, TICK, 1 + stack_below(s, STACK_TICK_MS), i, 0, 0);
     }
     for (uint32_t i = 0; i < STACK_CLIENTS; i++) {
@@ -539,6 +641,7 @@ void stack_run(const struct stack_options *options, struct stack_result *ret_res
         s->sequences[0][i] = 1;
     }
     run_until(s, fault_ms);
+    crash(s, STACK_CLONE);
     s->healed = true;
     stack_trace(s, "everything is healed");
     for (uint32_t i = 0; i < STACK_NODES && s->result.broken == NULL; i++)

@@ -9,12 +9,14 @@
  *   process  crash at any moment between two events, in the middle of an unfinished sync too
  *   clocks   walls differ by less than the allowed drift
  *   one node of four, at most, is faulty: it bends blocks and messages that it passes on, or its disk
- *   flips a bit of a synced vote log, which it must notice: it follows from then on
+ *   flips a bit of a synced vote log, which it must notice: it follows from then on; or it forgets
+ *   votes, since an older copy of its folder or of its vote log is put back, its folder is emptied, or
+ *   a clone of it runs. It asks the others at its start and now and then, as ledger/node_doubt.c does
  * After healing every client's transactions must be done on every node.
  *
  * Checked: one block a height; exactly once by (submitter, sequence), in order; nothing that a client
  * was told is lost; every node's sequences, records and roots are the same; a node starts from its own
- * disk.
+ * disk; who forgot votes that enough others hold signs nothing, and who did not is not said to have.
  */
 #ifndef TESTS_SIM_STACK_H
 #define TESTS_SIM_STACK_H
@@ -36,6 +38,18 @@ enum {
     STACK_EMPTY_MS = 200, /* an empty block at least so often */
     STACK_TICK_MS = 50,
     STACK_LOCATORS_MAX = 64,
+    STACK_CLONE = STACK_NODES, /* the slot of the process that runs with another's keys */
+    STACK_SLOTS = STACK_NODES + 1,
+    STACK_BOUND_MAX = 64,
+};
+
+/* How the votes of one node are forgotten. */
+enum stack_forgets {
+    STACK_FORGETS_NOTHING,
+    STACK_FOLDER_PUT_BACK,
+    STACK_LOG_PUT_BACK,
+    STACK_FOLDER_EMPTIED,
+    STACK_IS_CLONED,
 };
 
 struct stack;
@@ -54,8 +68,10 @@ struct stack_payload {
 
 struct stack_node {
     struct stack *stack;
-    uint32_t index;
+    uint32_t index; /* whose keys it has */
+    uint32_t slot;  /* its place among the processes and the disks: its index, or STACK_CLONE */
     bool alive, observer, stopped;
+    bool observer_synced; /* what of that outlives a crash */
     uint32_t life;
     char folder[128];
     struct chain *chain;
@@ -84,11 +100,25 @@ struct stack_node {
     } proposal;
     bool pending_told, transferred;
     uint64_t fed;
+    struct {
+        bool open;       /* nothing is signed yet: what the others hold of our votes is not known */
+        bool core_stale; /* it may sign, and we must not */
+        uint64_t asked_ms;
+        uint32_t next;
+        struct {
+            bool asked, told;
+            uint64_t height;
+        } answers[STACK_NODES];
+    } doubt;
+    bool gathered; /* for the check: what others held when it first signed in this life */
+    struct pbft_ballot bound[STACK_BOUND_MAX];
+    size_t bound_count;
 };
 
 struct stack_options {
     uint64_t seed;
     bool trace;
+    bool never_asks; /* for the test of the check: a start that does not ask must be seen */
     const char *root; /* a folder in memory */
 };
 
@@ -96,6 +126,7 @@ struct stack_result {
     const char *broken; /* NULL: nothing */
     char text[256];
     uint64_t events, blocks, crashes, view_changes, resets, flips, acknowledged, fingerprint;
+    uint64_t forgotten, noticed;
 };
 
 struct stack_happening;
@@ -130,11 +161,12 @@ struct stack {
     struct stack_happening *heap;
     size_t heap_count, heap_capacity;
     struct genesis *genesis;
-    struct stack_node nodes[STACK_NODES];
+    struct stack_node nodes[STACK_SLOTS];
     struct ledger_signer *signers[STACK_NODES];
-    struct stack_line lines[STACK_NODES][STACK_NODES]; /* from, to */
+    struct stack_line lines[STACK_SLOTS][STACK_SLOTS]; /* from, to */
     struct stack_client clients[STACK_CLIENTS];
-    uint32_t window, sync_ms_max, delay_ms_max, reset_permille, bad, flipped;
+    uint32_t window, sync_ms_max, delay_ms_max, reset_permille, bad, flipped, forgetful;
+    enum stack_forgets forgets;
     uint64_t rotation;
     bool healed;
     struct hash committed[STACK_HEIGHTS_MAX];
@@ -150,6 +182,7 @@ void stack_broken(struct stack *s, const char *what, const char *format, ...) PR
 void stack_trace(const struct stack *s, const char *format, ...) PRINTF_LIKE(2, 3);
 void stack_later_sync(struct stack_node *n);
 void stack_send(struct stack_node *n, uint32_t to, uint8_t kind, struct bytes body);
+bool stack_is_up(const struct stack_node *n, uint32_t peer);
 void stack_run(const struct stack_options *options, struct stack_result *ret_result);
 
 /* stack_node.c: a node, as ledger/node.c is one */
@@ -161,6 +194,20 @@ void stack_submit(struct stack_node *n, struct bytes transaction);
 void stack_tick(struct stack_node *n);
 void stack_synced(struct stack_node *n);
 uint64_t stack_next_sequence(struct stack_node *n, uint32_t client);
+void stack_fetch(struct stack_node *n, uint32_t from);
+void stack_tell_connected(struct stack_node *n);
+void stack_remember_identity(struct stack_node *n);
+
+/* stack_doubt.c: whether it knows its votes, as ledger/node_doubt.c asks */
+void stack_doubt_begin(struct stack_node *n);
+void stack_doubt(struct stack_node *n);
+bool stack_may_sign(const struct stack_node *n);
+void stack_votes_forgotten(struct stack_node *n, const char *what);
+void stack_on_get_votes(struct stack_node *n, uint32_t from);
+void stack_on_votes(struct stack_node *n, uint32_t from, struct bytes body);
+void stack_check_seal(struct stack_node *n, struct bytes certificate);
+void stack_check_asked(struct stack_node *n, struct bytes message);
+void stack_copy_folder(const char *from, const char *to);
 
 /* stack_check.c */
 void stack_check_commit(struct stack_node *n, struct bytes block, struct bytes certificate);
@@ -174,6 +221,8 @@ enum stack_message_kind {
     STACK_GET_PAYLOAD = 4,
     STACK_GET_BLOCKS = 5,
     STACK_BLOCK = 6,
+    STACK_GET_VOTES = 7,
+    STACK_VOTES = 8,
 };
 
 #endif

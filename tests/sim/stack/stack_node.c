@@ -144,13 +144,14 @@ static void take_effect(struct stack_node *n, const struct pbft_effect *e) {
         return;
     case PBFT_EFFECT_FAULT:
         stack_trace(s, "%u blames %d: %s", n->index, (int)e->fault.from, e->fault.what);
-        if (e->fault.from < STACK_NODES && e->fault.from != s->bad)
+        if (e->fault.from < STACK_NODES && e->fault.from != s->bad && e->fault.from != s->forgetful)
             stack_broken(s, "blame", "node %u blames the honest node %u: %s", n->index,
                          e->fault.from, e->fault.what);
         return;
     case PBFT_EFFECT_EVIDENCE:
-        stack_broken(s, "evidence", "node %u holds evidence against node %u, which signs once",
-                     n->index, e->evidence.signer);
+        if (e->evidence.signer != s->forgetful) /* it may take votes with it that few had */
+            stack_broken(s, "evidence", "node %u holds evidence against node %u, which signs once",
+                         n->index, e->evidence.signer);
         return;
     case PBFT_EFFECT_DIVERGED:
         stack_broken(s, "diverged", "node %u finds certified height %llu invalid", n->index,
@@ -178,6 +179,7 @@ static void step_own(struct stack_node *n) {
         if (event.kind == PBFT_EVENT_BLOCK) {
             event.block.header = buffer_bytes(&n->own[i].header);
             event.block.certificate = buffer_bytes(&n->own[i].certificate);
+            stack_check_seal(n, event.block.certificate);
         }
         if (!n->stopped)
             step(n, &event);
@@ -274,12 +276,22 @@ static void committed(struct stack_node *n, struct stack_held *held) {
             drop_payload(&n->payloads[i]);
 }
 
-static void fetch(struct stack_node *n, const struct pbft_effect *e) {
+void stack_fetch(struct stack_node *n, uint32_t from) {
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, 64);
     n->fed = chain_height(n->chain);
     wire_u64(&body, n->fed + 1);
-    stack_send(n, e->fetch.from, STACK_GET_BLOCKS, buffer_bytes(&body));
+    stack_send(n, from, STACK_GET_BLOCKS, buffer_bytes(&body));
+}
+
+static void send_vote(struct stack_node *n, const struct stack_held *held) {
+    const struct pbft_effect *e = &held->effect;
+    if (!stack_may_sign(n))
+        return; /* what may be said is said again when it is known that it may */
+    stack_check_asked(n, buffer_bytes(&held->bytes));
+    for (uint32_t to = 0; to < STACK_NODES; to++)
+        if (to != n->index && (e->send.to == PBFT_EVERYBODY || e->send.to == to))
+            stack_send(n, to, STACK_PBFT, buffer_bytes(&held->bytes));
 }
 
 static void emit(struct stack_node *n, struct stack_held *held) {
@@ -287,11 +299,9 @@ static void emit(struct stack_node *n, struct stack_held *held) {
     if (e->kind == PBFT_EFFECT_COMMITTED)
         committed(n, held);
     else if (e->kind == PBFT_EFFECT_FETCH)
-        fetch(n, e);
+        stack_fetch(n, e->fetch.from);
     else
-        for (uint32_t to = 0; to < STACK_NODES; to++)
-            if (to != n->index && (e->send.to == PBFT_EVERYBODY || e->send.to == to))
-                stack_send(n, to, STACK_PBFT, buffer_bytes(&held->bytes));
+        send_vote(n, held);
 }
 
 void stack_synced(struct stack_node *n) {
@@ -309,6 +319,7 @@ void stack_synced(struct stack_node *n) {
             return;
         }
     }
+    n->observer_synced = n->observer;
     struct stack_held *list = n->held;
     size_t count = n->held_count;
     n->held = NULL;
@@ -331,8 +342,8 @@ static bool work(struct stack_node *n) {
 }
 
 static void try_propose(struct stack_node *n) {
-    if (!n->proposal.open || chain_tentative(n->chain) < n->proposal.height - 1 ||
-        is_beyond_window(n, n->proposal.height) || !work(n))
+    if (!n->proposal.open || !stack_may_sign(n) ||
+        chain_tentative(n->chain) < n->proposal.height - 1 || is_beyond_window(n, n->proposal.height) || !work(n))
         return;
     n->proposal.open = false;
     chain_undo(n->chain, n->proposal.height);
@@ -354,6 +365,76 @@ static void try_propose(struct stack_node *n) {
     own_event(n, &event, bytes_of(block.data, BLOCK_HEADER_BYTES), bytes_of(NULL, 0));
 }
 
+/* ---- the core ---- */
+
+static bool header_read(void *context, struct bytes header, struct pbft_header *ret_header) {
+    const struct stack_node *n = context;
+    struct block_header h;
+    if (block_header_decode(header, &h, NULL) != ERROR_NONE ||
+        !hash_equal(&h.chain, &n->stack->genesis->chain))
+        return false;
+    *ret_header = (struct pbft_header){h.height, h.epoch, h.previous, h.time_ms, false};
+    return true;
+}
+
+static void sign(void *context, const struct hash *statement, uint8_t *ret_signature) {
+    const struct stack_node *n = context;
+    ledger_signer_sign(n->stack->signers[n->index], statement, ret_signature);
+}
+
+static bool verify(void *context, uint32_t signer, const struct hash *statement,
+                   const uint8_t *signature) {
+    const struct stack_node *n = context;
+    return signer < STACK_NODES &&
+           signature_valid(n->stack->genesis->validators[signer].vote_key, statement, signature);
+}
+
+static enum error_code new_core(struct stack_node *n, const struct bytes *records, size_t count,
+                                struct error *err) {
+    const struct stack *s = n->stack;
+    uint8_t base_raw[BLOCK_HEADER_BYTES], head_raw[BLOCK_HEADER_BYTES];
+    block_header_encode(chain_epoch_base(n->chain), base_raw);
+    block_header_encode(chain_head(n->chain), head_raw);
+    struct pbft_config config;
+    pbft_config_defaults(&config);
+    config.self = n->observer ? PBFT_OBSERVER : n->index;
+    config.n = STACK_NODES;
+    config.domain = (struct pbft_domain){s->genesis->chain, 0};
+    config.window = s->window;
+    config.rotation = s->rotation;
+    config.timeout_ms = 200;
+    config.timeout_ms_max = 1600;
+    config.resend_ms = 80;
+    config.status_ms = 200;
+    config.base_header = bytes_of(base_raw, sizeof base_raw);
+    config.committed_header = bytes_of(head_raw, sizeof head_raw);
+    config.committed_certificate = chain_head_certificate(n->chain);
+    config.records = records;
+    config.record_count = count;
+    config.host = (struct pbft_host){n, header_read, n->observer ? NULL : sign, verify};
+    TRY(pbft_new(&config, &n->core, err));
+    stack_doubt_begin(n);
+    return ERROR_NONE;
+}
+
+/* Makes the core an observer's, where nothing of the old one waits. */
+static void replace_stale_core(struct stack_node *n) {
+    struct error err;
+    if (!n->doubt.core_stale || n->syncing || n->held_count > 0)
+        return;
+    n->doubt.core_stale = false;
+    chain_undo(n->chain, chain_height(n->chain) + 1);
+    memset(n->wanted, 0, sizeof n->wanted);
+    n->proposal.open = n->pending_told = false;
+    n->fed = chain_height(n->chain);
+    pbft_free(n->core);
+    n->core = NULL;
+    if (new_core(n, NULL, 0, &err) != ERROR_NONE)
+        fail(n, "following", &err);
+    else
+        stack_tell_connected(n);
+}
+
 static void settle(struct stack_node *n) {
     for (;;) {
         bool pending = pool_ready(n->pool) || work(n);
@@ -367,6 +448,7 @@ static void settle(struct stack_node *n) {
             return;
         if (n->own_count > 0)
             continue;
+        replace_stale_core(n);
         try_propose(n);
         if (n->own_count == 0)
             break;
@@ -459,7 +541,7 @@ void stack_submit(struct stack_node *n, struct bytes transaction) {
 
 void stack_message(struct stack_node *n, uint32_t from, uint8_t kind, struct bytes body) {
     struct pbft_event event = {.kind = PBFT_EVENT_MESSAGE, .message = {from, body}};
-    if (kind == STACK_PBFT)
+    if (kind == STACK_PBFT && !n->doubt.open) /* else as if it were lost: it is sent again */
         step(n, &event);
     else if (kind == STACK_TRANSACTION)
         (void)take_transaction(n, body);
@@ -471,12 +553,23 @@ void stack_message(struct stack_node *n, uint32_t from, uint8_t kind, struct byt
         on_get_blocks(n, from, body);
     else if (kind == STACK_BLOCK)
         on_block(n, body);
+    else if (kind == STACK_GET_VOTES)
+        stack_on_get_votes(n, from);
+    else if (kind == STACK_VOTES)
+        stack_on_votes(n, from, body);
     settle(n);
+}
+
+void stack_tell_connected(struct stack_node *n) {
+    for (uint32_t peer = 0; peer < STACK_NODES; peer++)
+        if (peer != n->index && stack_is_up(n, peer))
+            plain_event(n, (struct pbft_event){.kind = PBFT_EVENT_CONNECTED, .connected = {peer}});
 }
 
 void stack_connected(struct stack_node *n, uint32_t peer) {
     struct pbft_event event = {.kind = PBFT_EVENT_CONNECTED, .connected = {peer}};
     step(n, &event);
+    n->doubt.asked_ms = 0; /* it is asked for our votes */
     settle(n);
 }
 
@@ -490,11 +583,12 @@ static void compact(struct stack_node *n) {
     const struct bytes *records = NULL;
     size_t count = 0, used = 0;
     pbft_records(n->core, &records, &count);
-    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + 1, sizeof *entries);
+    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + 2, sizeof *entries);
     assert(entries != NULL);
     uint8_t key[SIGNER_KEY_BYTES];
     ledger_signer_public(n->stack->signers[n->index], key);
     entries[used++] = (struct votes_entry){VOTES_IDENTITY, bytes_of(key, sizeof key)};
+    entries[used++] = (struct votes_entry){VOTES_COMMITTED, chain_head_certificate(n->chain)};
     for (uint64_t h = chain_height(n->chain) + 1; h <= chain_tentative(n->chain); h++)
         entries[used++] = (struct votes_entry){VOTES_PAYLOAD, chain_tentative_at(n->chain, h)};
     for (size_t i = 0; i < count; i++)
@@ -520,7 +614,9 @@ static void flush(struct stack_node *n) {
 void stack_tick(struct stack_node *n) {
     struct stack *s = n->stack;
     struct pbft_event event = {.kind = PBFT_EVENT_TICK};
-    step(n, &event);
+    if (!n->doubt.open)
+        step(n, &event);
+    stack_doubt(n);
     for (size_t i = 0; i < sizeof n->wanted / sizeof n->wanted[0]; i++) {
         if (!n->wanted[i].active || payload_of(n, &n->wanted[i].digest) != NULL)
             continue;
@@ -539,28 +635,6 @@ void stack_tick(struct stack_node *n) {
 }
 
 /* ---- start and crash ---- */
-
-static bool header_read(void *context, struct bytes header, struct pbft_header *ret_header) {
-    const struct stack_node *n = context;
-    struct block_header h;
-    if (block_header_decode(header, &h, NULL) != ERROR_NONE ||
-        !hash_equal(&h.chain, &n->stack->genesis->chain))
-        return false;
-    *ret_header = (struct pbft_header){h.height, h.epoch, h.previous, h.time_ms, false};
-    return true;
-}
-
-static void sign(void *context, const struct hash *statement, uint8_t *ret_signature) {
-    const struct stack_node *n = context;
-    ledger_signer_sign(n->stack->signers[n->index], statement, ret_signature);
-}
-
-static bool verify(void *context, uint32_t signer, const struct hash *statement,
-                   const uint8_t *signature) {
-    const struct stack_node *n = context;
-    return signer < STACK_NODES &&
-           signature_valid(n->stack->genesis->validators[signer].vote_key, statement, signature);
-}
 
 /* What was committed and whose segment was lost is committed again from the vote log. */
 static enum error_code recommit(struct stack_node *n, const struct votes_entry *entries,
@@ -589,6 +663,23 @@ static enum error_code recommit(struct stack_node *n, const struct votes_entry *
     return ERROR_NONE;
 }
 
+/* Where the log ends below the blocks, it is an older one. */
+static bool log_reaches(const struct votes_entry *entries, size_t count, uint64_t height) {
+    struct pbft_certificate c;
+    for (size_t i = count; i > 0; i--)
+        if (entries[i - 1].kind == VOTES_COMMITTED &&
+            pbft_certificate_decode(entries[i - 1].bytes, &c, NULL) == ERROR_NONE &&
+            c.ballot.height >= height)
+            return true;
+    return count == 0 || height == 0;
+}
+
+void stack_remember_identity(struct stack_node *n) {
+    uint8_t key[SIGNER_KEY_BYTES];
+    ledger_signer_public(n->stack->signers[n->index], key);
+    votes_add(n->votes, VOTES_IDENTITY, bytes_of(key, sizeof key));
+}
+
 static enum error_code open_votes(struct stack_node *n, struct bytes **ret_records,
                                   size_t *ret_count, struct error *err) {
     char path[160];
@@ -596,16 +687,17 @@ static enum error_code open_votes(struct stack_node *n, struct bytes **ret_recor
     const struct votes_entry *entries = NULL;
     size_t count = 0;
     TRY(votes_open(path, &n->votes, &entries, &count, err));
+    bool whole = log_reaches(entries, count, chain_height(n->chain));
     if (count == 0 && chain_height(n->chain) == 0 && !n->observer) {
-        uint8_t key[SIGNER_KEY_BYTES];
-        ledger_signer_public(n->stack->signers[n->index], key);
-        votes_add(n->votes, VOTES_IDENTITY, bytes_of(key, sizeof key));
+        stack_remember_identity(n);
         TRY(votes_sync(n->votes, err));
         TRY(file_sync_folder(n->folder, err));
     } else if (count == 0 && !n->observer) {
         return error_set(err, ERROR_CORRUPT, "%s: the vote log is gone", path);
     }
     TRY(recommit(n, entries, count, err));
+    if (!whole)
+        stack_votes_forgotten(n, "blocks above the end of the vote log");
     struct bytes *records = calloc(count + 1, sizeof *records);
     assert(records != NULL);
     for (size_t i = 0; i < count; i++) {
@@ -619,31 +711,10 @@ static enum error_code open_votes(struct stack_node *n, struct bytes **ret_recor
 }
 
 static enum error_code open_core(struct stack_node *n, struct error *err) {
-    struct stack *s = n->stack;
     SCOPED_FREE struct bytes *records = NULL;
     size_t count = 0;
     TRY(open_votes(n, &records, &count, err));
-    uint8_t base_raw[BLOCK_HEADER_BYTES], head_raw[BLOCK_HEADER_BYTES];
-    block_header_encode(chain_epoch_base(n->chain), base_raw);
-    block_header_encode(chain_head(n->chain), head_raw);
-    struct pbft_config config;
-    pbft_config_defaults(&config);
-    config.self = n->observer ? PBFT_OBSERVER : n->index;
-    config.n = STACK_NODES;
-    config.domain = (struct pbft_domain){s->genesis->chain, 0};
-    config.window = s->window;
-    config.rotation = s->rotation;
-    config.timeout_ms = 200;
-    config.timeout_ms_max = 1600;
-    config.resend_ms = 80;
-    config.status_ms = 200;
-    config.base_header = bytes_of(base_raw, sizeof base_raw);
-    config.committed_header = bytes_of(head_raw, sizeof head_raw);
-    config.committed_certificate = chain_head_certificate(n->chain);
-    config.records = records;
-    config.record_count = count;
-    config.host = (struct pbft_host){n, header_read, n->observer ? NULL : sign, verify};
-    return pbft_new(&config, &n->core, err);
+    return new_core(n, records, n->observer ? 0 : count, err);
 }
 
 void stack_start(struct stack_node *n) {
@@ -661,7 +732,7 @@ void stack_start(struct stack_node *n) {
     if (code != ERROR_NONE && s->flipped == n->index && code == ERROR_CORRUPT) {
         stack_trace(s, "%u refuses its disk: %s", n->index, err.message);
         stack_crash(n);
-        n->observer = true; /* and from an empty folder */
+        n->observer = n->observer_synced = true; /* and from an empty folder */
         return;
     }
     if (code != ERROR_NONE) {
@@ -679,7 +750,10 @@ void stack_crash(struct stack_node *n) {
         return;
     n->alive = false;
     n->life++;
-    disk_freeze(n->index);
+    n->observer = n->observer_synced;
+    n->gathered = false;
+    n->bound_count = 0;
+    disk_freeze(n->slot);
     pbft_free(n->core);
     n->core = NULL;
     for (size_t i = 0; i < n->own_count; i++) {
