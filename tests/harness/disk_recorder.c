@@ -72,9 +72,16 @@ static int (*real_close)(int);
 /* A pointer to an object becomes one to a function, as POSIX allows and C does not say. */
 #define FIND(name) (*(void **)(&real_##name) = dlsym(RTLD_NEXT, #name))
 
-__attribute__((constructor)) static void start(void) {
+/* Another library's constructor may come before ours. */
+static void find(void) {
+    if (real_open != NULL)
+        return;
     FIND(open), FIND(write), FIND(pwrite), FIND(writev), FIND(pwritev), FIND(ftruncate);
     FIND(fsync), FIND(fdatasync), FIND(rename), FIND(unlink), FIND(mkdir), FIND(close);
+}
+
+__attribute__((constructor)) static void start(void) {
+    find();
     const char *folder = getenv("RENKEI_DISK_ROOT");
     const char *record = getenv("RENKEI_DISK_RECORD");
     lies = getenv("RENKEI_DISK_LIES");
@@ -125,6 +132,7 @@ static void note_open(const char *path, int fd, int flags) {
 }
 
 int open(const char *path, int flags, ...) {
+    find();
     va_list list;
     va_start(list, flags);
     mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(list, mode_t) : 0;
@@ -163,6 +171,7 @@ static void note_write(int fd, uint64_t at, const void *data, ssize_t len) {
 }
 
 ssize_t pwrite(int fd, const void *data, size_t len, off_t at) {
+    find();
     if (!is_ours(fd))
         return real_pwrite(fd, data, len, at);
     pthread_mutex_lock(&lock);
@@ -178,6 +187,7 @@ ssize_t pwrite64(int fd, const void *data, size_t len, off_t at) {
 }
 
 ssize_t write(int fd, const void *data, size_t len) {
+    find();
     if (!is_ours(fd))
         return real_write(fd, data, len);
     pthread_mutex_lock(&lock);
@@ -198,6 +208,7 @@ static void note_vector(int fd, uint64_t at, const struct iovec *parts, int coun
 }
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
+    find();
     if (!is_ours(fd))
         return real_writev(fd, parts, count);
     pthread_mutex_lock(&lock);
@@ -209,6 +220,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 }
 
 ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at) {
+    find();
     if (!is_ours(fd))
         return real_pwritev(fd, parts, count, at);
     pthread_mutex_lock(&lock);
@@ -219,6 +231,7 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t at) {
 }
 
 int ftruncate(int fd, off_t size) {
+    find();
     if (!is_ours(fd))
         return real_ftruncate(fd, size);
     pthread_mutex_lock(&lock);
@@ -234,7 +247,9 @@ int ftruncate64(int fd, off_t size) {
     return ftruncate(fd, size);
 }
 
-static int sync_it(int fd, int (*real)(int)) {
+static int sync_it(int fd, int (*const *pointer)(int)) {
+    find();
+    int (*real)(int) = *pointer;
     if (!is_ours(fd))
         return real(fd);
     if (lying[fd])
@@ -251,14 +266,15 @@ static int sync_it(int fd, int (*real)(int)) {
 }
 
 int fsync(int fd) {
-    return sync_it(fd, real_fsync);
+    return sync_it(fd, &real_fsync);
 }
 
 int fdatasync(int fd) {
-    return sync_it(fd, real_fdatasync);
+    return sync_it(fd, &real_fdatasync);
 }
 
 int rename(const char *from, const char *to) {
+    find();
     pthread_mutex_lock(&lock);
     int rc = real_rename(from, to);
     if (rc == 0 && below(from))
@@ -268,6 +284,7 @@ int rename(const char *from, const char *to) {
 }
 
 int unlink(const char *path) {
+    find();
     pthread_mutex_lock(&lock);
     int rc = real_unlink(path);
     if (rc == 0 && below(path))
@@ -278,12 +295,14 @@ int unlink(const char *path) {
 
 /* The next one with this number may be a socket. */
 int close(int fd) {
+    find();
     if (fd >= 0 && fd < FDS)
         ours[fd] = false;
     return real_close(fd);
 }
 
 int mkdir(const char *path, mode_t mode) {
+    find();
     pthread_mutex_lock(&lock);
     int rc = real_mkdir(path, mode);
     if (rc == 0 && below(path))

@@ -74,11 +74,12 @@ class Program:
         self.name, self.command, self.log = name, [str(word) for word in command], log
         self.process = None
 
-    def start(self):
+    def start(self, **environment):
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--", *self.command], stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log, start_new_session=True)
+                stdout=log, stderr=log, start_new_session=True,
+                env={**os.environ, **environment})
 
     def alive(self):
         return self.process is not None and self.process.poll() is None

@@ -136,11 +136,12 @@ class Disk:
             file.apply(data, change)
         return bytes(data)
 
-    def image(self, variant, seed):
+    def image(self, variant, seed, sector=1):
         """{path: bytes} after a loss of power now. lost: nothing that is not safe. first: of each
         file the changes up to a random one. torn: the same, the last one in part. scattered: of
         every change any pages. In these three at times also names that were not safe. killed: all
-        that the program wrote, as after a kill -9."""
+        that the program wrote, as after a kill -9. sector: what is never torn, where the program counts
+        on it; LMDB does for its meta pages, by 512."""
         dice = random.Random(seed)
         if variant == "killed":
             return {path: self.seen(file) for path, file in self.names.items()}
@@ -162,6 +163,7 @@ class Disk:
                     change = file.waiting[keep]
                     if change[0] == "write":
                         part = dice.randrange(len(change[2]))
+                        part = max(0, part - (change[1] + part) % sector)
                         file.apply(data, ("write", change[1], change[2][:part]))
             out[path] = bytes(data)
         return out
