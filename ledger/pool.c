@@ -114,15 +114,25 @@ struct pool_entry *pool_find(const struct pool *pool, uint32_t submitter, uint64
     return entry->checked != NULL ? entry : NULL;
 }
 
-struct pool_entry *pool_find_bytes(const struct pool *pool, const struct members *members,
-                                   struct bytes transaction) {
+bool pool_peek(const struct members *members, struct bytes transaction, uint32_t *ret_submitter,
+               uint64_t *ret_sequence) {
     if (transaction.len < HEAD_BYTES)
-        return NULL;
+        return false;
     int submitter = members_submitter_by_key(members, transaction.data + SUBMITTER_AT);
     if (submitter < 0)
+        return false;
+    *ret_submitter = (uint32_t)submitter;
+    *ret_sequence = wire_load_u64(transaction.data + SEQUENCE_AT);
+    return true;
+}
+
+struct pool_entry *pool_find_bytes(const struct pool *pool, const struct members *members,
+                                   struct bytes transaction) {
+    uint32_t submitter;
+    uint64_t sequence;
+    if (!pool_peek(members, transaction, &submitter, &sequence))
         return NULL;
-    struct pool_entry *entry = pool_find(pool, (uint32_t)submitter,
-                                         wire_load_u64(transaction.data + SEQUENCE_AT));
+    struct pool_entry *entry = pool_find(pool, submitter, sequence);
     if (entry == NULL ||
         !bytes_equal(transaction, bytes_of(entry->checked->bytes, entry->checked->len)))
         return NULL;
@@ -130,11 +140,10 @@ struct pool_entry *pool_find_bytes(const struct pool *pool, const struct members
 }
 
 bool pool_knows(const struct pool *pool, const struct members *members, struct bytes transaction) {
-    if (transaction.len < HEAD_BYTES)
-        return false;
-    int submitter = members_submitter_by_key(members, transaction.data + SUBMITTER_AT);
-    return submitter >= 0 &&
-           (wire_load_u64(transaction.data + SEQUENCE_AT) < pool->rings[submitter].next ||
+    uint32_t submitter;
+    uint64_t sequence;
+    return pool_peek(members, transaction, &submitter, &sequence) &&
+           (sequence < pool->rings[submitter].next ||
             pool_find_bytes(pool, members, transaction) != NULL);
 }
 

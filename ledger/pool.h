@@ -51,6 +51,11 @@ struct pool_entry *pool_find(const struct pool *pool, uint32_t submitter, uint64
 struct pool_entry *pool_find_bytes(const struct pool *pool, const struct members *members,
                                    struct bytes transaction);
 
+/* The submitter's number and the sequence that stand in a transaction's bytes; false where it is too
+ * short or nobody's. Looks at the two fields only. */
+bool pool_peek(const struct members *members, struct bytes transaction, uint32_t *ret_submitter,
+               uint64_t *ret_sequence);
+
 /* True where a transaction with this submitter and sequence is here with the same bytes, or the
  * sequence is used already. Looks at the two fields only. */
 bool pool_knows(const struct pool *pool, const struct members *members, struct bytes transaction);
