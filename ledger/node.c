@@ -469,7 +469,8 @@ static void try_propose(struct node *node) {
         return;
     }
     votes_add(node->votes, VOTES_PAYLOAD, block);
-    node_send_payload(node, block);
+    node_keep_built(node, &digest, node->proposal.height, block);
+    node_send_proposal(node, block);
     struct pbft_event event = {.kind = PBFT_EVENT_PROPOSAL};
     node_event(node, &event, bytes_of(block.data, BLOCK_HEADER_BYTES), bytes_of(NULL, 0));
 }
@@ -795,7 +796,7 @@ static void close_node(struct node *node) {
     for (size_t i = 0; i < node->held_count; i++)
         buffer_done(&node->held[i].bytes);
     for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
-        buffer_done(&node->payloads[i].block);
+        node_drop_payload(node, &node->payloads[i]);
     free(node->held);
     free(node->events);
     buffer_done(&node->outgoing);

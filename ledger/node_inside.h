@@ -14,6 +14,7 @@
 #include "ledger/node.h"
 #include "ledger/pbft/pbft.h"
 #include "ledger/pool.h"
+#include "ledger/proposal.h"
 #include "ledger/signer.h"
 #include "ledger/store/votes.h"
 
@@ -28,6 +29,7 @@ enum {
     NODE_HELD_MAX = 65536,
     NODE_TURNS_MAX = 1000,       /* rounds of one turn before the loop gets its chance */
     NODE_PAYLOAD_ASK_MS = 300,
+    NODE_MISSING_ASK_MS = 40, /* for which what a proposal names may still be on its way */
     NODE_WATCH_MS = 1000,  /* how often it is looked for what waits too long */
     NODE_RESEND_MS = 3000,
     NODE_RESEND_BYTES_MAX = 4 << 20,
@@ -66,6 +68,8 @@ enum node_message {
     NODE_CLOCK = 7,       /* u64 wall clock in ms: for a warning, and for nothing that is agreed on */
     NODE_GET_VOTES = 8,   /* nothing: what do you hold of my votes? */
     NODE_VOTES = 9,       /* u64 epoch, u64 height, u32 bytes vote, again and again */
+    NODE_PROPOSAL = 10,   /* a block whose transactions are named */
+    NODE_GET_TRANSACTIONS = 11, /* u64 height, hash, u32 index, again and again */
 };
 
 /* An event of our own that waits for its step; header and certificate are owned. */
@@ -97,13 +101,22 @@ struct node_key {
     uint64_t since_ms; /* wall clock: later votes are all in the log; 0: all are */
 };
 
+/* A block, or a proposal of which the block is not made yet. */
 struct payload {
     struct hash digest;
     uint64_t height; /* 0: free */
     uint32_t from;
     uint64_t order;
     bool transferred; /* came as a committed block, and is believed only with its certificate */
+    size_t bytes;     /* of memory */
     struct buffer block;
+    struct proposal *proposal; /* NULL: the block is here */
+    uint64_t came_ms;          /* the proposal */
+    uint64_t came_after;       /* of what peers passed on: that much had come before it */
+    uint64_t searched;         /* of what peers passed on: that much was looked through for it */
+    bool asked;                /* for what it names and the pool lacks */
+    bool built;                /* by us, in the last view in which we might */
+    bool hopeless;             /* the pool can take nothing that makes it whole */
 };
 
 /* A block that the core wants executed and that waits for its payload or its parent. */
@@ -242,6 +255,7 @@ struct node {
         struct inbox_lane lanes[NODE_LANES_MAX]; /* validators, then observers */
         uint32_t next;    /* the peer whose turn it is */
         uint32_t waiting; /* messages, of all peers */
+        uint64_t came;    /* ever */
         uint32_t checked; /* in this slice */
     } inbox;
     struct budget budgets[GENESIS_VALIDATORS_MAX]; /* of signature checks, by protocol messages */
@@ -325,13 +339,6 @@ void node_remember_head(struct node *node);
 MUST_CHECK enum error_code node_open_mesh(struct node *node, struct error *err);
 void node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
                struct bytes body);
-void node_send_payload(struct node *node, struct bytes block);
-void node_ask_payload(struct node *node, struct wanted *wanted, uint64_t now_ms);
-/* What we keep as our own (from == self) stays until its height is committed. False: no room. */
-bool node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
-                       uint64_t height, struct bytes block);
-struct payload *node_payload(struct node *node, const struct hash *digest);
-void node_drop_payload(struct node *node, struct payload *payload);
 void node_fetch(struct node *node, uint64_t now_ms);
 /* The block of this height that the peer sent is not the chain's: named, and another peer asked. */
 void node_refuse_transfer(struct node *node, uint32_t peer, uint64_t height, const char *what);
@@ -340,12 +347,34 @@ void node_guess(struct node *node, uint64_t now_ms);
 /* The core is told of every validator that is connected. */
 void node_tell_connected(struct node *node);
 void node_flush_outgoing(struct node *node);
-/* Checks a slice of what the peers passed on. */
+/* Checks a slice of what the peers passed on, first what a proposal waits for. */
 void node_take_inbox(struct node *node);
 void node_inbox_done(struct node *node);
 /* What waits is kept; whom to blame for it is not known any more. */
 void node_inbox_epoch(struct node *node);
 void node_resend(struct node *node, uint64_t now_ms);
+
+/* node_payloads.c */
+/* To the others, of what was built of our pool just now. */
+void node_send_proposal(struct node *node, struct bytes block);
+void node_ask_payload(struct node *node, struct wanted *wanted, uint64_t now_ms);
+/* What we keep as our own (from == self) stays until its height is committed. False: no room. */
+bool node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
+                       uint64_t height, struct bytes block);
+/* What we propose: nobody else has it whole, and an UNDO of what an earlier view wanted at its height
+ * may drop its execution before the core asks for it. One a height. */
+void node_keep_built(struct node *node, const struct hash *digest, uint64_t height,
+                     struct bytes block);
+/* NULL where the whole block is not here, and cannot be made of a proposal and the pool yet. */
+struct payload *node_payload(struct node *node, const struct hash *digest);
+void node_drop_payload(struct node *node, struct payload *payload);
+/* The lowest proposal that the core wants, that lacks something, and for which not all that came was
+ * looked through; NULL where there is none. */
+struct payload *node_waiting_proposal(struct node *node);
+void node_on_payload(struct node *node, uint32_t peer, struct bytes body);
+void node_on_proposal(struct node *node, uint32_t peer, struct bytes body);
+void node_on_get_payload(struct node *node, uint32_t peer, struct bytes body);
+void node_on_get_transactions(struct node *node, uint32_t peer, struct bytes body);
 
 /* node_clients.c */
 void node_trees_done(struct node *node);

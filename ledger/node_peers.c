@@ -1,4 +1,4 @@
-/* The node's side of the mesh: votes, payloads, transactions, and blocks for those who lag. */
+/* The node's side of the mesh: votes, transactions, and blocks for those who lag. */
 #include "ledger/node_inside.h"
 
 #include <assert.h>
@@ -35,128 +35,6 @@ void node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_me
     else
         /* What does not get through is asked for, or sent again by the core. */
         (void)!mesh_send(node->mesh, to, lane, buffer_bytes(&message));
-}
-
-void node_send_payload(struct node *node, struct bytes block) {
-    node_send(node, PBFT_EVERYBODY, MESH_BULK, NODE_PAYLOAD, block);
-}
-
-/* Payloads. */
-
-struct payload *node_payload(struct node *node, const struct hash *digest) {
-    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
-        if (node->payloads[i].height != 0 && hash_equal(&node->payloads[i].digest, digest))
-            return &node->payloads[i];
-    return NULL;
-}
-
-void node_drop_payload(struct node *node, struct payload *payload) {
-    node->payload_bytes -= payload->block.len;
-    buffer_done(&payload->block);
-    payload->height = 0;
-    payload->transferred = false;
-}
-
-/* A place for one more from this peer: a free one, or that of its own oldest, or of the oldest of
- * all peers. So one peer cannot push out what all the others sent, and nobody what we keep for the
- * core ourselves. NULL where there is none. */
-static struct payload *payload_place(struct node *node, uint32_t from) {
-    struct payload *own = NULL;
-    struct payload *oldest = NULL;
-    struct payload *free_place = NULL;
-    size_t own_count = 0;
-    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++) {
-        struct payload *p = &node->payloads[i];
-        if (p->height == 0) {
-            free_place = p;
-            continue;
-        }
-        if (p->from == node->self)
-            continue;
-        if (oldest == NULL || p->order < oldest->order)
-            oldest = p;
-        if (p->from != from)
-            continue;
-        own_count++;
-        if (own == NULL || p->order < own->order)
-            own = p;
-    }
-    if (own_count >= NODE_PAYLOADS_PEER_MAX)
-        return own;
-    if (free_place != NULL && node->payload_bytes < NODE_PAYLOADS_BYTES_MAX)
-        return free_place;
-    return own != NULL ? own : oldest;
-}
-
-bool node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
-                       uint64_t height, struct bytes block) {
-    struct payload *place = node_payload(node, digest);
-    if (place != NULL && from != node->self)
-        return true;
-    if (place == NULL) /* else ours stands for what a peer sent: it was looked through */
-        place = payload_place(node, from);
-    if (place == NULL)
-        return false;
-    if (place->height != 0)
-        node_drop_payload(node, place);
-    buffer_init(&place->block, BLOCK_BYTES_MAX);
-    buffer_append(&place->block, block.data, block.len);
-    if (place->block.failed) {
-        buffer_done(&place->block);
-        return false;
-    }
-    place->digest = *digest;
-    place->height = height;
-    place->from = from;
-    place->order = ++node->payload_order;
-    node->payload_bytes += block.len;
-    return true;
-}
-
-void node_ask_payload(struct node *node, struct wanted *w, uint64_t now_ms) {
-    if (now_ms - w->asked_ms < NODE_PAYLOAD_ASK_MS || node_payload(node, &w->digest) != NULL)
-        return;
-    w->asked_ms = now_ms;
-    /* The proposer first, then everybody in turn: whoever prepared it has it. */
-    uint32_t to = (w->from + w->asked++) % node->members->validator_count;
-    if (to == node->self)
-        to = (w->from + w->asked++) % node->members->validator_count;
-    SCOPED_BUFFER struct buffer body;
-    buffer_init(&body, 64);
-    wire_u64(&body, w->height);
-    wire_fixed(&body, w->digest.byte, HASH_BYTES);
-    node_send(node, to, MESH_BULK, NODE_GET_PAYLOAD, buffer_bytes(&body));
-}
-
-static void on_payload(struct node *node, uint32_t peer, struct bytes body) {
-    struct block block;
-    if (block_decode(body, &block, NULL) != ERROR_NONE)
-        return;
-    uint64_t height = chain_height(node->chain);
-    if (block.header.height <= height ||
-        block.header.height > height + NODE_PAYLOAD_AHEAD_MAX)
-        return;
-    struct hash digest = block_hash(&block.header);
-    (void)node_keep_payload(node, peer, &digest, block.header.height, body);
-}
-
-static void on_get_payload(struct node *node, uint32_t peer, struct bytes body) {
-    struct wire_reader r = wire_reader(body);
-    uint64_t height = wire_read_u64(&r);
-    struct hash digest;
-    wire_read_fixed(&r, digest.byte, HASH_BYTES);
-    if (!wire_read_end(&r))
-        return;
-    struct payload *payload = node_payload(node, &digest);
-    struct bytes block = payload != NULL ? buffer_bytes(&payload->block)
-                                         : chain_tentative_block(node->chain, height, &digest);
-    SCOPED_BUFFER struct buffer stored;
-    buffer_init(&stored, BLOCK_BYTES_MAX);
-    if (block.data == NULL && height > 0 && height <= chain_height(node->chain) &&
-        store_read(chain_store(node->chain), height, &stored, NULL, NULL) == ERROR_NONE)
-        block = buffer_bytes(&stored);
-    if (block.data != NULL)
-        node_send(node, peer, MESH_BULK, NODE_PAYLOAD, block);
 }
 
 /* Blocks for those who lag, and for us when we do. */
@@ -327,6 +205,7 @@ void node_resend(struct node *node, uint64_t now_ms) {
 
 struct inbox {
     struct inbox *next;
+    uint64_t order; /* of all peers' */
     size_t at;
     size_t len;
     uint8_t bytes[];
@@ -390,7 +269,7 @@ static void on_transactions(struct node *node, uint32_t peer, struct bytes body)
         free(inbox); /* the sender tells us again of what its clients wait for */
         return;
     }
-    *inbox = (struct inbox){.len = body.len};
+    *inbox = (struct inbox){.order = ++node->inbox.came, .len = body.len};
     memcpy(inbox->bytes, body.data, body.len);
     if (lane->last != NULL)
         lane->last->next = inbox;
@@ -418,6 +297,24 @@ static bool take_transaction(struct node *node, struct bytes bytes, uint64_t now
     return true;
 }
 
+static void lane_moved(struct node *node, uint32_t peer) {
+    struct inbox_lane *lane = inbox_lane(node, peer);
+    lane->former = lane->former && lane->first != NULL;
+    if (lane->bytes < NODE_INBOX_PEER_BYTES_MAX / 4)
+        pause_bulk(node, peer, false);
+}
+
+/* Nothing that it sent is worth a check now. */
+static void refuse_peer(struct node *node, uint32_t peer, const struct error *reason) {
+    struct inbox_lane *lane = inbox_lane(node, peer);
+    node->count.bad_transactions++;
+    while (lane->first != NULL)
+        inbox_drop_first(node, lane);
+    if (!lane->former)
+        mesh_drop(node->mesh, peer, reason);
+    lane_moved(node, peer);
+}
+
 /* One transaction of one peer. */
 static void take_one(struct node *node, uint32_t peer, uint64_t now_ms) {
     struct inbox_lane *lane = inbox_lane(node, peer);
@@ -432,23 +329,62 @@ static void take_one(struct node *node, uint32_t peer, uint64_t now_ms) {
         good = take_transaction(node, bytes, now_ms, &err);
     first->at = (size_t)(r.at - first->bytes);
     if (!good) {
-        node->count.bad_transactions++;
-        while (lane->first != NULL) /* nothing that it sent is worth a check now */
-            inbox_drop_first(node, lane);
-        if (!lane->former)
-            mesh_drop(node->mesh, peer, &err);
-    } else if (first->at >= first->len) {
-        inbox_drop_first(node, lane);
+        refuse_peer(node, peer, &err);
+        return;
     }
-    lane->former = lane->former && lane->first != NULL;
-    if (lane->bytes < NODE_INBOX_PEER_BYTES_MAX / 4)
-        pause_bulk(node, peer, false);
+    if (first->at >= first->len)
+        inbox_drop_first(node, lane);
+    lane_moved(node, peer);
+}
+
+/* Of one peer's, what came after that order and is awaited. It stays where it is: when its turn comes
+ * it is known. False where the slice is used up. */
+static bool take_awaited(struct node *node, uint32_t peer, uint64_t after, const uint64_t *last,
+                         uint64_t now_ms) {
+    for (struct inbox *in = inbox_lane(node, peer)->first; in != NULL; in = in->next) {
+        struct wire_reader r = wire_reader(bytes_of(in->bytes + in->at, in->len - in->at));
+        while (in->order > after && wire_read_left(&r) > 0) {
+            struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
+            uint32_t submitter;
+            uint64_t sequence;
+            if (r.failed)
+                break; /* that is judged when its turn comes */
+            if (!pool_peek(node->members, bytes, &submitter, &sequence) ||
+                sequence > last[submitter] || pool_find(node->pool, submitter, sequence) != NULL)
+                continue;
+            if (node->inbox.checked >= NODE_INBOX_SLICE)
+                return false;
+            struct error err;
+            if (!take_transaction(node, bytes, now_ms, &err)) {
+                refuse_peer(node, peer, &err);
+                return true;
+            }
+        }
+    }
+    return true;
+}
+
+/* Looks through what waits for what the lowest proposal lacks: others' are not checked before it. */
+static void take_for_proposal(struct node *node, uint64_t now_ms) {
+    struct payload *p = node_waiting_proposal(node);
+    if (p == NULL)
+        return;
+    SCOPED_FREE uint64_t *last = calloc((size_t)node->members->submitter_count + 1, sizeof *last);
+    if (last == NULL)
+        return;
+    proposal_awaits(p->proposal, node->members, last);
+    bool whole = true;
+    for (uint32_t i = 0; i < NODE_LANES_MAX && whole; i++)
+        whole = take_awaited(node, lane_peer(i), p->searched, last, now_ms);
+    if (whole)
+        p->searched = node->inbox.came;
 }
 
 /* One of each peer in turn, so that a peer's flood waits behind nobody's transactions but its own. */
 void node_take_inbox(struct node *node) {
     uint64_t now_ms = node_now_ms();
     node->inbox.checked = 0;
+    take_for_proposal(node, now_ms);
     while (node->inbox.waiting > 0 && node->inbox.checked < NODE_INBOX_SLICE) {
         uint32_t lane = node->inbox.next++ % NODE_LANES_MAX;
         if (node->inbox.lanes[lane].first != NULL)
@@ -507,10 +443,16 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
         on_transactions(node, peer, body);
         break;
     case NODE_PAYLOAD:
-        on_payload(node, peer, body);
+        node_on_payload(node, peer, body);
         break;
     case NODE_GET_PAYLOAD:
-        on_get_payload(node, peer, body);
+        node_on_get_payload(node, peer, body);
+        break;
+    case NODE_PROPOSAL:
+        node_on_proposal(node, peer, body);
+        break;
+    case NODE_GET_TRANSACTIONS:
+        node_on_get_transactions(node, peer, body);
         break;
     case NODE_GET_BLOCKS:
         on_get_blocks(node, peer, body);
