@@ -16,7 +16,10 @@
 #include "tests/sim/stack/disk.h"
 #include "tests/sim/stack/stack.h"
 
-enum { REPLAY_EVERY = 200 };
+enum {
+    REPLAY_EVERY = 200,
+    PROPOSALS_FROM = 500, /* schedules, in which some proposal must have lacked something */
+};
 
 struct options {
     uint64_t from, schedules, seconds;
@@ -77,6 +80,10 @@ static int run_all(const struct options *o) {
         sum.acknowledged += r.acknowledged;
         sum.forgotten += r.forgotten;
         sum.noticed += r.noticed;
+        sum.rebuilt += r.rebuilt;
+        sum.missing += r.missing;
+        sum.helped += r.helped;
+        sum.whole += r.whole;
         changed += r.view_changes > 0;
         if (o->one)
             printf("seed %" PRIu64 ": %s; %" PRIu64 " events, %" PRIu64 " blocks, fingerprint "
@@ -99,10 +106,17 @@ static int run_all(const struct options *o) {
            "(%.0f/s), %.0f events each, %.0f %% with a view change, %" PRIu64 " blocks, %" PRIu64
            " transactions, %" PRIu64 " crashes, %" PRIu64 " writes taken back, %" PRIu64
            " broken connections, %" PRIu64 " flipped bits, %" PRIu64 " times votes forgotten, %" PRIu64
-           " noticed\n",
+           " noticed; proposals: %" PRIu64 " made whole, %" PRIu64
+           " lacked some, whole blocks fetched %" PRIu64 " times\n",
            count, o->from, o->from + count - 1, seconds, n / seconds, (double)sum.events / n,
            100.0 * (double)changed / n, sum.blocks, sum.acknowledged, sum.crashes,
-           disk_taken_back(), sum.resets, sum.flips, sum.forgotten, sum.noticed);
+           disk_taken_back(), sum.resets, sum.flips, sum.forgotten, sum.noticed, sum.rebuilt,
+           sum.missing, sum.whole);
+    if (count >= PROPOSALS_FROM && sum.helped == 0) {
+        printf("BROKEN proposals: in %" PRIu64 " schedules nothing that was missing was fetched\n",
+               count);
+        return 1;
+    }
     if (stack.never_asks) {
         printf("nobody asked, and it was not seen\n");
         return 1;

@@ -281,16 +281,24 @@ static void deliver(struct stack *s, const struct stack_happening *h) {
 
 /* ---- clients ---- */
 
+static enum error_code make_note(struct stack *s, const struct stack_client *c, struct buffer *out,
+                                 struct error *err) {
+    uint8_t note[24];
+    for (size_t i = 0; i < sizeof note; i++)
+        note[i] = (uint8_t)next_random(s);
+    return ledger_build_note(c->signer, &s->genesis->chain, c->sequence, STACK_WALL_MS,
+                             bytes_of(note, sizeof note), out, err);
+}
+
 static void make_transaction(struct stack *s, struct stack_client *c) {
     buffer_clear(&c->transaction);
+    buffer_clear(&c->other);
     enum error_code code;
     struct error err;
     if (stack_chance(s, 500) || c->locator_count + 2 > STACK_LOCATORS_MAX) {
-        uint8_t note[24];
-        for (size_t i = 0; i < sizeof note; i++)
-            note[i] = (uint8_t)next_random(s);
-        code = ledger_build_note(c->signer, &s->genesis->chain, c->sequence, STACK_WALL_MS,
-                                 bytes_of(note, sizeof note), &c->transaction, &err);
+        code = make_note(s, c, &c->transaction, &err);
+        if (code == ERROR_NONE && c->two_faced)
+            code = make_note(s, c, &c->other, &err);
     } else {
         struct leaf leaves[2];
         uint32_t count = 1 + stack_below(s, 2);
@@ -323,8 +331,9 @@ static void client_turn(struct stack *s, uint32_t who) {
         if (c->sequence <= c->most)
             make_transaction(s, c);
     }
+    bool other = c->other.len > 0 && stack_chance(s, 500);
     if (c->sequence <= c->most)
-        stack_submit(n, buffer_bytes(&c->transaction));
+        stack_submit(n, buffer_bytes(other ? &c->other : &c->transaction));
 }
 
 /* ---- crashes ---- */
@@ -532,20 +541,23 @@ static void make_genesis(struct stack *s) {
 static void draw(struct stack *s) {
     static const uint32_t windows[] = {1, 1, 2, 4}, rotations[] = {0, 0, 1, 3};
     static const uint32_t syncs[] = {0, 5, 5, 40}, delays[] = {4, 10, 10, 60};
-    static const uint32_t resets[] = {0, 0, 5, 30};
+    static const uint32_t resets[] = {0, 0, 5, 30}, unheard[] = {0, 0, 300, STACK_UNHEARD_ALL};
     s->window = windows[stack_below(s, 4)];
     s->rotation = rotations[stack_below(s, 4)];
     s->sync_ms_max = syncs[stack_below(s, 4)];
     s->delay_ms_max = delays[stack_below(s, 4)];
     s->reset_permille = resets[stack_below(s, 4)];
+    s->unheard_permille = unheard[stack_below(s, 4)];
     s->bad = stack_chance(s, 400) ? stack_below(s, STACK_NODES) : NOBODY;
     s->flipped = s->forgetful = NOBODY;
     if (s->bad == NOBODY && stack_chance(s, 400)) {
         s->forgetful = stack_below(s, STACK_NODES);
         s->forgets = 1 + stack_below(s, STACK_IS_CLONED);
     }
-    for (uint32_t i = 0; i < STACK_CLIENTS; i++)
+    for (uint32_t i = 0; i < STACK_CLIENTS; i++) {
         s->clients[i].most = stack_below(s, 4) + (i == 0);
+        s->clients[i].two_faced = stack_chance(s, 200);
+    }
 }
 
 static void plan_forgetting(struct stack *s, uint32_t fault_ms) {
@@ -602,6 +614,7 @@ static void finish(struct stack *s) {
     for (uint32_t i = 0; i < STACK_CLIENTS; i++) {
         ledger_signer_free(s->clients[i].signer);
         buffer_done(&s->clients[i].transaction);
+        buffer_done(&s->clients[i].other);
     }
     genesis_free(s->genesis);
     free(s->heap);
@@ -635,6 +648,7 @@ void stack_run(const struct stack_options *options, struct stack_result *ret_res
         struct stack_client *c = &s->clients[i];
         c->sequence = 1;
         buffer_init(&c->transaction, LEDGER_TRANSACTION_BYTES_MAX);
+        buffer_init(&c->other, LEDGER_TRANSACTION_BYTES_MAX);
         if (c->most > 0)
             make_transaction(s, c);
         later(s, CLIENT, stack_below(s, fault_ms / 2), i, 0, 0);

@@ -1,13 +1,16 @@
 /*
  * The full stack in one thread and one seed: four nodes of the shipped core, chain, state, store with
  * LMDB and vote log, on simulated disks (disk.h); their messages in the mesh's frames over connections
- * that break; clients that submit again until they are told that it is done.
+ * that break; clients that submit again until they are told that it is done. Blocks are proposed by
+ * the digests of their transactions.
  *
  * What may go wrong, and must be survived:
- *   network  delay, frames in pieces, connections that break and lose what was on the way
+ *   network  delay, frames in pieces, connections that break and lose what was on the way; of what
+ *            nodes pass on of their clients' transactions, some or all may be lost for good
  *   disk     what disk.h lists, at every crash
  *   process  crash at any moment between two events, in the middle of an unfinished sync too
  *   clocks   walls differ by less than the allowed drift
+ *   clients  sign two transactions of one sequence, and hand either to whatever node they ask
  *   one node of four, at most, is faulty: it bends blocks and messages that it passes on, or its disk
  *   flips a bit of a synced vote log, which it must notice: it follows from then on; or it forgets
  *   votes, since an older copy of its folder or of its vote log is put back, its folder is emptied, or
@@ -24,6 +27,7 @@
 #include "ledger/chain.h"
 #include "ledger/net/frame.h"
 #include "ledger/pbft/pbft.h"
+#include "ledger/proposal.h"
 #include "ledger/signer.h"
 #include "ledger/store/votes.h"
 
@@ -41,6 +45,7 @@ enum {
     STACK_CLONE = STACK_NODES, /* the slot of the process that runs with another's keys */
     STACK_SLOTS = STACK_NODES + 1,
     STACK_BOUND_MAX = 64,
+    STACK_UNHEARD_ALL = 1000, /* permille: nothing that a node passes on arrives */
 };
 
 /* How the votes of one node are forgotten. */
@@ -64,6 +69,9 @@ struct stack_payload {
     struct hash digest;
     uint64_t height; /* 0: free */
     struct buffer block;
+    struct proposal *proposal; /* NULL: the block is here */
+    uint32_t from;
+    bool asked; /* for what is missing */
 };
 
 struct stack_node {
@@ -93,6 +101,7 @@ struct stack_node {
         bool active;
         uint64_t height;
         struct hash digest;
+        uint32_t ticks; /* that it was waited for */
     } wanted[PBFT_WINDOW_MAX + 1];
     struct {
         bool open;
@@ -127,6 +136,8 @@ struct stack_result {
     char text[256];
     uint64_t events, blocks, crashes, view_changes, resets, flips, acknowledged, fingerprint;
     uint64_t forgotten, noticed;
+    /* Proposals: made blocks; asked for some; blocks made where only that helped; asked for all. */
+    uint64_t rebuilt, missing, helped, whole;
 };
 
 struct stack_happening;
@@ -150,6 +161,8 @@ struct stack_client {
     uint64_t sequence; /* the one that is under way */
     uint64_t most;
     struct buffer transaction;
+    struct buffer other; /* another one with the same sequence, for the next node; or empty */
+    bool two_faced;
     struct locator locators[STACK_LOCATORS_MAX];
     uint32_t locator_count;
 };
@@ -165,7 +178,8 @@ struct stack {
     struct ledger_signer *signers[STACK_NODES];
     struct stack_line lines[STACK_SLOTS][STACK_SLOTS]; /* from, to */
     struct stack_client clients[STACK_CLIENTS];
-    uint32_t window, sync_ms_max, delay_ms_max, reset_permille, bad, flipped, forgetful;
+    uint32_t window, sync_ms_max, delay_ms_max, reset_permille, unheard_permille, bad, flipped,
+        forgetful;
     enum stack_forgets forgets;
     uint64_t rotation;
     bool healed;
@@ -223,6 +237,8 @@ enum stack_message_kind {
     STACK_BLOCK = 6,
     STACK_GET_VOTES = 7,
     STACK_VOTES = 8,
+    STACK_PROPOSAL = 9,
+    STACK_GET_TRANSACTIONS = 10,
 };
 
 #endif

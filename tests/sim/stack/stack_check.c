@@ -64,6 +64,9 @@ void stack_check_commit(struct stack_node *n, struct bytes bytes, struct bytes c
     }
     uint64_t height = block.header.height;
     struct hash digest = block_hash(&block.header);
+    if (!block_entries_fit(bytes))
+        stack_broken(s, "payload", "node %u, height %llu: its transactions are not the header's",
+                     n->index, (unsigned long long)height);
     stack_trace(s, "%u commits height %llu, %u transactions", n->index, (unsigned long long)height,
                 block.header.transaction_count);
     if (!s->has_committed[height]) {

@@ -25,17 +25,13 @@ static struct stack_payload *payload_of(struct stack_node *n, const struct hash 
 }
 
 static void drop_payload(struct stack_payload *p) {
-    if (p->height != 0)
-        buffer_done(&p->block);
-    p->height = 0;
+    buffer_done(&p->block);
+    proposal_free(p->proposal);
+    *p = (struct stack_payload){.height = 0};
 }
 
-static void keep_payload(struct stack_node *n, struct bytes raw) {
-    struct block block;
-    if (block_decode(raw, &block, NULL) != ERROR_NONE ||
-        block.header.height <= chain_height(n->chain))
-        return;
-    struct hash digest = block_hash(&block.header);
+static struct stack_payload *place_for(struct stack_node *n, const struct block_header *header) {
+    struct hash digest = block_hash(header);
     struct stack_payload *p = payload_of(n, &digest);
     for (uint32_t i = 0; p == NULL && i < STACK_PAYLOADS_MAX; i++)
         if (n->payloads[i].height == 0)
@@ -44,9 +40,53 @@ static void keep_payload(struct stack_node *n, struct bytes raw) {
         p = &n->payloads[n->payload_next++ % STACK_PAYLOADS_MAX];
     drop_payload(p);
     p->digest = digest;
-    p->height = block.header.height;
+    p->height = header->height;
+    return p;
+}
+
+static void keep_payload(struct stack_node *n, struct bytes raw) {
+    struct block block;
+    if (block_decode(raw, &block, NULL) != ERROR_NONE ||
+        block.header.height <= chain_height(n->chain))
+        return;
+    struct stack_payload *p = place_for(n, &block.header);
     buffer_init(&p->block, BLOCK_BYTES_MAX);
     buffer_append(&p->block, raw.data, raw.len);
+}
+
+static void keep_proposal(struct stack_node *n, uint32_t from, struct bytes raw) {
+    struct proposal *proposal = NULL;
+    if (proposal_read(raw, &proposal, NULL) != ERROR_NONE)
+        return;
+    const struct block_header *header = proposal_header(proposal);
+    struct hash digest = block_hash(header);
+    if (header->height <= chain_height(n->chain) || payload_of(n, &digest) != NULL) {
+        proposal_free(proposal);
+        return;
+    }
+    struct stack_payload *p = place_for(n, header);
+    p->proposal = proposal;
+    p->from = from;
+}
+
+/* The whole block, where it is here or can be made of a proposal and the pool. */
+static struct stack_payload *whole_payload(struct stack_node *n, const struct hash *digest) {
+    struct stack_payload *p = payload_of(n, digest);
+    if (p == NULL || p->proposal == NULL)
+        return p;
+    enum proposal_state state = proposal_rebuild(p->proposal, n->pool, chain_members(n->chain));
+    if (state == PROPOSAL_WRONG)
+        drop_payload(p);
+    else if (state == PROPOSAL_OTHER)
+        p->asked = true; /* for nothing: only the whole block helps */
+    if (state != PROPOSAL_WHOLE)
+        return NULL;
+    proposal_take(p->proposal, &p->block);
+    proposal_free(p->proposal);
+    p->proposal = NULL;
+    n->stack->result.rebuilt++;
+    n->stack->result.helped += p->asked && n->stack->unheard_permille == STACK_UNHEARD_ALL;
+    return p;
 }
 
 /* ---- events of our own ---- */
@@ -97,6 +137,7 @@ static void want(struct stack_node *n, const struct pbft_effect *e) {
     n->wanted[place].active = true;
     n->wanted[place].height = e->execute.height;
     n->wanted[place].digest = e->execute.digest;
+    n->wanted[place].ticks = 0;
 }
 
 static void undo(struct stack_node *n, uint64_t height) {
@@ -204,7 +245,7 @@ static void execute_wanted(struct stack_node *n, size_t at) {
         executed(n, height, &digest, true);
         return;
     }
-    struct stack_payload *payload = payload_of(n, &digest);
+    struct stack_payload *payload = whole_payload(n, &digest);
     if (payload == NULL || chain_tentative(n->chain) < height - 1 || is_beyond_window(n, height))
         return;
     if (chain_tentative(n->chain) >= height)
@@ -250,7 +291,7 @@ static void committed(struct stack_node *n, struct stack_held *held) {
     uint64_t height = held->effect.committed.height;
     struct hash digest = held->effect.committed.digest;
     if (chain_tentative_block(n->chain, height, &digest).data == NULL) {
-        struct stack_payload *payload = payload_of(n, &digest);
+        struct stack_payload *payload = whole_payload(n, &digest);
         chain_undo(n->chain, height);
         error_set(&err, ERROR_INTERNAL, "no payload");
         if (payload == NULL ||
@@ -358,9 +399,13 @@ static void try_propose(struct stack_node *n) {
         return;
     }
     votes_add(n->votes, VOTES_PAYLOAD, block);
+    keep_payload(n, block); /* an UNDO of what stood there before may stand before its EXECUTE */
+    SCOPED_BUFFER struct buffer proposal;
+    buffer_init(&proposal, PROPOSAL_BYTES_MAX);
+    proposal_write(n->pool, chain_members(n->chain), block, &proposal);
     for (uint32_t to = 0; to < STACK_NODES; to++)
         if (to != n->index)
-            stack_send(n, to, STACK_PAYLOAD, block);
+            stack_send(n, to, STACK_PROPOSAL, buffer_bytes(&proposal));
     struct pbft_event event = {.kind = PBFT_EVENT_PROPOSAL};
     own_event(n, &event, bytes_of(block.data, BLOCK_HEADER_BYTES), bytes_of(NULL, 0));
 }
@@ -500,6 +545,16 @@ static void on_block(struct stack_node *n, struct bytes body) {
     own_event(n, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate);
 }
 
+static struct bytes executed_block(struct stack_node *n, uint64_t height,
+                                   const struct hash *digest, struct buffer *ret_stored) {
+    struct bytes block = chain_tentative_block(n->chain, height, digest);
+    if (block.data != NULL || height == 0 || height > chain_height(n->chain) ||
+        store_read(chain_store(n->chain), height, ret_stored, NULL, NULL) != ERROR_NONE)
+        return block;
+    struct hash hash = pbft_block_digest(bytes_of(ret_stored->data, BLOCK_HEADER_BYTES));
+    return hash_equal(&hash, digest) ? buffer_bytes(ret_stored) : block;
+}
+
 static void on_get_payload(struct stack_node *n, uint32_t from, struct bytes body) {
     struct wire_reader r = wire_reader(body);
     uint64_t height = wire_read_u64(&r);
@@ -507,16 +562,28 @@ static void on_get_payload(struct stack_node *n, uint32_t from, struct bytes bod
     wire_read_fixed(&r, digest.byte, HASH_BYTES);
     if (!wire_read_end(&r))
         return;
-    struct stack_payload *payload = payload_of(n, &digest);
-    struct bytes block = payload != NULL ? buffer_bytes(&payload->block)
-                                         : chain_tentative_block(n->chain, height, &digest);
     SCOPED_BUFFER struct buffer stored;
     buffer_init(&stored, BLOCK_BYTES_MAX);
-    if (block.data == NULL && height > 0 && height <= chain_height(n->chain) &&
-        store_read(chain_store(n->chain), height, &stored, NULL, NULL) == ERROR_NONE)
-        block = buffer_bytes(&stored);
+    struct stack_payload *payload = whole_payload(n, &digest);
+    struct bytes block = payload != NULL ? buffer_bytes(&payload->block)
+                                         : executed_block(n, height, &digest, &stored);
     if (block.data != NULL)
         stack_send(n, from, STACK_PAYLOAD, block);
+}
+
+static void on_get_transactions(struct stack_node *n, uint32_t from, struct bytes body) {
+    struct proposal_request request;
+    if (proposal_request_read(body, &request, NULL) != ERROR_NONE)
+        return;
+    SCOPED_BUFFER struct buffer stored;
+    SCOPED_BUFFER struct buffer answer;
+    buffer_init(&stored, BLOCK_BYTES_MAX);
+    buffer_init(&answer, BLOCK_BYTES_MAX);
+    struct bytes block = executed_block(n, request.height, &request.digest, &stored);
+    if (block.data != NULL)
+        proposal_answer(block, &request, &answer);
+    if (answer.len > 0)
+        stack_send(n, from, STACK_TRANSACTION, buffer_bytes(&answer));
 }
 
 static bool take_transaction(struct stack_node *n, struct bytes bytes) {
@@ -532,11 +599,25 @@ static bool take_transaction(struct stack_node *n, struct bytes bytes) {
 }
 
 void stack_submit(struct stack_node *n, struct bytes transaction) {
+    struct stack *s = n->stack;
+    SCOPED_BUFFER struct buffer passed;
+    buffer_init(&passed, STACK_MESSAGE_BYTES_MAX);
+    wire_bytes(&passed, transaction);
     if (take_transaction(n, transaction))
         for (uint32_t to = 0; to < STACK_NODES; to++)
-            if (to != n->index)
-                stack_send(n, to, STACK_TRANSACTION, transaction);
+            if (to != n->index && !stack_chance(s, s->unheard_permille))
+                stack_send(n, to, STACK_TRANSACTION, buffer_bytes(&passed));
     settle(n);
+}
+
+static void on_transactions(struct stack_node *n, struct bytes body) {
+    struct wire_reader r = wire_reader(body);
+    while (wire_read_left(&r) > 0) {
+        struct bytes transaction = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
+        if (r.failed)
+            return;
+        (void)take_transaction(n, transaction);
+    }
 }
 
 void stack_message(struct stack_node *n, uint32_t from, uint8_t kind, struct bytes body) {
@@ -544,11 +625,15 @@ void stack_message(struct stack_node *n, uint32_t from, uint8_t kind, struct byt
     if (kind == STACK_PBFT && !n->doubt.open) /* else as if it were lost: it is sent again */
         step(n, &event);
     else if (kind == STACK_TRANSACTION)
-        (void)take_transaction(n, body);
+        on_transactions(n, body);
     else if (kind == STACK_PAYLOAD)
         keep_payload(n, body);
+    else if (kind == STACK_PROPOSAL)
+        keep_proposal(n, from, body);
     else if (kind == STACK_GET_PAYLOAD)
         on_get_payload(n, from, body);
+    else if (kind == STACK_GET_TRANSACTIONS)
+        on_get_transactions(n, from, body);
     else if (kind == STACK_GET_BLOCKS)
         on_get_blocks(n, from, body);
     else if (kind == STACK_BLOCK)
@@ -611,22 +696,44 @@ static void flush(struct stack_node *n) {
         store_flush_finish(store);
 }
 
+/* Once for what the proposal names and the pool lacks, then for the whole block. */
+static void ask(struct stack_node *n, size_t at) {
+    const struct hash *digest = &n->wanted[at].digest;
+    if (whole_payload(n, digest) != NULL)
+        return;
+    SCOPED_BUFFER struct buffer body;
+    buffer_init(&body, 64 + 4 * PROPOSAL_MISSING_MAX);
+    struct stack_payload *p = payload_of(n, digest);
+    if (p != NULL && !p->asked) {
+        uint32_t indexes[PROPOSAL_MISSING_MAX];
+        uint32_t count =
+            proposal_missing(p->proposal, n->pool, chain_members(n->chain), indexes);
+        p->asked = true;
+        n->stack->result.missing++;
+        proposal_ask(p->proposal, indexes, count, &body);
+        stack_send(n, p->from, STACK_GET_TRANSACTIONS, buffer_bytes(&body));
+        return;
+    }
+    if (p != NULL && n->wanted[at].ticks++ == 0)
+        return; /* the answer may be on its way */
+    n->stack->result.whole++;
+    stack_trace(n->stack, "%u asks for the block of height %llu", n->index,
+                (unsigned long long)n->wanted[at].height);
+    wire_u64(&body, n->wanted[at].height);
+    wire_fixed(&body, digest->byte, HASH_BYTES);
+    uint32_t to = (n->index + 1 + stack_below(n->stack, STACK_NODES - 1)) % STACK_NODES;
+    stack_send(n, to, STACK_GET_PAYLOAD, buffer_bytes(&body));
+}
+
 void stack_tick(struct stack_node *n) {
     struct stack *s = n->stack;
     struct pbft_event event = {.kind = PBFT_EVENT_TICK};
     if (!n->doubt.open)
         step(n, &event);
     stack_doubt(n);
-    for (size_t i = 0; i < sizeof n->wanted / sizeof n->wanted[0]; i++) {
-        if (!n->wanted[i].active || payload_of(n, &n->wanted[i].digest) != NULL)
-            continue;
-        SCOPED_BUFFER struct buffer body;
-        buffer_init(&body, 64);
-        wire_u64(&body, n->wanted[i].height);
-        wire_fixed(&body, n->wanted[i].digest.byte, HASH_BYTES);
-        uint32_t to = (n->index + 1 + stack_below(s, STACK_NODES - 1)) % STACK_NODES;
-        stack_send(n, to, STACK_GET_PAYLOAD, buffer_bytes(&body));
-    }
+    for (size_t i = 0; i < sizeof n->wanted / sizeof n->wanted[0]; i++)
+        if (n->wanted[i].active)
+            ask(n, i);
     settle(n);
     if (!s->healed && !n->stopped && stack_chance(s, 30))
         flush(n);
