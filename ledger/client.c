@@ -40,6 +40,7 @@ struct client {
     struct buffer out;
     size_t out_done;
     struct buffer in;
+    size_t in_done; /* of it, frames that are handled */
     struct hash checked; /* the block whose certificate was checked last */
     struct hash checked_certificate;
     uint32_t checked_signatures;
@@ -54,6 +55,7 @@ static void disconnect(struct client *client) {
     client->fd = -1;
     buffer_clear(&client->out);
     buffer_clear(&client->in);
+    client->in_done = 0;
     client->out_done = 0;
 }
 
@@ -112,6 +114,11 @@ static enum error_code write_some(struct client *client, struct error *err) {
 }
 
 static enum error_code read_some(struct client *client, struct error *err) {
+    if (client->in_done > 0) { /* once a reading, not once a frame */
+        client->in.len -= client->in_done;
+        memmove(client->in.data, client->in.data + client->in_done, client->in.len);
+        client->in_done = 0;
+    }
     uint8_t *room = buffer_reserve(&client->in, READ_BYTES);
     if (room == NULL)
         return lost(client, err);
@@ -148,34 +155,36 @@ static enum error_code exchange(struct client *client, uint64_t deadline_ms, str
 struct frame {
     unsigned kind;
     uint32_t request;
-    struct bytes body; /* in client->in */
+    struct bytes body; /* in client->in, until more is read */
     size_t len;        /* of the whole frame */
 };
 
-/* The first whole frame of what was read. */
+/* The first whole frame of what was read and is not handled. */
 static enum error_code next_frame(struct client *client, struct frame *ret_frame, bool *ret_some,
                                   struct error *err) {
     *ret_some = false;
-    if (client->in.len < LANE_HEAD_BYTES)
+    size_t left = client->in.len - client->in_done;
+    if (left < LANE_HEAD_BYTES)
         return ERROR_NONE;
-    uint32_t len = wire_load_u32(client->in.data);
+    const uint8_t *at = client->in.data + client->in_done;
+    uint32_t len = wire_load_u32(at);
     if (len < LANE_HEAD_BYTES - 4 || len > LANE_ANSWER_BYTES_MAX) {
         disconnect(client);
         return error_set(err, ERROR_PROTOCOL, "ledger node at %s: a frame of %u bytes",
                          client->path, len);
     }
-    if (client->in.len < 4 + (size_t)len)
+    if (left < 4 + (size_t)len)
         return ERROR_NONE;
-    *ret_frame = (struct frame){
-        client->in.data[4], wire_load_u32(client->in.data + 5),
-        bytes_of(client->in.data + LANE_HEAD_BYTES, len + 4 - LANE_HEAD_BYTES), 4 + (size_t)len};
+    *ret_frame = (struct frame){at[4], wire_load_u32(at + 5),
+                                bytes_of(at + LANE_HEAD_BYTES, len + 4 - LANE_HEAD_BYTES),
+                                4 + (size_t)len};
     *ret_some = true;
     return ERROR_NONE;
 }
 
 static void drop_frame(struct client *client, const struct frame *frame) {
-    memmove(client->in.data, client->in.data + frame->len, client->in.len - frame->len);
-    client->in.len -= frame->len;
+    if (client->fd >= 0) /* else nothing of what was read is left */
+        client->in_done += frame->len;
 }
 
 /* What the node refused with: its error becomes ours. */
