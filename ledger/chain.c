@@ -320,7 +320,8 @@ static enum error_code settle(struct chain *chain, const struct block_header *he
     return ERROR_NONE;
 }
 
-enum error_code chain_commit(struct chain *chain, struct bytes certificate, struct error *err) {
+enum error_code chain_commit(struct chain *chain, struct bytes certificate,
+                             struct buffer *ret_block, struct error *err) {
     struct tentative *t = tentative_at(chain, chain->head.height + 1);
     assert(t != NULL);
     TRY(store_append(chain->store, t->header.height, buffer_bytes(&t->block), certificate, err));
@@ -331,6 +332,10 @@ enum error_code chain_commit(struct chain *chain, struct bytes certificate, stru
     TRY(chain_map_commit(chain->map, &t->header, err));
     chain->head = t->header;
     chain->head_hash = t->hash;
+    if (ret_block != NULL) {
+        *ret_block = t->block;
+        t->block = (struct buffer){0};
+    }
     tentative_free(t);
     memmove(chain->tentative, chain->tentative + 1,
             (STATE_LAYERS_MAX - 1) * sizeof chain->tentative[0]);

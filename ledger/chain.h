@@ -63,9 +63,10 @@ MUST_CHECK enum error_code chain_execute(struct chain *chain, const struct pool 
 /* Drops tentative blocks of this height and above. */
 void chain_undo(struct chain *chain, uint64_t height);
 
-/* Commits the lowest tentative block. chain_members() are others after an epoch's last one. */
+/* Commits the lowest tentative block and hands its bytes over, where ret_block is not NULL: an empty
+ * buffer. chain_members() are others after an epoch's last one. */
 MUST_CHECK enum error_code chain_commit(struct chain *chain, struct bytes certificate,
-                                        struct error *err);
+                                        struct buffer *ret_block, struct error *err);
 
 /* A transaction of a committed block with the path to its header's transaction root. */
 struct chain_receipt {

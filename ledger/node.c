@@ -372,12 +372,9 @@ static void committed(struct node *node, const struct held *held) {
     struct bytes tentative = chain_tentative_block(node->chain, held->first, &held->digest);
     if (tentative.data == NULL && !execute_transferred(node, held))
         return;
-    tentative = chain_tentative_block(node->chain, held->first, &held->digest);
-    assert(tentative.data != NULL);
-    SCOPED_BUFFER struct buffer block; /* the chain lets go of its own copy */
+    SCOPED_BUFFER struct buffer block;
     buffer_init(&block, BLOCK_BYTES_MAX);
-    buffer_append(&block, tentative.data, tentative.len);
-    enum error_code code = chain_commit(node->chain, buffer_bytes(&held->bytes), &err);
+    enum error_code code = chain_commit(node->chain, buffer_bytes(&held->bytes), &block, &err);
     if (code == ERROR_NONE && held->executed)
         node_votes_live(node);
     node->members = chain_members(node->chain); /* others, where the epoch ended */
@@ -663,7 +660,7 @@ static enum error_code recommit(struct node *node, const struct votes_entry *ent
         if (block.data == NULL)
             return ERROR_NONE; /* the core fetches it from the others, and all above */
         TRY(chain_execute(node->chain, NULL, block, err));
-        TRY(chain_commit(node->chain, entries[i].bytes, err));
+        TRY(chain_commit(node->chain, entries[i].bytes, NULL, err));
     }
     return ERROR_NONE;
 }

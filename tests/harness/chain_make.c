@@ -126,7 +126,7 @@ static void make_block(struct maker *m, uint64_t sequence) {
     submit(m, sequence);
     check(chain_build(m->chain, m->pool, m->time_ms, &hash, &block, &err), &err);
     certify(m, chain_height(m->chain) + 1, &hash, &certificate);
-    check(chain_commit(m->chain, buffer_bytes(&certificate), &err), &err);
+    check(chain_commit(m->chain, buffer_bytes(&certificate), NULL, &err), &err);
     pool_advance(m->pool, m->submitter_index, sequence + 1);
     m->log_number = chain_head(m->chain)->log_size;
     flush_if_due(m, false);

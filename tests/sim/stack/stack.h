@@ -136,7 +136,8 @@ struct stack_result {
     char text[256];
     uint64_t events, blocks, crashes, view_changes, resets, flips, acknowledged, fingerprint;
     uint64_t forgotten, noticed;
-    /* Proposals: made blocks; asked for some; blocks made where only that helped; asked for all. */
+    /* Proposals that became blocks; that lacked some; transactions fetched, where nothing else could
+     * come; whole blocks asked for. */
     uint64_t rebuilt, missing, helped, whole;
 };
 

@@ -85,7 +85,6 @@ static struct stack_payload *whole_payload(struct stack_node *n, const struct ha
     proposal_free(p->proposal);
     p->proposal = NULL;
     n->stack->result.rebuilt++;
-    n->stack->result.helped += p->asked && n->stack->unheard_permille == STACK_UNHEARD_ALL;
     return p;
 }
 
@@ -301,17 +300,14 @@ static void committed(struct stack_node *n, struct stack_held *held) {
         }
         n->transferred = true;
     }
-    struct bytes block = chain_tentative_block(n->chain, height, &digest);
-    assert(block.data != NULL);
-    SCOPED_BUFFER struct buffer copy; /* the chain lets go of its own */
-    buffer_init(&copy, BLOCK_BYTES_MAX);
-    buffer_append(&copy, block.data, block.len);
-    if (chain_commit(n->chain, buffer_bytes(&held->bytes), &err) != ERROR_NONE) {
+    SCOPED_BUFFER struct buffer block;
+    buffer_init(&block, BLOCK_BYTES_MAX);
+    if (chain_commit(n->chain, buffer_bytes(&held->bytes), &block, &err) != ERROR_NONE) {
         fail(n, "committing", &err);
         return;
     }
     advance_pool(n);
-    stack_check_commit(n, buffer_bytes(&copy), buffer_bytes(&held->bytes));
+    stack_check_commit(n, buffer_bytes(&block), buffer_bytes(&held->bytes));
     for (size_t i = 0; i < STACK_PAYLOADS_MAX; i++)
         if (n->payloads[i].height <= height)
             drop_payload(&n->payloads[i]);
@@ -616,7 +612,8 @@ static void on_transactions(struct stack_node *n, struct bytes body) {
         struct bytes transaction = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
         if (r.failed)
             return;
-        (void)take_transaction(n, transaction);
+        bool added = take_transaction(n, transaction);
+        n->stack->result.helped += added && n->stack->unheard_permille == STACK_UNHEARD_ALL;
     }
 }
 
@@ -765,7 +762,7 @@ static enum error_code recommit(struct stack_node *n, const struct votes_entry *
         if (block.data == NULL)
             return ERROR_NONE; /* the others have it */
         TRY(chain_execute(n->chain, NULL, block, err));
-        TRY(chain_commit(n->chain, entries[i].bytes, err));
+        TRY(chain_commit(n->chain, entries[i].bytes, NULL, err));
     }
     return ERROR_NONE;
 }
