@@ -203,6 +203,10 @@ static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *
         net__peer_free(peer);
         return;
     }
+    if (peer->lane[MESH_VOTES] != NULL || peer->lane[MESH_BULK] != NULL) {
+        uv_freeaddrinfo(list); /* it came to us meanwhile */
+        return;
+    }
     if (status != 0) {
         attempt_failed(peer, ERROR_NODE_UNREACHABLE, uv_strerror(status));
         uv_freeaddrinfo(list);
