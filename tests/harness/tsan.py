@@ -12,12 +12,17 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-PROCESS_TESTS = ["test_ledger_nodes.py", "test_ledger_failover.py", "test_ledger_client.py",
-                 "test_main_job_alone.py", "test_rest.py"]
+# All that starts threads: agreement and its clients, the map's renewal and its merges, epochs, transfer,
+# backup and checkpoint; the gateway's workers, its two lanes to the chain, its vault and its listeners.
+PROCESS_TESTS = [f"test_{name}.py" for name in (
+    "ledger_nodes", "ledger_failover", "ledger_client", "ledger_map", "ledger_members",
+    "ledger_rollback", "ledger_catch_up", "ledger_budget", "ledger_warnings", "ledger_checkpoint",
+    "ledger_backup", "ledger_epoch_ends", "ledger_power_loss", "ledger_disk_full", "main_job_alone",
+    "rest", "sync_modes", "vault_power_loss")]
 TIME_FACTOR = "10"
 # Where addresses are random, LMDB's huge maps sometimes find no place between the sanitizer's own.
 FIXED = ["setarch", "-R"]
-PYTEST_S_MAX = 1500
+PYTEST_S_MAX = 3000
 
 
 def build(folder):
