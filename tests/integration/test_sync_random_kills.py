@@ -363,7 +363,7 @@ def check_records(records, contents):
     for address, record in records.items():
         if record["history"][0]["operation"] == "delete":
             continue
-        assert record["verdict"] == "match", address
+        assert record["verdict"] == "match", (address, record.get("error"))
         document = {"address": address, "category": record["category"], "fields": record["fields"]}
         canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         digest = hashlib.sha256(b"renkei/content/1\n" + bytes.fromhex(record["history"][0]["r"])

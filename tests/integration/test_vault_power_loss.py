@@ -1,5 +1,5 @@
-"""Power loss at every durable write of the gateway's vault, while a sync goes on: the vault opens again, it
-knows all that the chain has, and the next pass leaves the chain with the table, each row once.
+"""Power loss at every durable write of the gateway's vault and of its node, while a sync goes on: the vault
+opens again, it knows all that the chain has, and the next pass leaves the chain with the table, each row once.
 
 The node is put back as of the same moment, with all that it had written: the most that a chain may
 have of a gateway whose disk lost what was not synced.
@@ -59,8 +59,9 @@ class Run:
         self.events = sorted((e for at, name in enumerate(("vault", "node"))
                               for e in read_record(self.folder / f"{name}-record", at)),
                              key=lambda e: e.ns)
-        self.moments = [i for i, e in enumerate(self.events)
-                        if e.node == 0 and e.operation in (SYNCING, SYNCED)]
+        begun = next(e.ns for e in self.events if e.node == 0 and e.operation == SYNCED)
+        self.moments = [i for i, e in enumerate(self.events) if e.ns > begun
+                        and (e.operation == SYNCED or e.node == 0 and e.operation == SYNCING)]
 
     def start(self, lies):
         for name, folder, program, wait in (
@@ -156,11 +157,11 @@ def test_power_loss_at_any_durable_write_leaves_a_vault_that_knows_all_that_is_a
     with contextlib.closing(Run()) as run:
         moments = run.moments if POINTS == 0 or POINTS >= len(run.moments) \
             else sorted(dice.sample(run.moments, POINTS))
-        print(f"RENKEI_SEED={SEED}: {len(run.moments)} durable writes of the vault, "
+        print(f"RENKEI_SEED={SEED}: {len(run.moments)} durable writes, "
               f"{len(moments)} tried")
         assert len(run.moments) > 20
         for number, (moment, disks) in enumerate(run.images(moments)):
-            variant = VARIANTS[(number + SEED) % len(VARIANTS)]
+            variant = random.Random(SEED + number).choice(VARIANTS)
             try:
                 check_restart(run, disks, variant, SEED + number)
             except BaseException:
