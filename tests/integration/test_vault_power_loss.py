@@ -59,7 +59,7 @@ class Run:
         self.events = sorted((e for at, name in enumerate(("vault", "node"))
                               for e in read_record(self.folder / f"{name}-record", at)),
                              key=lambda e: e.ns)
-        begun = next(e.ns for e in self.events if e.node == 0 and e.operation == SYNCED)
+        begun = next(e.ns for e in self.events if e.node == 0)  # the node's start is no matter here
         self.moments = [i for i, e in enumerate(self.events) if e.ns > begun
                         and (e.operation == SYNCED or e.node == 0 and e.operation == SYNCING)]
 
