@@ -295,6 +295,11 @@ static enum renkei_status set_session(struct renkei_session *s, struct renkei_fa
         if (status != RENKEI_OK)
             return status;
     }
+    if (s->quirks->packet_query != NULL) {
+        char packet[ODBC_NAME_BYTES];
+        odbc_ask(s, s->quirks->packet_query, packet, sizeof packet);
+        s->packet_bytes_max = strtoull(packet, NULL, 10);
+    }
     if (s->quirks->literal == ODBC_SQLITE) {
         char encoding[ODBC_NAME_BYTES];
         odbc_ask(s, "PRAGMA encoding", encoding, sizeof encoding);

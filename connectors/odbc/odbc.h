@@ -54,6 +54,7 @@ struct odbc_quirks {
     const char *begin;            /* statement; NULL: autocommit off; "": no snapshot */
     const char *end;              /* statement; NULL: autocommit is off and SQLEndTran ends it */
     enum odbc_cancel cancel;
+    const char *packet_query;  /* how many bytes a row may have at most; NULL: as many as it likes */
     const char *backend_query; /* ODBC_CANCEL_STATEMENT: the connection's number at the server */
     const char *cancel_format; /* and what ends its query: a format with one %s */
     enum odbc_literal literal;
@@ -83,6 +84,7 @@ struct renkei_cursor {
     const char *table; /* borrowed from the description, for messages */
     uint32_t column_count;
     uint32_t asked_count; /* of them, what was asked for: the first ones */
+    bool guarded; /* one more column is fetched: which cells the server left out */
     bool checks; /* one more column is fetched: how many bytes the row's counted texts have */
     bool *is_text;
     bool *counted;
@@ -119,6 +121,7 @@ struct renkei_session {
     bool can_commit;
     locale_t plain_locale; /* "C" */
     bool wide; /* SQLite's texts are UTF-16 in the file: as a blob one is other bytes */
+    uint64_t packet_bytes_max; /* what packet_query said; 0: nothing */
     bool texts_as_blobs; /* a text was met that the driver would cut */
     char quote;
     char encoding[ODBC_NAME_BYTES]; /* what encoding_query said */
@@ -183,6 +186,18 @@ size_t odbc_real_shorten(const struct renkei_session *s, uint8_t *cell, size_t l
 bool odbc_is_counted(const struct renkei_session *s, const struct renkei_column *c);
 void odbc_check_select(const struct renkei_session *s, const struct renkei_column *c,
                        struct support_sql *sql);
+
+/* guard.c */
+struct odbc_guard {
+    const struct renkei_session *session;
+    const struct support_table *table;
+    struct support_guard guard;
+};
+bool odbc_can_be_long(const struct renkei_session *s, const struct renkei_column *c);
+/* The guard is to be ended by support_guard_done. */
+enum renkei_status odbc_guard_make(struct odbc_guard *x, struct renkei_session *s,
+                                   const struct support_table *t, const struct renkei_query *q,
+                                   struct renkei_fault *fault);
 
 /* rows.c */
 enum renkei_status odbc_query(struct renkei_session *s, const struct renkei_query *query,

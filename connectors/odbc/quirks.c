@@ -58,6 +58,7 @@ static const struct odbc_quirks table[] = {
         .cancel = ODBC_CANCEL_STATEMENT,
         .backend_query = "SELECT CONNECTION_ID()",
         .cancel_format = "KILL QUERY %s",
+        .packet_query = "SELECT @@max_allowed_packet",
         .literal = ODBC_MARIADB,
         .catalog = true,
         .limit = true,

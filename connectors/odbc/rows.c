@@ -19,6 +19,7 @@ static const SQLLEN untouched = (SQLLEN)0x5A5A5A5A5A5A5A5A;
 struct literal_context {
     struct renkei_session *session;
     const struct support_table *table;
+    const struct support_guard *guard;
     bool too_many;
 };
 
@@ -127,10 +128,16 @@ static void select_column(void *context, struct support_sql *sql, const char *co
     bool text = s->quirks->literal == ODBC_POSTGRESQL && c != NULL && !is_text(c) &&
                 c->type != RENKEI_TYPE_BINARY;
     support_sql_add(sql, blob ? "CAST(" : "");
-    odbc_reals_select(s, c == NULL ? ODBC_REALS_NONE : odbc_reals_of(s, c), sql, column);
+    bool guarded = l->guard->on && odbc_can_be_long(s, c);
+    if (guarded)
+        support_guard_column(l->guard, sql, column);
+    else
+        odbc_reals_select(s, c == NULL ? ODBC_REALS_NONE : odbc_reals_of(s, c), sql, column);
     /* Named anew: ORDER BY would take the name of a result's column before the table's, and sort
      * numbers as texts. */
-    support_sql_add(sql, blob ? " AS BLOB)" : text ? "::text AS renkei_text" : "");
+    support_sql_add(sql, blob ? " AS BLOB)" : text ? "::text AS renkei_text"
+                         : guarded                ? " AS renkei_text"
+                                                  : "");
 }
 
 /* SQLite takes an unknown name in double quotes for a text: SELECT "tpyo" gives 'tpyo' in every
@@ -192,11 +199,16 @@ void odbc_finish(struct renkei_cursor *c) {
     c->session = s;
 }
 
+/* Whether one more column is fetched than those of the table. */
+static bool has_more(const struct renkei_cursor *c) {
+    return c->checks || c->guarded;
+}
+
 static enum renkei_status make_room(struct renkei_cursor *c, uint32_t columns,
                                     struct renkei_fault *fault) {
     uint32_t batch_columns = columns;
     c->column_count = columns;
-    columns += c->checks;
+    columns += has_more(c);
     c->is_text = calloc(columns, sizeof *c->is_text);
     c->counted = calloc(columns, sizeof *c->counted);
     c->shortens = calloc(columns, sizeof *c->shortens);
@@ -228,14 +240,14 @@ static void note_columns(struct renkei_cursor *c, const struct support_table *t,
                       reads_as_blob(s, column);
         c->c_types[i] = binary ? SQL_C_BINARY : SQL_C_CHAR;
     }
-    if (c->checks)
+    if (has_more(c))
         c->c_types[c->column_count] = SQL_C_CHAR;
 }
 
 static enum renkei_status bind_columns(struct renkei_cursor *c, struct renkei_fault *fault) {
     struct renkei_session *s = c->session;
     SQLSMALLINT count = 0;
-    uint32_t expected = c->column_count + c->checks;
+    uint32_t expected = c->column_count + has_more(c);
     if (!SQL_SUCCEEDED(SQLNumResultCols(c->statement, &count)))
         return odbc_fault(s, SQL_HANDLE_STMT, c->statement, c->table, fault);
     if ((uint32_t)count != expected)
@@ -275,7 +287,8 @@ static enum renkei_status start(struct renkei_cursor *c, const char *sql,
 static enum renkei_status write_query(struct renkei_session *s, const struct support_table *t,
                                       const struct renkei_query *query, bool checks,
                                       struct support_sql *sql, struct renkei_fault *fault) {
-    struct literal_context context = {s, t, false};
+    struct odbc_guard guard;
+    struct literal_context context = {s, t, &guard.guard, false};
     struct support_sql check = {0};
     struct renkei_query q = *query;
     if (!s->quirks->limit)
@@ -284,21 +297,26 @@ static enum renkei_status write_query(struct renkei_session *s, const struct sup
         q.key_row_count = 0;
         q.equals_column = NULL;
     }
+    enum renkei_status status = odbc_guard_make(&guard, s, t, query, fault);
+    s->cursor.guarded = guard.guard.on;
     if (checks)
         add_check(s, t, query, &check);
     struct support_dialect dialect = {.quote = s->quote,
                                       .literal = literal,
                                       .column = select_column,
-                                      .more = check.text,
+                                      .more = checks ? check.text : guard.guard.more.text,
+                                      .join = guard.guard.join.text,
                                       .context = &context};
     s->parameter_count = 0;
-    enum renkei_status status = support_sql_check(&check, fault);
+    if (status == RENKEI_OK)
+        status = support_sql_check(&check, fault);
     if (status == RENKEI_OK)
         status = support_select(&dialect, &q, sql, fault);
     if (status == RENKEI_OK && context.too_many)
         status = support_fault(fault, RENKEI_LIMIT, 0, NULL, "%s: more than %d values in a query",
                                query->table, ODBC_PARAMETERS_MAX);
     support_sql_done(&check);
+    support_guard_done(&guard.guard);
     return status;
 }
 
@@ -578,6 +596,21 @@ static bool row_is_whole(const struct renkei_cursor *c) {
     return true;
 }
 
+/* The cells that the server left out, which came as NULL. */
+static void mark_left_out(struct renkei_cursor *c) {
+    enum { LIST_BYTES_MAX = 6 * RENKEI_COLUMNS_MAX };
+    char list[LIST_BYTES_MAX];
+    uint32_t lengths[RENKEI_COLUMNS_MAX] = {0};
+    const uint8_t *bound = c->bound + (size_t)c->column_count * ODBC_BIND_BYTES;
+    if (c->binds && c->indicators[c->column_count] == 0 && bound[0] == '\0')
+        return;
+    odbc_text(c->statement, (SQLUSMALLINT)(c->column_count + 1), list, sizeof list);
+    support_guard_read(list, lengths, c->column_count);
+    for (uint32_t i = 0; i < c->column_count; i++)
+        if (lengths[i] == RENKEI_TOO_LONG)
+            support_batch_too_long(&c->batch, i);
+}
+
 static bool is_wanted(const struct renkei_cursor *c) {
     struct renkei_value cells[RENKEI_COLUMNS_MAX];
     if (c->match.rows == 0)
@@ -603,6 +636,8 @@ static enum renkei_status add_row(struct renkei_cursor *c, bool *ret_whole,
         if (status != RENKEI_OK)
             return status;
     }
+    if (c->guarded)
+        mark_left_out(c);
     *ret_whole = !c->checks || !c->binds || row_is_whole(c);
     if (*ret_whole && is_wanted(c))
         support_batch_row_end(&c->batch);
@@ -614,7 +649,7 @@ static enum renkei_status add_row(struct renkei_cursor *c, bool *ret_whole,
 static enum renkei_status fetch(struct renkei_cursor *c, bool *ret_end,
                                 struct renkei_fault *fault) {
     struct renkei_session *s = c->session;
-    for (uint32_t i = 0; c->binds && i < c->column_count + c->checks; i++)
+    for (uint32_t i = 0; c->binds && i < c->column_count + has_more(c); i++)
         c->indicators[i] = untouched;
     SQLRETURN result = SQLFetch(c->statement);
     if (support_cancelled(&s->cancel))

@@ -40,11 +40,18 @@ static void cell_length(void *context, struct support_sql *sql, const char *colu
     support_sql_add(sql, plain ? ")" : "::text)");
 }
 
+/* Named anew: without a name it is "case", which ORDER BY takes before a key column of that name. */
+static void add_guarded(const struct postgresql_select *x, struct support_sql *sql,
+                        const char *column) {
+    support_guard_column(&x->guard, sql, column);
+    support_sql_add(sql, " AS \"renkei cell\"");
+}
+
 void postgresql_select_column(void *context, struct support_sql *sql, const char *column) {
     const struct postgresql_select *x = context;
     const struct renkei_column *c = support_table_find_column(x->table, column);
     if (x->guard.on && c != NULL && can_be_long(c))
-        support_guard_column(&x->guard, sql, column);
+        add_guarded(x, sql, column);
     else
         support_sql_name(sql, '"', column);
 }
