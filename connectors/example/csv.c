@@ -24,8 +24,7 @@ static const struct renkei_option_spec option_specs[] = {
 struct renkei_cursor {
     FILE *file;
     struct support_rows rows;
-    uint32_t count; /* cells of the line that was read last */
-    struct renkei_value cells[CELLS_MAX];
+    struct renkei_value cells[CELLS_MAX]; /* of the line that was read last */
     uint8_t bytes[ROW_BYTES_MAX];
 };
 
@@ -35,47 +34,41 @@ struct renkei_session {
     struct renkei_cursor cursor; /* one at a time */
 };
 
-/* The cell that began at `start` ends: NULL where it is empty and had no quotes. */
-static void end_cell(struct renkei_cursor *c, uint32_t start, uint32_t end, bool had_quotes) {
-    bool null = start == end && !had_quotes;
-    c->cells[c->count++] = (struct renkei_value){null ? NULL : c->bytes + start, end - start};
-}
-
 /* One line, which goes on where an end of a line is between quotes. RENKEI_END at the file's end. */
 static enum renkei_status read_line(void *context, const struct renkei_value **ret_cells,
                                     uint32_t *ret_count, struct renkei_fault *fault) {
     struct renkei_cursor *c = context;
-    enum { BARE, QUOTED, AFTER } state = BARE;
-    uint32_t used = 0, start = 0;
-    int byte = getc(c->file);
-    if (byte == EOF && !ferror(c->file))
-        return RENKEI_END;
-    for (c->count = 0; byte != EOF; byte = getc(c->file)) {
-        if (used == ROW_BYTES_MAX || c->count == CELLS_MAX)
+    bool in_quotes = false, had_quotes = false; /* within the cell that is read */
+    uint32_t count = 0, used = 0, start = 0;
+    for (int byte; (byte = getc(c->file)) != EOF;) {
+        if (used == ROW_BYTES_MAX || count == CELLS_MAX)
             return support_fault(fault, RENKEI_LIMIT, 0, NULL, "a line of over %d bytes or %d cells",
                                  ROW_BYTES_MAX, CELLS_MAX);
-        bool ends = state != QUOTED && (byte == ',' || byte == '\n');
-        if (ends) {
-            if (state == BARE && byte == '\n' && used > start && c->bytes[used - 1] == '\r')
-                used--;
-            end_cell(c, start, used, state == AFTER);
-            start = used;
-            state = BARE;
-        } else if (byte == '"' && (state != BARE || used == start)) {
-            if (state == AFTER) /* the second of two quotes stands for one */
+        if (byte == '"' && (had_quotes || used == start)) {
+            if (had_quotes && !in_quotes) /* the second of two quotes stands for one */
                 c->bytes[used++] = '"';
-            state = state == QUOTED ? AFTER : QUOTED;
-        } else if (state == QUOTED || (state == BARE && byte != '"')) {
+            in_quotes = !in_quotes;
+            had_quotes = true;
+        } else if (!in_quotes && (byte == ',' || byte == '\n')) {
+            if (byte == '\n' && !had_quotes && used > start && c->bytes[used - 1] == '\r')
+                used--;
+            bool null = used == start && !had_quotes;
+            c->cells[count++] = (struct renkei_value){null ? NULL : c->bytes + start, used - start};
+            start = used;
+            had_quotes = false;
+            if (byte == '\n') {
+                *ret_cells = c->cells;
+                *ret_count = count;
+                return RENKEI_OK;
+            }
+        } else if (in_quotes || (!had_quotes && byte != '"')) {
             c->bytes[used++] = (uint8_t)byte;
         } else if (byte != '\r') {
             return support_fault(fault, RENKEI_QUERY, 0, NULL, "a quote in the middle of a cell");
         }
-        if (ends && byte == '\n') {
-            *ret_cells = c->cells;
-            *ret_count = c->count;
-            return RENKEI_OK;
-        }
     }
+    if (count == 0 && used == 0 && !had_quotes && !ferror(c->file))
+        return RENKEI_END;
     /* A last line without its end may have been cut off: no row is made of it. */
     return support_fault(fault, RENKEI_LOST, 0, NULL, "the file ends within a line");
 }
@@ -119,8 +112,7 @@ static void csv_close(struct renkei_session *s) {
 }
 
 static enum renkei_status csv_open(const struct renkei_option *options, uint32_t option_count,
-                                   struct renkei_session **ret_session,
-                                   struct renkei_fault *fault) {
+                                   struct renkei_session **ret_session, struct renkei_fault *fault) {
     return support_session_new(option_specs, options, option_count, sizeof **ret_session,
                                (void **)ret_session, fault);
 }
@@ -165,8 +157,7 @@ static enum renkei_status csv_columns(struct renkei_session *s, const char *sche
 /* What it cannot do is refused by support_rows_init, never ignored: a condition that is not applied
  * would hand over rows that nobody asked for. */
 static enum renkei_status csv_query(struct renkei_session *s, const struct renkei_query *q,
-                                    struct renkei_cursor **ret_cursor,
-                                    struct renkei_fault *fault) {
+                                    struct renkei_cursor **ret_cursor, struct renkei_fault *fault) {
     enum renkei_status status = open_table(s, q->table, fault);
     if (status == RENKEI_OK)
         status = support_rows_init(&s->cursor.rows, s->tables, q, fault);
@@ -185,19 +176,13 @@ static enum renkei_status csv_next(struct renkei_cursor *c, struct renkei_batch 
 __attribute__((visibility("default"))) extern const struct renkei_connector renkei_connector;
 
 const struct renkei_connector renkei_connector = {
-    .magic = {RENKEI_CONNECTOR_MAGIC, RENKEI_CONNECTOR_ABI_VERSION,
-              sizeof(struct renkei_connector), 0},
+    .magic = {RENKEI_CONNECTOR_MAGIC, RENKEI_CONNECTOR_ABI_VERSION, sizeof(struct renkei_connector), 0},
     .name = "csv",
     .version = "1",
     .description = "an example: CSV files in a folder",
     .capabilities = 0, /* no snapshot, cancel, ranges or rights: those slots stay NULL */
     .options = option_specs,
-    .open = csv_open,
-    .close = csv_close,
-    .server = csv_server,
-    .tables = csv_tables,
-    .columns = csv_columns,
-    .query = csv_query,
-    .next = csv_next,
-    .finish = csv_finish,
+    .open = csv_open, .close = csv_close, .server = csv_server,
+    .tables = csv_tables, .columns = csv_columns,
+    .query = csv_query, .next = csv_next, .finish = csv_finish,
 };
