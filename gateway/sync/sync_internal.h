@@ -17,7 +17,7 @@
 enum {
     SYNC__PENDING_MAX = 32,       /* anchors that may wait before passes wait for the chain */
     SYNC__LANES = 2,              /* while one carries out its flight, the other's is at the chain */
-    SYNC__SUBMIT_MAX = 4,         /* transactions of a flight: each is in memory, with its pages */
+    SYNC__SUBMIT_MAX = 4,         /* transactions of a flight, all of which are in memory */
     SYNC__SUBMIT_MS_MAX = 30000,
     SYNC__BACKOFF_MS_MIN = 250,
     SYNC__BACKOFF_MS_MAX = 15000,

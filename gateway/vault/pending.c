@@ -298,6 +298,7 @@ struct apply {
     struct vault_table table;
     uint64_t indexed;
     uint64_t record_last; /* that the vault holds: a later one is new */
+    uint32_t moved;       /* records that went to another patient since the transaction began */
     struct buffer entry;
     struct buffer scratch;
 };
@@ -361,6 +362,7 @@ static enum error_code apply_item(struct apply *a, const struct vault_item *item
         TRY(start_record(item, a->table.id, patient, &record, err));
     if (item->operation != LEAF_DELETE)
         record.patient = patient;
+    a->moved += existed && owner != record.patient;
     if (existed && item->origin == LEAF_OBSERVED)
         record.observed_changes++;
     struct vault_version *v = &record.latest;
@@ -451,8 +453,17 @@ static enum error_code apply_one(struct apply *a, const struct vault_outcome *ou
     return apply_entry(a, buffer_bytes(&a->entry), outcome, err);
 }
 
-/* The meta page goes out with the next sync: a power cut may undo this transaction, whole, and then
- * the entries are pending as before and the chain gives the same receipts again. */
+/* An entry is carried out whole or not at all; several need not be one transaction. */
+static enum error_code renew_transaction(struct apply *a, MDB_txn **txn, struct error *err) {
+    TRY(vault__commit(txn, err));
+    TRY(vault__begin(a->vault, MDB_NOMETASYNC, txn, err));
+    a->txn = *txn;
+    a->moved = 0;
+    return ERROR_NONE;
+}
+
+/* The meta page goes out with the next sync: a power cut may undo these transactions, each whole, and
+ * then the entries are pending as before and the chain gives the same receipts again. */
 static enum error_code apply_all(struct vault *vault, const struct vault_outcome *outcomes,
                                  size_t count, struct error *err) {
     SCOPED_TXN MDB_txn *txn = NULL;
@@ -466,8 +477,12 @@ static enum error_code apply_all(struct vault *vault, const struct vault_outcome
     buffer_init(&a.entry, ENTRY_BYTES_MAX);
     buffer_init(&a.scratch, VAULT__RECORD_BYTES + VAULT_KEY_BYTES_MAX);
     enum error_code code = ERROR_NONE;
-    for (size_t i = 0; code == ERROR_NONE && i < count; i++)
-        code = apply_one(&a, &outcomes[i], err);
+    for (size_t i = 0; code == ERROR_NONE && i < count; i++) {
+        if (a.moved > VAULT__MOVED_MAX)
+            code = renew_transaction(&a, &txn, err);
+        if (code == ERROR_NONE)
+            code = apply_one(&a, &outcomes[i], err);
+    }
     buffer_done(&a.entry);
     buffer_done(&a.scratch);
     return code == ERROR_NONE ? vault__commit(&txn, err) : code;

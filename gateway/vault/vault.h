@@ -247,10 +247,10 @@ struct vault_outcome {
     bool committed; /* false: it is in a block without effect, or no node will ever take it */
     struct vault_anchor anchor; /* sequence always; the rest where committed */
 };
-/* A power cut may undo the last of these, whole: the chain gives the same receipts again.
- * Carries out what the chain decided, for several in one transaction: records move to their new
- * version (or stay, where not committed) and the pending entry goes. A sequence that is not
- * pending any more is passed over, so that doing it twice is doing it once. */
+/* Carries out what the chain decided, each whole, in their order: records move to their new version
+ * (or stay, where not committed) and the pending entry goes. A sequence that is not pending any more is
+ * passed over, so that doing it twice is doing it once: after an error, or a power cut, which may undo
+ * the last of them; the chain gives the same receipts again. */
 MUST_CHECK enum error_code vault_pending_apply(struct vault *vault,
                                                const struct vault_outcome *outcomes, size_t count,
                                                struct error *err);

@@ -41,6 +41,9 @@ enum {
     VAULT__UNINDEXED_MAX = 65536,
     /* In one transaction: each may cost a page of its own, which LMDB holds in memory. */
     VAULT__INDEX_PUTS_MAX = 4096,
+    /* Records that go to another patient before the next entry has a transaction of its own: each
+     * changes two places of the index. */
+    VAULT__MOVED_MAX = 1024,
     /* Pages of files that this process may have mapped in before the vault's are let go, and how
      * many look-ups go by between two looks at that: each may map in a few pages and their
      * neighbours (64 KiB at a fault). */

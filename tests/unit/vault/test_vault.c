@@ -288,6 +288,38 @@ static void a_patient_has_all_records_before_and_after_they_are_indexed(void **s
     free(items);
 }
 
+static void records_that_move_in_great_numbers_are_all_there(void **state) {
+    struct fixture *f = *state;
+    enum { COUNT = 4000, FLIGHT = 4 }; /* entries of a flight; the second has a transaction of its own */
+    struct vault_item *items = calloc(COUNT, sizeof *items);
+    char (*keys)[16] = calloc(COUNT, sizeof *keys);
+    struct vault_outcome outcomes[FLIGHT];
+    for (int i = 0; i < COUNT; i++) {
+        snprintf(keys[i], sizeof keys[i], "k%04d", i);
+        items[i] = item_of(0, 1, LEAF_CREATE, keys[i], "P3");
+    }
+    assert_int_equal(add(f, "s/t", items, COUNT, NULL), ERROR_NONE);
+    decide(f, 1, true);
+    for (uint32_t e = 0; e < FLIGHT; e++) {
+        for (uint32_t i = 0; i < COUNT; i++)
+            items[i] = item_of(i + 1, 2 + e, LEAF_MODIFY, keys[i], e % 2 == 0 ? "P9" : "P3");
+        assert_int_equal(add(f, "s/t", items, COUNT / (1 + e), NULL), ERROR_NONE);
+        outcomes[e] = (struct vault_outcome){.committed = true, .anchor = {.sequence = 2 + e}};
+    }
+    for (int times = 0; times < 2; times++) { /* as after an error */
+        assert_int_equal(vault_pending_apply(f->vault, outcomes, FLIGHT, NULL), ERROR_NONE);
+        assert_int_equal(waiting(f), 0);
+        uint64_t ids[COUNT];
+        assert_int_equal(of_patient(f, "P9", ids, COUNT), COUNT - COUNT / 2 + COUNT / 3 - COUNT / 4);
+        assert_int_equal(of_patient(f, "P3", ids, COUNT), COUNT / 2 - COUNT / 3 + COUNT / 4);
+    }
+    struct vault_record record;
+    assert_true(find(f, "s/t", "k0000", &record));
+    assert_int_equal(record.latest.version, 1 + FLIGHT);
+    free(keys);
+    free(items);
+}
+
 static void a_doubled_key_and_a_wrong_number_are_refused_whole(void **state) {
     struct fixture *f = *state;
     struct vault_item items[2] = {item_of(0, 1, LEAF_CREATE, "a", "P1"),
@@ -597,6 +629,7 @@ int main(void) {
         CASE(earlier_versions_stay_and_observed_changes_are_counted),
         CASE(a_patient_has_all_records_before_and_after_they_are_indexed),
         CASE(a_crash_while_indexing_shows_no_record_twice_and_to_nobody_else),
+        CASE(records_that_move_in_great_numbers_are_all_there),
         CASE(a_doubled_key_and_a_wrong_number_are_refused_whole),
         CASE(a_new_vault_may_start_where_the_chain_stands_and_an_old_one_may_not),
         CASE(quarantine_keeps_one_entry_a_row_and_forgets_what_is_well_again),
