@@ -46,7 +46,8 @@ def clinic(world):
     hospital, source, path, key = world
     source.run("DELETE FROM records")
     source.insert([(no, "p1", NOTE, "HUMULIN INJ 70/30", SEEN) for no in range(1, 5)])
-    under(hospital, path, source.mapping())
+    if path.read_text() != source.mapping():
+        under(hospital, path, source.mapping())
     hospital.sync()
     return hospital, source, path, key
 
@@ -170,27 +171,16 @@ def test_the_next_sync_counts_as_observed_what_was_changed_and_nothing_else(clin
     under(hospital, path, first)
     assert synced(hospital) == (4, 3)
     assert changed_since(then, now := anchored(key, hospital)) == {2}
-    # In a column that the next mapping does not read, and in what no document shows.
-    source.run("UPDATE records SET drug = 'MORPHINE' WHERE record_no = 3")
-    source.set_seen(4, "2011-03-24 10:45:00")
-    under(hospital, path, second)
-    assert synced(hospital) == (4, 2)
-    assert changed_since(now, anchored(key, hospital)) == {3, 4}
-    assert synced(hospital) == (0, 0)
-
-
-def test_a_swap_of_two_columns_values_does_not_hide_behind_a_swap_of_their_places(clinic):
-    hospital, source, path, key = clinic
-    first = path.read_text()
-    source.set_note(1, b"HUMULIN")
-    hospital.sync()
-    before = anchored(key, hospital)
+    # In a column that the next mapping does not read; and two values change their places, as their
+    # columns do in the mapping.
+    source.set_seen(3, "2011-03-24 10:45:00")
+    source.run(f"UPDATE records SET drug = {source.text(NOTE)} WHERE record_no = 1")
     source.set_note(1, b"HUMULIN INJ 70/30")
-    source.run("UPDATE records SET drug = 'HUMULIN' WHERE record_no = 1")
-    under(hospital, path, first.replace("      - column: note\n      - column: drug\n",
-                                        "      - column: drug\n      - column: note\n"))
-    assert synced(hospital) == (4, 3)
-    assert changed_since(before, anchored(key, hospital)) == {1}
+    under(hospital, path, first.replace(FIELDS, "      - column: drug\n      - column: note\n")
+          .replace("    date: seen\n", ""))
+    assert synced(hospital) == (4, 2)
+    assert changed_since(now, anchored(key, hospital)) == {1, 3}
+    assert synced(hospital) == (0, 0)
 
 
 REVOKE = {
@@ -217,25 +207,18 @@ def test_a_column_that_may_not_be_read_any_more_costs_the_proof_and_not_the_sync
         source.run(GRANT[source.connector])
 
 
-def test_a_planned_migration_is_declared_whatever_can_be_told(clinic):
-    hospital, source, path, key = clinic
-    text = path.read_text()
-    before = anchored(key, hospital)
-    source.run("ALTER TABLE records RENAME COLUMN drug TO drug_name")
-    try:
-        under(hospital, path, text.replace("column: drug\n", "column: drug_name\n"))
-        hospital.sync("--declared")
-        assert changed_since(before, anchored(key, hospital)) == set()
-    finally:
-        source.run("ALTER TABLE records RENAME COLUMN drug_name TO drug")
-
-
 def test_a_table_that_cannot_be_read_so_any_more_waits_for_a_sync(clinic):
     hospital, source, path, key = clinic
     text = path.read_text()
+    before = anchored(key, hospital)
     source.run("ALTER TABLE records RENAME COLUMN drug TO drug_name")
     under(hospital, path, text.replace("column: drug\n", "column: drug_name\n"))
     assert set(verdicts(seen_by(key, hospital)).values()) == {"unanchored"}
     hospital.sync()
     assert set(verdicts(seen_by(key, hospital)).values()) == {"match"}
+    assert changed_since(before, then := anchored(key, hospital)) == {1, 2, 3, 4}
+    # Back again, as a migration that somebody answers for.
     source.run("ALTER TABLE records RENAME COLUMN drug_name TO drug")
+    under(hospital, path, text)
+    hospital.sync("--declared")
+    assert changed_since(then, anchored(key, hospital)) == set()
