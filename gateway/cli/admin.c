@@ -138,6 +138,18 @@ static enum error_code say_characters(const struct cli_call *call, const char *s
     return ERROR_NONE;
 }
 
+/* A mapping that changed makes rows read differently that nobody touched. */
+static void say_remapped(const struct cli_call *call, const json_t *rows) {
+    size_t i;
+    json_t *row;
+    json_array_foreach(rows, i, row) {
+        long long remapped = cli_json_number(row, "remapped", 0);
+        if (remapped > 0 && !call->json)
+            fprintf(stderr, "%s: %lld of the changed rows only read differently: the mapping is new\n",
+                    cli_json_text(row, "source"), remapped);
+    }
+}
+
 static enum error_code run_sync(const struct cli_call *call, struct error *err) {
     const char *source = call->argument_count > 0 ? call->arguments[0] : NULL;
     SCOPED_JSON json_t *body = json_object();
@@ -168,6 +180,7 @@ static enum error_code run_sync(const struct cli_call *call, struct error *err) 
         {"quarantined", "quarantined", true}, {"anchored", "anchored", true},
         {NULL, NULL, false}};
     output_table(call, columns, rows);
+    say_remapped(call, rows);
     TRY(say_characters(call, source, err));
     return cli_pass_error(answer, source, err);
 }

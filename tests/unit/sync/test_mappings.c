@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "gateway/vault/vault.h"
 #include "tests/unit/sync/fixture.h"
 
 static void a_new_mapping_is_counted_and_not_taken_for_tampering(void **state) {
@@ -33,24 +34,29 @@ static enum leaf_origin origin_of(struct fixture *f, const char *key) {
 
 static void a_new_mapping_alone_is_no_observed_change(void **state) {
     struct fixture *f = *state;
-    fixture_put_many(3000);
+    fixture_put_many(6000);
     fixture_pass(f, SYNC_DONE);
     fake_database.mapping = 2;
-    snprintf(fake_find("2999")->shadow, 8, "x"); /* by the back door */
+    snprintf(fake_find("5999")->shadow, 8, "x"); /* by the back door */
     fixture_start(f, &(struct sync_request){.source = "main", .mode = SYNC_FULL, .dry_run = true});
     assert_int_equal(sync_wait(f->sync, NULL, WAIT_MS, NULL), ERROR_NONE);
-    assert_int_equal(fixture_status_of(f).progress.counts.remapped, 2999);
+    assert_int_equal(fixture_status_of(f).progress.counts.remapped, 5999);
+    fake_database.lose_after = 5000; /* a pass that is cut, and a new program */
+    assert_int_equal(fixture_pass(f, SYNC_FAILED).remapped, 5000);
+    fake_database.lose_after = 0;
+    fixture_restart(f);
     struct sync_counts c = fixture_pass(f, SYNC_DONE);
-    assert_int_equal(c.modified, 3000);
-    assert_int_equal(c.remapped, 2999);
+    assert_int_equal(c.modified + c.unchanged, 6000);
+    assert_int_equal(c.modified, 6000 - VAULT_ITEMS_MAX);
+    assert_int_equal(c.remapped, c.modified - 1);
     size_t observed = 0;
-    for (size_t i = 3000; i < fake_chain.leaf_count; i++)
+    for (size_t i = 6000; i < fake_chain.leaf_count; i++)
         observed += fake_chain.leaves[i].leaf.origin == LEAF_OBSERVED;
     assert_int_equal(observed, 1);
     assert_int_equal(origin_of(f, "0"), LEAF_DECLARED);
     assert_int_equal(fixture_one_record(f, "0").observed_changes, 0);
-    assert_int_equal(origin_of(f, "2999"), LEAF_OBSERVED);
-    assert_int_equal(fixture_one_record(f, "2999").observed_changes, 1);
+    assert_int_equal(origin_of(f, "5999"), LEAF_OBSERVED);
+    assert_int_equal(fixture_one_record(f, "5999").observed_changes, 1);
     /* And under the same mapping a change is one. */
     snprintf(fake_find("0")->shadow, 8, "y");
     c = fixture_pass(f, SYNC_DONE);
