@@ -564,6 +564,8 @@ static void flush_if_due(struct node *node, uint64_t now_ms) {
 /* The head of a submitter's line that stays out while blocks are committed is being censored. */
 static void watch_for_censorship(struct node *node, uint64_t now_ms) {
     uint64_t height = chain_height(node->chain);
+    if (node->stopping || node->epoch_over)
+        return;
     for (uint32_t i = 0; i < node->members->submitter_count; i++) {
         struct pool_entry *entry = pool_find(node->pool, i, pool_next(node->pool, i));
         if (entry == NULL || now_ms - entry->added_ms < NODE_CENSORED_MS ||
@@ -577,7 +579,9 @@ static void watch_for_censorship(struct node *node, uint64_t now_ms) {
         entry->added_height = height;
         struct pbft_event event = {.kind = PBFT_EVENT_SUSPECT,
                                    .suspect = {PBFT_CAUSE_CENSORSHIP}};
-        plain_event(node, &event);
+        /* At once: a message that starts the next view must not come between, or it is the next leader
+         * that is suspected. */
+        node_step(node, &event);
         return;
     }
 }
