@@ -31,7 +31,8 @@ enum {
     NODE_PAYLOAD_ASK_MS = 300,
     NODE_MISSING_ASK_MS = 40, /* for which what a proposal names may still be on its way */
     NODE_WATCH_MS = 1000,  /* how often it is looked for what waits too long */
-    NODE_RESEND_MS = 3000,
+    NODE_RESEND_MS = 3000, /* the first time; the pause doubles with each */
+    NODE_RESEND_DOUBLED_MAX = 4,
     NODE_RESEND_BYTES_MAX = 4 << 20,
     NODE_FETCH_ASK_MS = 1000,
     NODE_FETCH_BEYOND_MS = 200,
@@ -275,6 +276,8 @@ struct node {
         uint64_t evidence;
         uint64_t bad_transactions; /* from peers */
         uint64_t over_budget;      /* protocol messages that were not looked at */
+        uint64_t missing_asked;    /* proposals of which some transactions were asked for */
+        uint64_t blocks_asked;     /* times that a whole proposed block was asked for */
         uint64_t strangers;
         uint64_t commit_ms; /* when the last block was committed */
     } count;

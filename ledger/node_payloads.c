@@ -158,8 +158,7 @@ static bool ask_missing(struct node *node, struct wanted *w, uint64_t now_ms) {
         whole_is_due(w, now_ms);
     if (p == NULL || p->proposal == NULL || p->asked)
         return false;
-    if (now_ms - w->asked_ms < NODE_PAYLOAD_ASK_MS &&
-        (now_ms - p->came_ms < NODE_MISSING_ASK_MS || p->searched < p->came_after))
+    if (now_ms - p->came_ms < NODE_MISSING_ASK_MS || p->searched < p->came_after)
         return true;
     uint32_t indexes[PROPOSAL_MISSING_MAX];
     uint32_t count = proposal_missing(p->proposal, node->pool, node->members, indexes);
@@ -169,6 +168,7 @@ static bool ask_missing(struct node *node, struct wanted *w, uint64_t now_ms) {
         return false;
     }
     w->asked_ms = now_ms;
+    node->count.missing_asked++;
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, 64 + sizeof indexes);
     proposal_ask(p->proposal, indexes, count, &body);
@@ -181,6 +181,7 @@ void node_ask_payload(struct node *node, struct wanted *w, uint64_t now_ms) {
         now_ms - w->asked_ms < NODE_PAYLOAD_ASK_MS)
         return;
     w->asked_ms = now_ms;
+    node->count.blocks_asked++;
     /* The proposer first, then everybody in turn: whoever prepared it has it. */
     uint32_t to = (w->from + w->asked++) % node->members->validator_count;
     if (to == node->self)

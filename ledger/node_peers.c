@@ -184,18 +184,22 @@ void node_flush_outgoing(struct node *node) {
 }
 
 /* Tells the others again of what our clients wait for: a message may be lost with its connection,
- * and a leader that does not know a transaction cannot order it. */
+ * and a leader that does not know a transaction cannot order it. Ever more seldom: where all of it waits
+ * because there is too much, saying it again makes it more. */
 void node_resend(struct node *node, uint64_t now_ms) {
     if (node->mesh == NULL)
         return;
     struct pool_cursor cursor = {0, 0};
     for (struct pool_entry *e; (e = pool_each(node->pool, &cursor)) != NULL;) {
-        if (e->sent_ms == 0 || now_ms - e->sent_ms < NODE_RESEND_MS)
+        if (e->sent_ms == 0 ||
+            now_ms - e->sent_ms < (uint64_t)NODE_RESEND_MS << e->sent_again)
             continue;
         if (node->outgoing.len + e->checked->len + 4 > NODE_RESEND_BYTES_MAX)
             break;
         wire_bytes(&node->outgoing, bytes_of(e->checked->bytes, e->checked->len));
         e->sent_ms = now_ms;
+        if (e->sent_again < NODE_RESEND_DOUBLED_MAX)
+            e->sent_again++;
     }
     node_flush_outgoing(node);
 }
@@ -494,8 +498,10 @@ static void on_peer_up(void *context, uint32_t peer) {
     node->watch.clock_told_ms = 0; /* it hears of our clock soon */
     node->doubt.asked_ms = 0;      /* and is asked for our votes */
     struct pool_cursor cursor = {0, 0}; /* it may have missed what our clients wait for */
-    for (struct pool_entry *e; (e = pool_each(node->pool, &cursor)) != NULL;)
+    for (struct pool_entry *e; (e = pool_each(node->pool, &cursor)) != NULL;) {
         e->sent_ms = e->sent_ms == 0 ? 0 : 1;
+        e->sent_again = 0;
+    }
 }
 
 static void on_peer_down(void *context, uint32_t peer, const struct error *reason) {

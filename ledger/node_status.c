@@ -296,6 +296,11 @@ void node_metrics(struct node *node, struct buffer *out) {
            node->count.evidence);
     metric(out, "renkei_node_bad_transactions_total", "counter",
            "Invalid transactions that validators passed on.", node->count.bad_transactions);
+    metric(out, "renkei_node_proposals_incomplete_total", "counter",
+           "Proposals of which transactions were missing and asked for.",
+           node->count.missing_asked);
+    metric(out, "renkei_node_blocks_asked_total", "counter",
+           "Times that a whole proposed block was asked for.", node->count.blocks_asked);
     metric(out, "renkei_node_over_budget_total", "counter",
            "Protocol messages of peers that had used up their signature checks.",
            node->count.over_budget);

@@ -27,6 +27,7 @@ struct pool_entry {
     uint64_t added_ms;
     uint64_t added_height; /* the chain's, when it came */
     uint64_t sent_ms;      /* told to the other validators last; 0: it came from one of them */
+    uint32_t sent_again;   /* how often, since one of them connected last */
 };
 
 struct pool;
