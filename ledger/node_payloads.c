@@ -17,11 +17,39 @@ void node_send_proposal(struct node *node, struct bytes block) {
         node_send(node, PBFT_EVERYBODY, MESH_BULK, NODE_PROPOSAL, buffer_bytes(&proposal));
 }
 
+/* Who proposed it, as the core says. */
+static uint32_t proposer_of(const struct node *node, const struct hash *digest) {
+    for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
+        if (node->wanted[i].active && hash_equal(&node->wanted[i].digest, digest))
+            return node->wanted[i].from;
+    return PBFT_OBSERVER;
+}
+
+/* The block, or else its proposer's proposal, or else anybody's: whoever learnt of the header may send
+ * a proposal that names nothing, and must not stand in the way of the leader's. */
 static struct payload *find(struct node *node, const struct hash *digest) {
-    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
-        if (node->payloads[i].height != 0 && hash_equal(&node->payloads[i].digest, digest))
-            return &node->payloads[i];
-    return NULL;
+    struct payload *best = NULL;
+    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++) {
+        struct payload *p = &node->payloads[i];
+        if (p->height == 0 || !hash_equal(&p->digest, digest))
+            continue;
+        if (p->proposal == NULL)
+            return p;
+        if (best == NULL || p->from == proposer_of(node, digest))
+            best = p;
+    }
+    return best;
+}
+
+/* True where a proposal that this peer sends now says nothing new. */
+static bool is_told(const struct node *node, uint32_t peer, const struct hash *digest) {
+    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++) {
+        const struct payload *p = &node->payloads[i];
+        if (p->height != 0 && hash_equal(&p->digest, digest) &&
+            (p->proposal == NULL || p->from == peer))
+            return true;
+    }
+    return false;
 }
 
 void node_drop_payload(struct node *node, struct payload *payload) {
@@ -214,7 +242,7 @@ void node_on_proposal(struct node *node, uint32_t peer, struct bytes body) {
     const struct block_header *header = proposal_header(proposal);
     struct hash digest = block_hash(header);
     struct payload *place = NULL;
-    if (is_ahead(node, header) && find(node, &digest) == NULL)
+    if (is_ahead(node, header) && !is_told(node, peer, &digest))
         place = place_for(node, peer);
     if (place == NULL) {
         proposal_free(proposal);
