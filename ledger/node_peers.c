@@ -210,6 +210,8 @@ void node_resend(struct node *node, uint64_t now_ms) {
 struct inbox {
     struct inbox *next;
     uint64_t order; /* of all peers' */
+    uint64_t searched_for; /* the order of the proposal for which it was looked through last */
+    size_t searched;       /* up to here */
     size_t at;
     size_t len;
     uint8_t bytes[];
@@ -341,28 +343,38 @@ static void take_one(struct node *node, uint32_t peer, uint64_t now_ms) {
     lane_moved(node, peer);
 }
 
-/* Of one peer's, what came after that order and is awaited. It stays where it is: when its turn comes
- * it is known. False where the slice is used up. */
-static bool take_awaited(struct node *node, uint32_t peer, uint64_t after, const uint64_t *last,
-                         uint64_t now_ms) {
+static bool is_awaited(const struct node *node, struct bytes transaction, const uint64_t *last) {
+    uint32_t submitter;
+    uint64_t sequence;
+    return pool_peek(node->members, transaction, &submitter, &sequence) &&
+           sequence <= last[submitter] && pool_find(node->pool, submitter, sequence) == NULL;
+}
+
+/* Of one peer's, what the proposal awaits, each message looked through once for it. What is taken stays
+ * where it is: when its turn comes it is known. False where the slice is used up. */
+static bool take_awaited(struct node *node, uint32_t peer, const struct payload *p,
+                         const uint64_t *last, uint64_t now_ms) {
     for (struct inbox *in = inbox_lane(node, peer)->first; in != NULL; in = in->next) {
-        struct wire_reader r = wire_reader(bytes_of(in->bytes + in->at, in->len - in->at));
-        while (in->order > after && wire_read_left(&r) > 0) {
+        if (in->order <= p->searched)
+            continue;
+        if (in->searched_for != p->order || in->searched < in->at)
+            in->searched = in->at;
+        in->searched_for = p->order;
+        while (in->searched < in->len) {
+            struct wire_reader r =
+                wire_reader(bytes_of(in->bytes + in->searched, in->len - in->searched));
             struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
-            uint32_t submitter;
-            uint64_t sequence;
             if (r.failed)
                 break; /* that is judged when its turn comes */
-            if (!pool_peek(node->members, bytes, &submitter, &sequence) ||
-                sequence > last[submitter] || pool_find(node->pool, submitter, sequence) != NULL)
-                continue;
-            if (node->inbox.checked >= NODE_INBOX_SLICE)
+            bool awaited = is_awaited(node, bytes, last);
+            if (awaited && node->inbox.checked >= NODE_INBOX_SLICE)
                 return false;
             struct error err;
-            if (!take_transaction(node, bytes, now_ms, &err)) {
+            if (awaited && !take_transaction(node, bytes, now_ms, &err)) {
                 refuse_peer(node, peer, &err);
                 return true;
             }
+            in->searched = (size_t)(r.at - in->bytes);
         }
     }
     return true;
@@ -379,7 +391,7 @@ static void take_for_proposal(struct node *node, uint64_t now_ms) {
     proposal_awaits(p->proposal, node->members, last);
     bool whole = true;
     for (uint32_t i = 0; i < NODE_LANES_MAX && whole; i++)
-        whole = take_awaited(node, lane_peer(i), p->searched, last, now_ms);
+        whole = take_awaited(node, lane_peer(i), p, last, now_ms);
     if (whole)
         p->searched = node->inbox.came;
 }
