@@ -1,386 +1,19 @@
-#include "ledger/chain.h"
+#include "ledger/chain_inside.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/random.h"
 #include "base/wire.h"
-#include "ledger/anchor.h"
-#include "ledger/chain_map.h"
 
-struct tentative {
-    struct block_header header;
-    struct hash hash;
-    struct buffer block;
-};
-
-struct chain {
-    const struct genesis *genesis;
-    struct store *store;
-    struct state *state;
-    struct chain_map *map;
-    struct block_header head;
-    struct hash head_hash;
-    struct block_header epoch_base;
-    struct buffer certificate;
-    struct tentative *tentative[STATE_LAYERS_MAX];
-};
-
-static uint64_t top_height(const struct chain *chain) {
+uint64_t chain__top_height(const struct chain *chain) {
     return state_height(chain->state);
 }
 
-static struct tentative *tentative_at(const struct chain *chain, uint64_t height) {
-    if (height <= chain->head.height || height > top_height(chain))
+struct tentative *chain__tentative_at(const struct chain *chain, uint64_t height) {
+    if (height <= chain->head.height || height > chain__top_height(chain))
         return NULL;
     return chain->tentative[height - chain->head.height - 1];
-}
-
-/* The header and hash that the next tentative block stands on. */
-static const struct block_header *parent_of_next(const struct chain *chain,
-                                                 struct hash *ret_hash) {
-    const struct tentative *top = tentative_at(chain, top_height(chain));
-    *ret_hash = top != NULL ? top->hash : chain->head_hash;
-    return top != NULL ? &top->header : &chain->head;
-}
-
-static void tentative_free(struct tentative *t) {
-    if (t == NULL)
-        return;
-    buffer_done(&t->block);
-    free(t);
-}
-
-static void push(struct chain *chain, struct tentative *t) {
-    assert(t->header.height == top_height(chain)); /* its layer is there already */
-    chain->tentative[t->header.height - chain->head.height - 1] = t;
-}
-
-void chain_undo(struct chain *chain, uint64_t height) {
-    if (height <= chain->head.height)
-        height = chain->head.height + 1;
-    for (uint64_t h = top_height(chain); h >= height; h--) {
-        struct tentative **slot = &chain->tentative[h - chain->head.height - 1];
-        tentative_free(*slot);
-        *slot = NULL;
-    }
-    state_undo(chain->state, height);
-}
-
-/* Drops a layer that was begun and has no block yet. */
-static void drop_layer(struct chain *chain) {
-    state_undo(chain->state, top_height(chain));
-}
-
-struct builder {
-    struct chain *chain;
-    const struct pool *pool;
-    uint32_t count;
-    struct merkle_frontier tree;
-    struct buffer block;
-};
-
-/* Adds one transaction; false where the block is full or the transaction has to wait. */
-static bool build_one(struct builder *b, const struct pool_entry *entry) {
-    const struct genesis_parameters *p = &b->chain->genesis->parameters;
-    const struct checked_transaction *checked = entry->checked;
-    if (b->count >= p->block_transactions_max ||
-        b->block.len + BLOCK_ENTRY_BYTES + checked->len > p->block_bytes_max)
-        return false;
-    enum transaction_status status;
-    if (state_execute(b->chain->state, checked, b->count,
-                      (uint32_t)b->block.len + BLOCK_ENTRY_BYTES, &status, NULL) != ERROR_NONE)
-        return false;
-    block_entry(&b->block, bytes_of(checked->bytes, checked->len), status);
-    struct hash leaf = block_transaction_leaf(&checked->tx, status);
-    merkle_append(&b->tree, &leaf, NULL);
-    b->count++;
-    return true;
-}
-
-/* Takes from every submitter in turn, so that none can fill the block alone. */
-static enum error_code build_entries(struct builder *b, struct error *err) {
-    const struct members *members = state_members(b->chain->state);
-    uint32_t submitters = members->submitter_count;
-    SCOPED_FREE uint64_t *next = calloc((size_t)submitters + 1, sizeof *next);
-    if (next == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "block: no memory");
-    for (uint32_t i = 0; i < submitters; i++) {
-        struct state_submitter submitter;
-        if (members->submitters[i].removed)
-            continue;
-        TRY(state_submitter(b->chain->state, members->submitters[i].key, &submitter, err));
-        next[i] = submitter.next_sequence;
-    }
-    for (bool some = true; some;) {
-        some = false;
-        for (uint32_t i = 0; i < submitters; i++) {
-            const struct pool_entry *entry =
-                next[i] > 0 ? pool_find(b->pool, i, next[i]) : NULL;
-            if (entry != NULL && build_one(b, entry)) {
-                next[i]++;
-                some = true;
-            } else {
-                next[i] = 0; /* nothing more from this one */
-            }
-        }
-    }
-    TRY(state_end(b->chain->state, err));
-    return buffer_check(&b->block, "block", err);
-}
-
-static void finish_header(struct chain *chain, struct block_header *header) {
-    header->log_size = state_log_size(chain->state);
-    header->log_root = state_log_root(chain->state);
-    header->members = state_members_hash(chain->state);
-}
-
-static enum error_code check_map(const struct chain *chain, const struct block_header *header,
-                                 struct error *err) {
-    uint64_t height = 0;
-    struct hash root;
-    TRY(chain_map_expected(chain->map, header->height, &height, &root, err));
-    if (height != header->map_height || !hash_equal(&root, &header->map_root))
-        return error_set(err, ERROR_VERIFY,
-                         "block %llu: its map root is not that of block %llu",
-                         (unsigned long long)header->height, (unsigned long long)height);
-    return ERROR_NONE;
-}
-
-enum error_code chain_build(struct chain *chain, const struct pool *pool, uint64_t time_ms,
-                            struct hash *ret_hash, struct bytes *ret_block, struct error *err) {
-    struct hash previous;
-    const struct block_header *parent = parent_of_next(chain, &previous);
-    struct tentative *t = calloc(1, sizeof *t);
-    if (t == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "block: no memory");
-    uint64_t parent_time = parent->time_ms;
-    t->header = (struct block_header){
-        .chain = chain->genesis->chain,
-        .epoch = state_members(chain->state)->epoch,
-        .height = parent->height + 1,
-        .previous = previous,
-        .time_ms = time_ms > parent_time ? time_ms : parent_time,
-    };
-    enum error_code code = chain_map_expected(chain->map, t->header.height, &t->header.map_height,
-                                              &t->header.map_root, err);
-    if (code == ERROR_NONE)
-        code = state_begin(chain->state, err);
-    if (code != ERROR_NONE) {
-        tentative_free(t);
-        return code;
-    }
-    struct builder b = {.chain = chain, .pool = pool};
-    merkle_frontier_init(&b.tree);
-    buffer_init(&b.block, BLOCK_BYTES_MAX);
-    (void)buffer_reserve(&b.block, BLOCK_HEADER_BYTES);
-    b.block.len = BLOCK_HEADER_BYTES; /* filled in when all else is known */
-    code = build_entries(&b, err);
-    if (code != ERROR_NONE) {
-        buffer_done(&b.block);
-        tentative_free(t);
-        drop_layer(chain);
-        return code;
-    }
-    t->header.transaction_count = b.count;
-    t->header.size = (uint32_t)(b.block.len - BLOCK_HEADER_BYTES);
-    t->header.transaction_root = merkle_root(&b.tree);
-    finish_header(chain, &t->header);
-    block_header_encode(&t->header, b.block.data);
-    t->block = b.block;
-    t->hash = block_hash(&t->header);
-    push(chain, t);
-    *ret_hash = t->hash;
-    *ret_block = buffer_bytes(&t->block);
-    return ERROR_NONE;
-}
-
-static enum error_code invalid(struct error *err, const struct block_header *header,
-                               const char *what) {
-    return error_set(err, ERROR_VERIFY, "block %llu: %s", (unsigned long long)header->height,
-                     what);
-}
-
-/* What a header must say before anything is executed. */
-static enum error_code check_header(const struct chain *chain, const struct block_header *header,
-                                    size_t len, struct error *err) {
-    struct hash previous;
-    const struct block_header *parent = parent_of_next(chain, &previous);
-    const struct genesis *genesis = chain->genesis;
-    if (!hash_equal(&header->chain, &genesis->chain) ||
-        header->epoch != state_members(chain->state)->epoch)
-        return invalid(err, header, "another chain or epoch");
-    if (header->height != parent->height + 1 || !hash_equal(&header->previous, &previous))
-        return invalid(err, header, "it does not follow the block before it");
-    if (header->time_ms < parent->time_ms)
-        return invalid(err, header, "its time is before that of the block before it");
-    if (len > genesis->parameters.block_bytes_max ||
-        header->transaction_count > genesis->parameters.block_transactions_max)
-        return invalid(err, header, "it is larger than the genesis allows");
-    return check_map(chain, header, err);
-}
-
-/* One entry: from the pool where the same bytes were checked already, else checked now. */
-static enum error_code execute_entry(struct chain *chain, const struct pool *pool,
-                                     const struct block_header *header, struct bytes bytes,
-                                     uint32_t index, uint32_t at, enum transaction_status stated,
-                                     struct hash *ret_leaf, struct error *err) {
-    struct pool_entry *entry =
-        pool == NULL ? NULL : pool_find_bytes(pool, state_members(chain->state), bytes);
-    struct checked_transaction *fresh = NULL;
-    if (entry == NULL) {
-        enum error_code code = transaction_check_ordered(state_members(chain->state), bytes, &fresh, err);
-        if (code != ERROR_NONE)
-            return code == ERROR_NO_MEMORY ? code
-                                           : error_wrap(err, ERROR_VERIFY, "block %llu",
-                                                        (unsigned long long)header->height);
-    }
-    const struct checked_transaction *checked = entry != NULL ? entry->checked : fresh;
-    enum transaction_status status = TX_DONE;
-    enum error_code code = state_execute(chain->state, checked, index, at, &status, err);
-    if (code == ERROR_TX_REJECTED)
-        code = error_wrap(err, ERROR_VERIFY, "block %llu", (unsigned long long)header->height);
-    else if (code == ERROR_NONE && status != stated)
-        code = invalid(err, header, "a transaction's status is not what its execution gives");
-    if (code == ERROR_NONE)
-        *ret_leaf = block_transaction_leaf(&checked->tx, status);
-    checked_transaction_free(fresh);
-    return code;
-}
-
-static enum error_code execute_entries(struct chain *chain, const struct pool *pool,
-                                       const struct block *block, struct error *err) {
-    struct block_cursor cursor = block_cursor(block);
-    struct merkle_frontier tree;
-    merkle_frontier_init(&tree);
-    struct bytes bytes;
-    enum transaction_status status;
-    while (block_next(&cursor, &bytes, &status)) {
-        uint32_t at = (uint32_t)(bytes.data - block->entries.data) + BLOCK_HEADER_BYTES;
-        struct hash leaf;
-        TRY(execute_entry(chain, pool, &block->header, bytes, cursor.index - 1, at, status, &leaf,
-                          err));
-        merkle_append(&tree, &leaf, NULL);
-    }
-    TRY(state_end(chain->state, err));
-    struct block_header expected = block->header;
-    expected.transaction_root = merkle_root(&tree);
-    finish_header(chain, &expected);
-    if (!hash_equal(&expected.transaction_root, &block->header.transaction_root))
-        return invalid(err, &block->header, "its transaction root is wrong");
-    if (expected.log_size != block->header.log_size ||
-        !hash_equal(&expected.log_root, &block->header.log_root))
-        return invalid(err, &block->header, "its log root is wrong");
-    if (!hash_equal(&expected.members, &block->header.members))
-        return invalid(err, &block->header, "it names other members than its transactions make");
-    return ERROR_NONE;
-}
-
-enum error_code chain_execute(struct chain *chain, const struct pool *pool, struct bytes input,
-                              struct error *err) {
-    struct block block;
-    if (block_decode(input, &block, err) != ERROR_NONE)
-        return error_wrap(err, ERROR_VERIFY, "block");
-    TRY(check_header(chain, &block.header, input.len, err));
-    struct tentative *t = calloc(1, sizeof *t);
-    if (t == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "block: no memory");
-    t->header = block.header;
-    t->hash = block_hash(&block.header);
-    buffer_init(&t->block, BLOCK_BYTES_MAX);
-    buffer_append(&t->block, input.data, input.len);
-    enum error_code code = buffer_check(&t->block, "block", err);
-    if (code == ERROR_NONE)
-        code = state_begin(chain->state, err);
-    if (code != ERROR_NONE) {
-        tentative_free(t);
-        return code;
-    }
-    code = execute_entries(chain, pool, &block, err);
-    if (code != ERROR_NONE) {
-        drop_layer(chain);
-        tentative_free(t);
-        return code;
-    }
-    push(chain, t);
-    return ERROR_NONE;
-}
-
-/* The lowest layer's changes go to the store; the layer itself goes. */
-static enum error_code settle(struct chain *chain, const struct block_header *header,
-                              struct error *err) {
-    struct state_change change;
-    bool some = state_lowest(chain->state, &change);
-    assert(some);
-    TRY(store_apply(chain->store, &change, err));
-    chain_map_add(chain->map, &change);
-    if (state_settle(chain->state))
-        chain->epoch_base = *header;
-    return ERROR_NONE;
-}
-
-enum error_code chain_commit(struct chain *chain, struct bytes certificate,
-                             struct buffer *ret_block, struct error *err) {
-    struct tentative *t = tentative_at(chain, chain->head.height + 1);
-    assert(t != NULL);
-    TRY(store_append(chain->store, t->header.height, buffer_bytes(&t->block), certificate, err));
-    buffer_clear(&chain->certificate);
-    buffer_append(&chain->certificate, certificate.data, certificate.len);
-    TRY(buffer_check(&chain->certificate, "certificate", err));
-    TRY(settle(chain, &t->header, err));
-    TRY(chain_map_commit(chain->map, &t->header, err));
-    chain->head = t->header;
-    chain->head_hash = t->hash;
-    if (ret_block != NULL) {
-        *ret_block = t->block;
-        t->block = (struct buffer){0};
-    }
-    tentative_free(t);
-    memmove(chain->tentative, chain->tentative + 1,
-            (STATE_LAYERS_MAX - 1) * sizeof chain->tentative[0]);
-    chain->tentative[STATE_LAYERS_MAX - 1] = NULL;
-    return ERROR_NONE;
-}
-
-/* Sets the head to a stored block whose effects the state has. */
-static enum error_code read_head(struct chain *chain, uint64_t height, struct error *err) {
-    SCOPED_BUFFER struct buffer raw;
-    buffer_init(&raw, BLOCK_BYTES_MAX);
-    buffer_clear(&chain->certificate);
-    TRY(store_read(chain->store, height, &raw, &chain->certificate, err));
-    struct block block;
-    if (block_decode(buffer_bytes(&raw), &block, err) != ERROR_NONE)
-        return error_wrap(err, ERROR_CORRUPT, "stored block %llu", (unsigned long long)height);
-    chain->head = block.header;
-    chain->head_hash = block_hash(&block.header);
-    return ERROR_NONE;
-}
-
-/* Executes the stored blocks that the state in the database has not reached. */
-static enum error_code replay(struct chain *chain, struct error *err) {
-    SCOPED_BUFFER struct buffer raw;
-    buffer_init(&raw, BLOCK_BYTES_MAX);
-    for (uint64_t h = chain->head.height + 1; h <= store_height(chain->store); h++) {
-        buffer_clear(&raw);
-        buffer_clear(&chain->certificate);
-        TRY(store_read(chain->store, h, &raw, &chain->certificate, err));
-        if (chain_execute(chain, NULL, buffer_bytes(&raw), err) != ERROR_NONE)
-            return error_wrap(err, ERROR_CORRUPT, "stored block %llu", (unsigned long long)h);
-        struct tentative *t = chain->tentative[0];
-        TRY(settle(chain, &t->header, err));
-        TRY(chain_map_commit(chain->map, &t->header, err));
-        chain->head = t->header;
-        chain->head_hash = t->hash;
-        tentative_free(t);
-        chain->tentative[0] = NULL;
-        if (!store_flush_due(chain->store))
-            continue;
-        store_flush_start(chain->store);
-        TRY(store_flush_run(chain->store, err));
-        store_flush_finish(chain->store);
-    }
-    return ERROR_NONE;
 }
 
 /* Makes the next list from the block that ended the epoch in force. */
@@ -405,7 +38,7 @@ static enum error_code read_epoch(struct chain *chain, struct epochs *epochs, bo
     return epochs_read(epochs, &decoded, err);
 }
 
-static enum error_code open_epochs(struct chain *chain, struct epochs *epochs, struct error *err) {
+enum error_code chain__open_epochs(struct chain *chain, struct epochs *epochs, struct error *err) {
     SCOPED_BUFFER struct buffer block;
     SCOPED_BUFFER struct buffer certificate;
     buffer_init(&block, BLOCK_BYTES_MAX);
@@ -464,76 +97,6 @@ const struct block_header *chain_epoch_base(const struct chain *chain) {
     return &chain->epoch_base;
 }
 
-/* For the map, when it lacks leaves. */
-static enum error_code read_changes(void *context, uint64_t first, size_t count,
-                                    struct map_change *ret_changes, struct error *err);
-
-/* What lies below the tentative blocks. */
-static enum error_code base_get(void *self, const struct state_key *key,
-                                struct state_value *ret_value, bool *ret_found,
-                                struct error *err) {
-    struct chain *chain = self;
-    struct state_base base = store_base(chain->store);
-    struct state_record record;
-    struct hash map;
-    if (key->byte[0] != STATE_RECORD)
-        return base.get(base.self, key, ret_value, ret_found, err);
-    memcpy(map.byte, key->byte + 1, HASH_BYTES);
-    TRY(chain_map_record(chain->map, &map, &record, ret_found, err));
-    if (*ret_found)
-        state_record_encode(&record, ret_value);
-    return ERROR_NONE;
-}
-
-static enum error_code open_map(struct chain *chain, const char *folder, struct error *err) {
-    struct chain_map_settings settings = {folder,      chain->genesis, chain->store,
-                                          chain->head, read_changes,   chain};
-    return chain_map_open(&settings, &chain->map, err);
-}
-
-enum error_code chain_open(const struct genesis *genesis, const char *folder,
-                           struct chain **ret_chain, struct error *err) {
-    struct chain *chain = calloc(1, sizeof *chain);
-    if (chain == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "chain: no memory");
-    chain->genesis = genesis;
-    buffer_init(&chain->certificate, STORE_CERTIFICATE_BYTES_MAX);
-    enum error_code code = store_open(folder, &genesis->chain, &chain->store, err);
-    if (code == ERROR_NONE) {
-        struct state_base base = {base_get, chain};
-        uint64_t seed;
-        random_bytes(&seed, sizeof seed);
-        uint64_t height = store_state_height(chain->store);
-        struct epochs epochs = {0};
-        code = open_epochs(chain, &epochs, err);
-        chain->state = state_new(&epochs, &base, height, store_frontier(chain->store), seed);
-        if (code == ERROR_NONE && height > 0)
-            code = read_head(chain, height, err);
-    }
-    if (code == ERROR_NONE)
-        code = open_map(chain, folder, err);
-    if (code == ERROR_NONE)
-        code = replay(chain, err);
-    if (code != ERROR_NONE) {
-        chain_close(chain);
-        return code;
-    }
-    *ret_chain = chain;
-    return ERROR_NONE;
-}
-
-void chain_close(struct chain *chain) {
-    if (chain == NULL)
-        return;
-    for (int i = 0; i < STATE_LAYERS_MAX; i++)
-        tentative_free(chain->tentative[i]);
-    chain_map_close(chain->map);
-    state_free(chain->state);
-    store_close(chain->store);
-    buffer_done(&chain->certificate);
-    free(chain);
-}
-
 uint64_t chain_height(const struct chain *chain) {
     return chain->head.height;
 }
@@ -555,12 +118,12 @@ struct store *chain_store(struct chain *chain) {
 }
 
 uint64_t chain_tentative(const struct chain *chain) {
-    return top_height(chain);
+    return chain__top_height(chain);
 }
 
 struct bytes chain_tentative_block(const struct chain *chain, uint64_t height,
                                    const struct hash *hash) {
-    const struct tentative *t = tentative_at(chain, height);
+    const struct tentative *t = chain__tentative_at(chain, height);
     if (t == NULL || !hash_equal(&t->hash, hash))
         return bytes_of(NULL, 0);
     return buffer_bytes(&t->block);
@@ -616,7 +179,7 @@ enum error_code chain_latest(struct chain *chain, const struct locator *locator,
 }
 
 struct bytes chain_tentative_at(const struct chain *chain, uint64_t height) {
-    const struct tentative *t = tentative_at(chain, height);
+    const struct tentative *t = chain__tentative_at(chain, height);
     assert(t != NULL);
     return buffer_bytes(&t->block);
 }
@@ -699,7 +262,7 @@ static enum error_code read_anchor(struct chain *chain, const struct leaf_place 
     return ERROR_NONE;
 }
 
-static enum error_code read_changes(void *context, uint64_t first, size_t count,
+enum error_code chain__read_changes(void *context, uint64_t first, size_t count,
                                     struct map_change *ret_changes, struct error *err) {
     struct chain *chain = context;
     SCOPED_BUFFER struct buffer anchor;
@@ -737,7 +300,7 @@ enum error_code chain_prove(struct chain *chain, const struct locator *locator,
     if (!ret_proof->some)
         return ERROR_NONE;
     struct map_change change;
-    TRY(read_changes(chain, log_index, 1, &change, err));
+    TRY(chain__read_changes(chain, log_index, 1, &change, err));
     ret_proof->value = change.value;
     return ERROR_NONE;
 }

@@ -1,9 +1,8 @@
 /*
- * The chain of one node: store and state joined. Builds blocks, executes tentative ones, commits,
- * answers questions about what is committed.
+ * The chain of one node: store and state joined. This is its reading side, which answers questions about
+ * what is committed and what is executed; it is opened and written to by ledger/application.h.
  *
- * Owns: the store, the state and the tentative blocks. Refuses: sockets, votes, clocks. A block is
- * judged here, by executing it; agreed on it is elsewhere.
+ * Owns: the store, the state and the tentative blocks. Refuses: sockets, votes, clocks.
  */
 #ifndef LEDGER_CHAIN_H
 #define LEDGER_CHAIN_H
@@ -27,12 +26,6 @@ const struct block_header *chain_epoch_base(const struct chain *chain);
 MUST_CHECK enum error_code chain_epochs(struct chain *chain, uint64_t first, size_t bytes_max,
                                         struct buffer *out, uint32_t *ret_count,
                                         struct error *err);
-/* Opens the store and executes again what the state lacks. ERROR_CORRUPT where a stored block does
- * not give its own roots. */
-MUST_CHECK enum error_code chain_open(const struct genesis *genesis, const char *folder,
-                                      struct chain **ret_chain, struct error *err);
-void chain_close(struct chain *chain);
-
 uint64_t chain_height(const struct chain *chain); /* committed */
 const struct block_header *chain_head(const struct chain *chain);
 struct hash chain_head_hash(const struct chain *chain);
@@ -50,23 +43,6 @@ struct bytes chain_tentative_at(const struct chain *chain, uint64_t height);
 
 /* True where the pool has a transaction that could stand in the next block. */
 bool chain_has_work(struct chain *chain, const struct pool *pool);
-
-/* Builds and executes the block above the tentative ones from what the pool has ready. */
-MUST_CHECK enum error_code chain_build(struct chain *chain, const struct pool *pool,
-                                       uint64_t time_ms, struct hash *ret_hash,
-                                       struct bytes *ret_block, struct error *err);
-
-/* Executes a block on the tentative ones. ERROR_VERIFY: the block is invalid, err says why. Other
- * errors are the node's own (disk, memory). The pool saves checking signatures twice. */
-MUST_CHECK enum error_code chain_execute(struct chain *chain, const struct pool *pool,
-                                         struct bytes block, struct error *err);
-/* Drops tentative blocks of this height and above. */
-void chain_undo(struct chain *chain, uint64_t height);
-
-/* Commits the lowest tentative block and hands its bytes over, where ret_block is not NULL: an empty
- * buffer. chain_members() are others after an epoch's last one. */
-MUST_CHECK enum error_code chain_commit(struct chain *chain, struct bytes certificate,
-                                        struct buffer *ret_block, struct error *err);
 
 /* A transaction of a committed block with the path to its header's transaction root. */
 struct chain_receipt {

@@ -101,7 +101,7 @@ static void want(struct node *node, const struct pbft_effect *effect) {
 }
 
 static void undo(struct node *node, uint64_t height) {
-    chain_undo(node->chain, height);
+    application_undo(node->chain, height);
     for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
         if (node->wanted[i].height >= height)
             node->wanted[i].active = false;
@@ -280,10 +280,10 @@ static void execute_wanted(struct node *node, struct wanted *w) {
         is_beyond_window(node, w->height))
         return;
     if (chain_tentative(node->chain) >= w->height)
-        chain_undo(node->chain, w->height);
+        application_undo(node->chain, w->height);
     struct error err;
     struct bytes block = buffer_bytes(&payload->block);
-    enum error_code code = chain_execute(node->chain, node->pool, block, &err);
+    enum error_code code = application_process(node->chain, node->pool, block, &err);
     if (code == ERROR_VERIFY && !block_entries_fit(block)) {
         node_drop_payload(node, payload); /* whoever sent it changed it: ask somebody else */
         return;
@@ -337,24 +337,29 @@ static enum error_code advance_pool(struct node *node, struct error *err) {
     return ERROR_NONE;
 }
 
-/* A block that came by transfer is executed only now; its certificate was checked by the core. */
-static bool execute_transferred(struct node *node, const struct held *held) {
+/* What was decided: executed here before, or by transfer, when it is executed only now; its certificate
+ * was checked by the core. */
+static bool finalize(struct node *node, const struct held *held,
+                     struct application_result *ret_result) {
     struct error err;
+    struct bytes block = chain_tentative_block(node->chain, held->first, &held->digest);
     struct payload *payload = node_payload(node, &held->digest);
-    chain_undo(node->chain, held->first);
-    if (payload == NULL) {
+    bool transferred = block.data == NULL;
+    if (transferred && payload == NULL) {
         error_set(&err, ERROR_INTERNAL, "block %llu: committed by transfer without its payload",
                   (unsigned long long)held->first);
         node_fail(node, ERROR_INTERNAL, &err);
         return false;
     }
+    if (transferred)
+        block = buffer_bytes(&payload->block);
     enum error_code code =
-        chain_execute(node->chain, node->pool, buffer_bytes(&payload->block), &err);
+        application_finalize(node->chain, node->pool, block, ret_result, &err);
     if (code == ERROR_VERIFY)
         diverged(node, held->first, err.message);
     else if (code != ERROR_NONE)
         node_fail(node, code, &err);
-    node->transferred = true;
+    node->transferred = node->transferred || transferred;
     return code == ERROR_NONE;
 }
 
@@ -369,12 +374,14 @@ static void drop_old(struct node *node, uint64_t height) {
 
 static void committed(struct node *node, const struct held *held) {
     struct error err;
-    struct bytes tentative = chain_tentative_block(node->chain, held->first, &held->digest);
-    if (tentative.data == NULL && !execute_transferred(node, held))
+    struct application_result result;
+    if (!finalize(node, held, &result))
         return;
+    assert(hash_equal(&result.hash, &held->digest));
     SCOPED_BUFFER struct buffer block;
     buffer_init(&block, BLOCK_BYTES_MAX);
-    enum error_code code = chain_commit(node->chain, buffer_bytes(&held->bytes), &block, &err);
+    enum error_code code =
+        application_commit(node->chain, buffer_bytes(&held->bytes), &block, &err);
     if (code == ERROR_NONE && held->executed)
         node_votes_live(node);
     node->members = chain_members(node->chain); /* others, where the epoch ended */
@@ -452,7 +459,7 @@ static void try_propose(struct node *node) {
         is_beyond_window(node, node->proposal.height) || !something_to_order(node))
         return;
     node->proposal.open = false;
-    chain_undo(node->chain, node->proposal.height); /* what an earlier view left there */
+    application_undo(node->chain, node->proposal.height); /* what an earlier view left there */
     struct error err;
     struct hash digest;
     struct bytes block;
@@ -460,7 +467,7 @@ static void try_propose(struct node *node) {
     if (time_ms < node->proposal.time_ms_min)
         time_ms = node->proposal.time_ms_min;
     enum error_code code =
-        chain_build(node->chain, node->pool, time_ms, &digest, &block, &err);
+        application_prepare(node->chain, node->pool, time_ms, &digest, &block, &err);
     if (code != ERROR_NONE) {
         node_fail(node, code, &err);
         return;
@@ -663,8 +670,7 @@ static enum error_code recommit(struct node *node, const struct votes_entry *ent
         struct bytes block = find_payload(entries, count, &certificate.ballot.digest);
         if (block.data == NULL)
             return ERROR_NONE; /* the core fetches it from the others, and all above */
-        TRY(chain_execute(node->chain, NULL, block, err));
-        TRY(chain_commit(node->chain, entries[i].bytes, NULL, err));
+        TRY(application_restore(node->chain, block, entries[i].bytes, err));
     }
     return ERROR_NONE;
 }
@@ -749,7 +755,7 @@ static enum error_code open_node(struct node *node, struct error *err) {
     TRY(node_load_keys(node, err));
     TRY(file_make_folder(node->settings->data, 0700, err));
     TRY(node_disk_room(node, err));
-    TRY(chain_open(node->genesis, node->settings->data, &node->chain, err));
+    TRY(application_open(node->genesis, node->settings->data, &node->chain, err));
     if (store_made_anew(chain_store(node->chain)))
         log_event(LOG_LEVEL_WARNING, "state-made-anew", "reason",
                   "its database was not readable; all blocks were executed again", NULL);
@@ -806,7 +812,7 @@ static void close_node(struct node *node) {
     pbft_free(node->pbft);
     votes_close(node->votes);
     pool_free(node->pool);
-    chain_close(node->chain);
+    application_close(node->chain);
     for (int k = 0; k < NODE_KEYS; k++)
         ledger_signer_free(node->keys[k].signer);
     genesis_free(node->genesis);

@@ -193,7 +193,7 @@ static enum error_code submit(const struct asker *asker, struct bytes body, stru
         return wait_for(asker, entry, err);
     }
     struct checked_transaction *checked = NULL;
-    TRY(transaction_check(chain_members(asker->node->chain), body, &checked, err));
+    TRY(application_check(asker->node->chain, body, &checked, err));
     enum error_code code = submit_checked(asker, checked, err);
     if (code != ERROR_NONE) {
         struct pool_entry *held =

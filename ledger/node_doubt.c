@@ -70,7 +70,7 @@ void node_doubt_settle(struct node *node) {
     node->doubt.core_stale = false;
     if (!node->mute)
         return; /* an epoch ended in between */
-    chain_undo(node->chain, chain_height(node->chain) + 1);
+    application_undo(node->chain, chain_height(node->chain) + 1);
     node_forget_core(node);
     enum error_code code = node_new_core(node, NULL, 0, &err);
     if (code != ERROR_NONE)

@@ -299,14 +299,16 @@ enum error_code node_new_core(struct node *node, const struct bytes *records, si
     uint8_t base_raw[BLOCK_HEADER_BYTES];
     uint8_t head_raw[BLOCK_HEADER_BYTES];
     block_header_encode(chain_epoch_base(node->chain), base_raw);
-    block_header_encode(chain_head(node->chain), head_raw);
+    struct application_info info; /* where the chain stands is where the core goes on */
+    application_info(node->chain, &info);
+    block_header_encode(info.header, head_raw);
     bool votes = node->self != PBFT_OBSERVER && !node->mute;
     const struct genesis_parameters *p = &node->genesis->parameters;
     struct pbft_config config;
     pbft_config_defaults(&config);
     config.self = votes ? node->self : PBFT_OBSERVER;
-    config.n = node->members->validator_count;
-    config.domain = (struct pbft_domain){node->genesis->chain, node->members->epoch};
+    config.n = info.members->validator_count;
+    config.domain = (struct pbft_domain){node->genesis->chain, info.members->epoch};
     config.window = p->window;
     config.rotation = p->rotate_blocks;
     config.timeout_ms = p->view_timeout_ms;
@@ -316,8 +318,8 @@ enum error_code node_new_core(struct node *node, const struct bytes *records, si
     config.drift_ms_max = p->clock_drift_ms_max;
     config.base_header = bytes_of(base_raw, sizeof base_raw);
     config.committed_header = bytes_of(head_raw, sizeof head_raw);
-    if (chain_height(node->chain) > chain_epoch_base(node->chain)->height)
-        config.committed_certificate = chain_head_certificate(node->chain);
+    if (info.height > chain_epoch_base(node->chain)->height)
+        config.committed_certificate = info.certificate;
     config.records = votes ? records : NULL; /* who does not vote has none of its own */
     config.record_count = votes ? count : 0;
     config.host = (struct pbft_host){node, header_read, sign, verify};
@@ -440,7 +442,7 @@ static enum error_code submit_own(struct node *node, enum transaction_type type,
                              .wall_ms = clock_wall_ms(),
                              .body = body};
     TRY(transaction_sign(node->signer, &tx, &bytes, err));
-    TRY(transaction_check(node->members, buffer_bytes(&bytes), &checked, err));
+    TRY(application_check(node->chain, buffer_bytes(&bytes), &checked, err));
     uint64_t now_ms = node_now_ms();
     if (pool_add(node->pool, checked, now_ms, chain_height(node->chain), &entry) != POOL_ADDED) {
         checked_transaction_free(checked); /* one of ours waits already: again after it */

@@ -6,8 +6,8 @@
 
 #include <uv.h>
 
+#include "ledger/application.h"
 #include "ledger/budget.h"
-#include "ledger/chain.h"
 #include "ledger/lane.h"
 #include "ledger/local.h"
 #include "ledger/net/net.h"

@@ -58,7 +58,7 @@ static void on_get_blocks(struct node *node, uint32_t peer, struct bytes body) {
         buffer_clear(&block);
         buffer_clear(&certificate);
         buffer_clear(&answer);
-        if (store_read(chain_store(node->chain), h, &block, &certificate, NULL) != ERROR_NONE)
+        if (application_chunk(node->chain, h, &block, &certificate, NULL) != ERROR_NONE)
             return;
         wire_bytes(&answer, buffer_bytes(&block));
         wire_bytes(&answer, buffer_bytes(&certificate));
@@ -295,7 +295,7 @@ static bool take_transaction(struct node *node, struct bytes bytes, uint64_t now
     struct pool_entry *entry = NULL;
     if (pool_knows(node->pool, node->members, bytes))
         return true; /* here, or on the chain already: no need to check it */
-    if (transaction_check(node->members, bytes, &checked, err) != ERROR_NONE)
+    if (application_check(node->chain, bytes, &checked, err) != ERROR_NONE)
         return false;
     node->inbox.checked++;
     if (pool_add(node->pool, checked, now_ms, chain_height(node->chain), &entry) != POOL_ADDED)

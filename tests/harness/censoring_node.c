@@ -3,18 +3,18 @@
  * put into a block, it finds none. Linked with --wrap of the functions below; all else is the shipped
  * node.
  */
-#include "ledger/chain.h"
+#include "ledger/application.h"
 
 struct pool_entry *__real_pool_find(const struct pool *pool, uint32_t submitter,
                                     uint64_t sequence);
 struct pool_entry *__wrap_pool_find(const struct pool *pool, uint32_t submitter,
                                     uint64_t sequence);
-enum error_code __real_chain_build(struct chain *chain, const struct pool *pool, uint64_t time_ms,
-                                   struct hash *ret_hash, struct bytes *ret_block,
-                                   struct error *err);
-enum error_code __wrap_chain_build(struct chain *chain, const struct pool *pool, uint64_t time_ms,
-                                   struct hash *ret_hash, struct bytes *ret_block,
-                                   struct error *err);
+enum error_code __real_application_prepare(struct chain *chain, const struct pool *pool,
+                                           uint64_t time_ms, struct hash *ret_hash,
+                                           struct bytes *ret_block, struct error *err);
+enum error_code __wrap_application_prepare(struct chain *chain, const struct pool *pool,
+                                           uint64_t time_ms, struct hash *ret_hash,
+                                           struct bytes *ret_block, struct error *err);
 
 bool __real_chain_has_work(struct chain *chain, const struct pool *pool);
 bool __wrap_chain_has_work(struct chain *chain, const struct pool *pool);
@@ -26,11 +26,12 @@ struct pool_entry *__wrap_pool_find(const struct pool *pool, uint32_t submitter,
     return looks_for_work && submitter == 0 ? NULL : __real_pool_find(pool, submitter, sequence);
 }
 
-enum error_code __wrap_chain_build(struct chain *chain, const struct pool *pool, uint64_t time_ms,
-                                   struct hash *ret_hash, struct bytes *ret_block,
-                                   struct error *err) {
+enum error_code __wrap_application_prepare(struct chain *chain, const struct pool *pool,
+                                           uint64_t time_ms, struct hash *ret_hash,
+                                           struct bytes *ret_block, struct error *err) {
     looks_for_work = true;
-    enum error_code code = __real_chain_build(chain, pool, time_ms, ret_hash, ret_block, err);
+    enum error_code code =
+        __real_application_prepare(chain, pool, time_ms, ret_hash, ret_block, err);
     looks_for_work = false;
     return code;
 }

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/text.h"
 #include "base/wire.h"
-#include "ledger/chain.h"
+#include "ledger/application.h"
 #include "ledger/pbft/vote.h"
 #include "ledger/signer.h"
 #include "ledger/store/votes.h"
@@ -81,7 +81,7 @@ static void submit(struct maker *m, uint64_t sequence) {
                                   &out, &err), &err);
     }
     struct checked_transaction *checked = NULL;
-    check(transaction_check(chain_members(m->chain), buffer_bytes(&out), &checked, &err), &err);
+    check(application_check(m->chain, buffer_bytes(&out), &checked, &err), &err);
     struct pool_entry *entry = NULL;
     if (pool_add(m->pool, checked, 0, 0, &entry) != POOL_ADDED)
         exit(EXIT_FAILURE);
@@ -124,9 +124,11 @@ static void make_block(struct maker *m, uint64_t sequence) {
     SCOPED_BUFFER struct buffer certificate;
     buffer_init(&certificate, PBFT_CERTIFICATE_BYTES_MAX);
     submit(m, sequence);
-    check(chain_build(m->chain, m->pool, m->time_ms, &hash, &block, &err), &err);
+    check(application_prepare(m->chain, m->pool, m->time_ms, &hash, &block, &err), &err);
+    struct application_result result;
+    check(application_finalize(m->chain, m->pool, block, &result, &err), &err);
     certify(m, chain_height(m->chain) + 1, &hash, &certificate);
-    check(chain_commit(m->chain, buffer_bytes(&certificate), NULL, &err), &err);
+    check(application_commit(m->chain, buffer_bytes(&certificate), NULL, &err), &err);
     pool_advance(m->pool, m->submitter_index, sequence + 1);
     m->log_number = chain_head(m->chain)->log_size;
     flush_if_due(m, false);
@@ -137,7 +139,7 @@ static void open_maker(struct maker *m, int argc, char **argv) {
     uint64_t each = 0;
     uint8_t key[SIGNER_KEY_BYTES];
     check(genesis_load(argv[2], &m->genesis, &err), &err);
-    check(chain_open(m->genesis, argv[3], &m->chain, &err), &err);
+    check(application_open(m->genesis, argv[3], &m->chain, &err), &err);
     check(ledger_signer_load(argv[7], &m->submitter, &err), &err);
     m->pool = pool_new(chain_members(m->chain));
     m->notes = strcmp(argv[4], "notes") == 0;
@@ -191,7 +193,7 @@ static int make_chain(int argc, char **argv) {
     ledger_signer_free(m.submitter);
     free(m.leaves);
     pool_free(m.pool);
-    chain_close(m.chain);
+    application_close(m.chain);
     genesis_free(m.genesis);
     return EXIT_SUCCESS;
 }

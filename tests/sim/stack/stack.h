@@ -24,7 +24,7 @@
 #ifndef TESTS_SIM_STACK_H
 #define TESTS_SIM_STACK_H
 
-#include "ledger/chain.h"
+#include "ledger/application.h"
 #include "ledger/net/frame.h"
 #include "ledger/pbft/pbft.h"
 #include "ledger/proposal.h"

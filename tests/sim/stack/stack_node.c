@@ -140,7 +140,7 @@ static void want(struct stack_node *n, const struct pbft_effect *e) {
 }
 
 static void undo(struct stack_node *n, uint64_t height) {
-    chain_undo(n->chain, height);
+    application_undo(n->chain, height);
     for (size_t i = 0; i < sizeof n->wanted / sizeof n->wanted[0]; i++)
         if (n->wanted[i].height >= height)
             n->wanted[i].active = false;
@@ -248,10 +248,10 @@ static void execute_wanted(struct stack_node *n, size_t at) {
     if (payload == NULL || chain_tentative(n->chain) < height - 1 || is_beyond_window(n, height))
         return;
     if (chain_tentative(n->chain) >= height)
-        chain_undo(n->chain, height);
+        application_undo(n->chain, height);
     struct error err;
     struct bytes block = buffer_bytes(&payload->block);
-    enum error_code code = chain_execute(n->chain, n->pool, block, &err);
+    enum error_code code = application_process(n->chain, n->pool, block, &err);
     if (code == ERROR_VERIFY && !block_entries_fit(block)) {
         drop_payload(payload); /* whoever sent it bent it: somebody else is asked */
         return;
@@ -289,25 +289,31 @@ static void committed(struct stack_node *n, struct stack_held *held) {
     struct error err;
     uint64_t height = held->effect.committed.height;
     struct hash digest = held->effect.committed.digest;
-    if (chain_tentative_block(n->chain, height, &digest).data == NULL) {
+    struct application_result result;
+    struct bytes block = chain_tentative_block(n->chain, height, &digest);
+    if (block.data == NULL) {
         struct stack_payload *payload = whole_payload(n, &digest);
-        chain_undo(n->chain, height);
         error_set(&err, ERROR_INTERNAL, "no payload");
-        if (payload == NULL ||
-            chain_execute(n->chain, n->pool, buffer_bytes(&payload->block), &err) != ERROR_NONE) {
+        if (payload == NULL) {
             fail(n, "a block by transfer", &err);
             return;
         }
+        block = buffer_bytes(&payload->block);
         n->transferred = true;
     }
-    SCOPED_BUFFER struct buffer block;
-    buffer_init(&block, BLOCK_BYTES_MAX);
-    if (chain_commit(n->chain, buffer_bytes(&held->bytes), &block, &err) != ERROR_NONE) {
+    if (application_finalize(n->chain, n->pool, block, &result, &err) != ERROR_NONE) {
+        fail(n, "finalizing", &err);
+        return;
+    }
+    assert(hash_equal(&result.hash, &digest));
+    SCOPED_BUFFER struct buffer committed;
+    buffer_init(&committed, BLOCK_BYTES_MAX);
+    if (application_commit(n->chain, buffer_bytes(&held->bytes), &committed, &err) != ERROR_NONE) {
         fail(n, "committing", &err);
         return;
     }
     advance_pool(n);
-    stack_check_commit(n, buffer_bytes(&block), buffer_bytes(&held->bytes));
+    stack_check_commit(n, buffer_bytes(&committed), buffer_bytes(&held->bytes));
     for (size_t i = 0; i < STACK_PAYLOADS_MAX; i++)
         if (n->payloads[i].height <= height)
             drop_payload(&n->payloads[i]);
@@ -383,14 +389,14 @@ static void try_propose(struct stack_node *n) {
         chain_tentative(n->chain) < n->proposal.height - 1 || is_beyond_window(n, n->proposal.height) || !work(n))
         return;
     n->proposal.open = false;
-    chain_undo(n->chain, n->proposal.height);
+    application_undo(n->chain, n->proposal.height);
     struct error err;
     struct hash digest;
     struct bytes block;
     uint64_t time_ms = (uint64_t)((int64_t)(STACK_WALL_MS + n->stack->now_ms) + n->skew_ms);
     if (time_ms < n->proposal.time_ms_min)
         time_ms = n->proposal.time_ms_min;
-    if (chain_build(n->chain, n->pool, time_ms, &digest, &block, &err) != ERROR_NONE) {
+    if (application_prepare(n->chain, n->pool, time_ms, &digest, &block, &err) != ERROR_NONE) {
         fail(n, "building a block", &err);
         return;
     }
@@ -464,7 +470,7 @@ static void replace_stale_core(struct stack_node *n) {
     if (!n->doubt.core_stale || n->syncing || n->held_count > 0)
         return;
     n->doubt.core_stale = false;
-    chain_undo(n->chain, chain_height(n->chain) + 1);
+    application_undo(n->chain, chain_height(n->chain) + 1);
     memset(n->wanted, 0, sizeof n->wanted);
     n->proposal.open = n->pending_told = false;
     n->fed = chain_height(n->chain);
@@ -516,7 +522,7 @@ static void on_get_blocks(struct stack_node *n, uint32_t from, struct bytes body
         buffer_clear(&block);
         buffer_clear(&certificate);
         buffer_clear(&answer);
-        if (store_read(chain_store(n->chain), h, &block, &certificate, &err) != ERROR_NONE) {
+        if (application_chunk(n->chain, h, &block, &certificate, &err) != ERROR_NONE) {
             fail(n, "reading a block", &err);
             return;
         }
@@ -584,7 +590,7 @@ static void on_get_transactions(struct stack_node *n, uint32_t from, struct byte
 
 static bool take_transaction(struct stack_node *n, struct bytes bytes) {
     struct checked_transaction *checked = NULL;
-    if (transaction_check(chain_members(n->chain), bytes, &checked, NULL) != ERROR_NONE)
+    if (application_check(n->chain, bytes, &checked, NULL) != ERROR_NONE)
         return false;
     struct pool_entry *entry;
     bool added = pool_add(n->pool, checked, n->stack->now_ms, chain_height(n->chain), &entry) ==
@@ -761,8 +767,7 @@ static enum error_code recommit(struct stack_node *n, const struct votes_entry *
         }
         if (block.data == NULL)
             return ERROR_NONE; /* the others have it */
-        TRY(chain_execute(n->chain, NULL, block, err));
-        TRY(chain_commit(n->chain, entries[i].bytes, NULL, err));
+        TRY(application_restore(n->chain, block, entries[i].bytes, err));
     }
     return ERROR_NONE;
 }
@@ -824,7 +829,7 @@ static enum error_code open_core(struct stack_node *n, struct error *err) {
 void stack_start(struct stack_node *n) {
     struct error err;
     struct stack *s = n->stack;
-    enum error_code code = chain_open(s->genesis, n->folder, &n->chain, &err);
+    enum error_code code = application_open(s->genesis, n->folder, &n->chain, &err);
     if (code == ERROR_NONE) {
         n->pool = pool_new(chain_members(n->chain));
         code = open_core(n, &err);
@@ -873,7 +878,7 @@ void stack_crash(struct stack_node *n) {
     n->proposal.open = n->pending_told = n->syncing = n->transferred = false;
     pool_free(n->pool);
     votes_close(n->votes);
-    chain_close(n->chain);
+    application_close(n->chain);
     n->pool = NULL;
     n->votes = NULL;
     n->chain = NULL;

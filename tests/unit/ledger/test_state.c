@@ -562,6 +562,16 @@ static void strangers_and_other_chains_are_refused(void **state) {
                      ERROR_NONE);
     assert_int_equal(transaction_check(w->members, buffer_bytes(&out), &checked, NULL),
                      ERROR_TX_REJECTED);
+    /* Nor what its submitter did not sign, in a block as little as before. */
+    buffer_clear(&out);
+    assert_int_equal(ledger_build_note(w->signers[0], &w->genesis.chain, 1, 1, BYTES_LITERAL("x"),
+                                       &out, NULL),
+                     ERROR_NONE);
+    out.data[out.len - 1] ^= 1;
+    assert_int_equal(transaction_check(w->members, buffer_bytes(&out), &checked, NULL),
+                     ERROR_TX_REJECTED);
+    assert_int_equal(transaction_check_ordered(w->members, buffer_bytes(&out), &checked, NULL),
+                     ERROR_TX_REJECTED);
     ledger_signer_free(stranger);
 }
 

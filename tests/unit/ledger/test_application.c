@@ -1,0 +1,460 @@
+/* The application's door, driven from outside as another engine would: one that has nothing of our PBFT
+ * but the certificates. Several applications in folders of their own must say the same of the same
+ * decisions, whatever they executed before, over restarts, and restored from another one's chunks. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "ledger/application.h"
+#include "ledger/ledger.h"
+#include "ledger/pbft/vote.h"
+#include "ledger/signer.h"
+#include "ledger/store/store.h"
+
+enum { VALIDATORS = 4, TIME_AT = 84, SEED_GATEWAY = 100, SEED_STRANGER };
+
+/* The engine: the validators' keys, and where it lets applications work. */
+struct engine {
+    char folder[32];
+    struct genesis_validator validators[VALIDATORS];
+    struct genesis_submitter submitters[1];
+    struct genesis *genesis;
+    struct ledger_signer *votes[VALIDATORS];
+    struct ledger_signer *gateway;
+    uint64_t sequence;
+    uint64_t time_ms;
+};
+
+/* One application under it, with the pool that stands for the engine's. */
+struct app {
+    struct chain *chain;
+    struct pool *pool;
+    char folder[64];
+};
+
+static struct ledger_signer *seeded(uint8_t number) {
+    uint8_t seed[32] = {number, 7};
+    struct ledger_signer *signer = NULL;
+    assert_int_equal(ledger_signer_seeded(seed, &signer, NULL), ERROR_NONE);
+    return signer;
+}
+
+static int make_engine(void **state) {
+    struct engine *e = calloc(1, sizeof *e);
+    (void)snprintf(e->folder, sizeof e->folder, "/tmp/renkei-app-XXXXXX");
+    assert_non_null(mkdtemp(e->folder));
+    for (uint8_t i = 0; i < VALIDATORS; i++) {
+        struct genesis_validator *v = &e->validators[i];
+        e->votes[i] = seeded(i);
+        ledger_signer_public(e->votes[i], v->vote_key);
+        (void)snprintf(v->name, sizeof v->name, "node-%u", i);
+        (void)snprintf(v->address, sizeof v->address, "127.0.0.1:%u", 7000u + i);
+        v->tls_pin.byte[0] = i + 1;
+    }
+    e->gateway = seeded(SEED_GATEWAY);
+    ledger_signer_public(e->gateway, e->submitters[0].key);
+    (void)snprintf(e->submitters[0].name, sizeof e->submitters[0].name, "east");
+    struct genesis plain = {.name = "engine", .created_ms = 5, .validators = e->validators,
+                            .validator_count = VALIDATORS, .submitters = e->submitters,
+                            .submitter_count = 1, .parameters = genesis_parameters_default()};
+    SCOPED_BUFFER struct buffer text;
+    buffer_init(&text, GENESIS_BYTES_MAX);
+    assert_int_equal(genesis_write(&plain, &text, NULL), ERROR_NONE);
+    assert_int_equal(genesis_parse(buffer_bytes(&text), &e->genesis, NULL), ERROR_NONE);
+    e->sequence = 1;
+    e->time_ms = 1000;
+    *state = e;
+    return 0;
+}
+
+static int free_engine(void **state) {
+    struct engine *e = *state;
+    char command[64];
+    (void)snprintf(command, sizeof command, "rm -rf '%s'", e->folder);
+    assert_int_equal(system(command), 0);
+    for (int i = 0; i < VALIDATORS; i++)
+        ledger_signer_free(e->votes[i]);
+    ledger_signer_free(e->gateway);
+    genesis_free(e->genesis);
+    free(e);
+    return 0;
+}
+
+static void app_start(const struct engine *e, struct app *app, const char *name) {
+    (void)snprintf(app->folder, sizeof app->folder, "%s/%s", e->folder, name);
+    assert_int_equal(file_make_folder(app->folder, 0700, NULL), ERROR_NONE);
+    assert_int_equal(application_open(e->genesis, app->folder, &app->chain, NULL), ERROR_NONE);
+    app->pool = pool_new(chain_members(app->chain));
+}
+
+static void app_stop(struct app *app) {
+    pool_free(app->pool);
+    application_close(app->chain);
+    *app = (struct app){.chain = NULL};
+}
+
+/* Takes the gateway's next transaction, a note, into the application's pool; its bytes appended. */
+static void offer(struct engine *e, struct app *app, const char *text, struct buffer *ret_bytes) {
+    struct checked_transaction *checked = NULL;
+    struct pool_entry *entry = NULL;
+    assert_int_equal(ledger_build_note(e->gateway, &e->genesis->chain, e->sequence++, 1,
+                                       bytes_text(text), ret_bytes, NULL),
+                     ERROR_NONE);
+    assert_int_equal(application_check(app->chain, buffer_bytes(ret_bytes), &checked, NULL),
+                     ERROR_NONE);
+    assert_int_equal(pool_add(app->pool, checked, 0, 0, &entry), POOL_ADDED);
+}
+
+/* A block of the application's pool, copied: what the engine sends around. */
+static void propose(struct engine *e, struct app *app, struct buffer *ret_block) {
+    struct hash hash;
+    struct bytes block;
+    assert_int_equal(
+        application_prepare(app->chain, app->pool, e->time_ms++, &hash, &block, NULL), ERROR_NONE);
+    buffer_clear(ret_block);
+    buffer_append(ret_block, block.data, block.len);
+}
+
+static void certify(const struct engine *e, struct bytes block, uint32_t signatures,
+                    struct buffer *ret_certificate) {
+    struct block_header header;
+    assert_int_equal(
+        block_header_decode(bytes_of(block.data, BLOCK_HEADER_BYTES), &header, NULL), ERROR_NONE);
+    struct pbft_domain domain = {e->genesis->chain, header.epoch};
+    struct pbft_certificate *c = calloc(1, sizeof *c);
+    c->ballot = (struct pbft_ballot){PBFT_COMMIT, 0, header.height, block_hash(&header)};
+    struct hash statement = pbft_ballot_statement(&domain, &c->ballot);
+    for (uint32_t i = 0; i < signatures; i++) {
+        struct pbft_seal *seal = &c->seals[c->seal_count++];
+        seal->signer = (uint16_t)i;
+        ledger_signer_sign(e->votes[i], &statement, seal->signature);
+    }
+    buffer_clear(ret_certificate);
+    pbft_certificate_encode(c, ret_certificate);
+    free(c);
+}
+
+/* The engine decided: every application finalizes, answers the same, and commits. */
+static void decide(const struct engine *e, struct app *apps, size_t count, struct bytes block) {
+    struct application_result results[4];
+    SCOPED_BUFFER struct buffer certificate;
+    buffer_init(&certificate, PBFT_CERTIFICATE_BYTES_MAX);
+    certify(e, block, 3, &certificate);
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(application_finalize(apps[i].chain, NULL, block, &results[i], NULL),
+                         ERROR_NONE);
+        assert_true(hash_equal(&results[i].hash, &results[0].hash));
+        assert_true(bytes_equal(results[i].block, block));
+        assert_false(results[i].epoch_ends);
+        assert_int_equal(application_commit(apps[i].chain, buffer_bytes(&certificate), NULL, NULL),
+                         ERROR_NONE);
+        pool_advance(apps[i].pool, 0, e->sequence);
+    }
+}
+
+static void assert_same(const struct app *a, const struct app *b, uint64_t height) {
+    struct application_info one;
+    struct application_info other;
+    application_info(a->chain, &one);
+    application_info(b->chain, &other);
+    assert_int_equal(one.height, height);
+    assert_int_equal(other.height, height);
+    assert_true(hash_equal(&one.head, &other.head));
+    assert_true(hash_equal(&one.header->log_root, &other.header->log_root));
+    assert_true(hash_equal(&one.members->hash, &other.members->hash));
+    assert_true(bytes_equal(one.certificate, other.certificate));
+}
+
+#define BLOCK_BUFFER(name)                                                                         \
+    SCOPED_BUFFER struct buffer name;                                                              \
+    buffer_init(&name, BLOCK_BYTES_MAX)
+
+static void what_is_decided_is_what_everybody_has(void **state) {
+    struct engine *e = *state;
+    struct app apps[2];
+    BLOCK_BUFFER(bytes);
+    BLOCK_BUFFER(one);
+    BLOCK_BUFFER(two);
+    BLOCK_BUFFER(three);
+    app_start(e, &apps[0], "a");
+    app_start(e, &apps[1], "b");
+    assert_same(&apps[0], &apps[1], 0);
+
+    /* Proposed by one, executed by the other, decided. */
+    offer(e, &apps[0], "first", &bytes);
+    propose(e, &apps[0], &one);
+    assert_int_equal(application_process(apps[1].chain, NULL, buffer_bytes(&one), NULL),
+                     ERROR_NONE);
+    decide(e, apps, 2, buffer_bytes(&one));
+    assert_same(&apps[0], &apps[1], 1);
+    struct state_place place;
+    bool found = false;
+    struct hash id = ledger_transaction_id(buffer_bytes(&bytes));
+    assert_int_equal(chain_find(apps[1].chain, &id, &place, &found, NULL), ERROR_NONE);
+    assert_true(found);
+    assert_int_equal(place.height, 1);
+
+    /* Two proposals; one of them is decided, which the second application has never executed. The first
+     * has even executed a block that stands on the other. */
+    propose(e, &apps[1], &one); /* empty */
+    application_undo(apps[1].chain, 2);
+    buffer_clear(&bytes);
+    offer(e, &apps[0], "second", &bytes);
+    propose(e, &apps[0], &two);
+    propose(e, &apps[0], &three); /* on it */
+    assert_int_equal(chain_tentative(apps[0].chain), 3);
+    assert_int_equal(application_process(apps[1].chain, NULL, buffer_bytes(&two), NULL),
+                     ERROR_NONE);
+    decide(e, apps, 2, buffer_bytes(&one));
+    assert_same(&apps[0], &apps[1], 2);
+    assert_int_equal(chain_tentative(apps[0].chain), 2);
+    assert_int_equal(chain_tentative(apps[1].chain), 2);
+    id = ledger_transaction_id(buffer_bytes(&bytes));
+    assert_int_equal(chain_find(apps[0].chain, &id, &place, &found, NULL), ERROR_NONE);
+    assert_false(found); /* what was given up has no effect */
+    app_stop(&apps[0]);
+    app_stop(&apps[1]);
+}
+
+static void what_is_invalid_is_refused_and_leaves_nothing(void **state) {
+    struct engine *e = *state;
+    struct app apps[2];
+    struct error err;
+    struct application_result result;
+    BLOCK_BUFFER(bytes);
+    BLOCK_BUFFER(block);
+    app_start(e, &apps[0], "a");
+    app_start(e, &apps[1], "b");
+    struct checked_transaction *checked = NULL;
+    struct ledger_signer *stranger = seeded(SEED_STRANGER);
+    assert_int_equal(ledger_build_note(stranger, &e->genesis->chain, 1, 1, BYTES_LITERAL("x"),
+                                       &bytes, NULL),
+                     ERROR_NONE);
+    assert_int_equal(application_check(apps[0].chain, buffer_bytes(&bytes), &checked, &err),
+                     ERROR_TX_REJECTED);
+    ledger_signer_free(stranger);
+    buffer_clear(&bytes);
+    offer(e, &apps[0], "note", &bytes);
+    bytes.data[bytes.len - 1] ^= 1; /* of the signature */
+    assert_int_equal(application_check(apps[0].chain, buffer_bytes(&bytes), &checked, &err),
+                     ERROR_TX_REJECTED);
+
+    propose(e, &apps[0], &block);
+    for (size_t at = 0; at < block.len; at += 3) { /* whatever of it is another byte */
+        if (at >= TIME_AT && at < TIME_AT + 8)
+            continue; /* but for the time, which is the engine's to judge */
+        block.data[at] ^= 0x10;
+        assert_int_equal(application_process(apps[1].chain, NULL, buffer_bytes(&block), &err),
+                         ERROR_VERIFY);
+        assert_int_equal(application_finalize(apps[1].chain, NULL, buffer_bytes(&block), &result,
+                                              &err),
+                         ERROR_VERIFY);
+        assert_int_equal(chain_tentative(apps[1].chain), 0);
+        block.data[at] ^= 0x10;
+    }
+    assert_int_equal(application_process(apps[1].chain, NULL,
+                                         bytes_of(block.data, BLOCK_HEADER_BYTES - 1), &err),
+                     ERROR_VERIFY);
+    decide(e, apps, 2, buffer_bytes(&block));
+    assert_same(&apps[0], &apps[1], 1);
+    assert_int_equal(application_process(apps[1].chain, NULL, buffer_bytes(&block), &err),
+                     ERROR_VERIFY); /* its height is over */
+    app_stop(&apps[0]);
+    app_stop(&apps[1]);
+}
+
+static void a_start_goes_on_where_the_last_commit_was(void **state) {
+    struct engine *e = *state;
+    struct app apps[2];
+    BLOCK_BUFFER(bytes);
+    BLOCK_BUFFER(block);
+    app_start(e, &apps[0], "a");
+    app_start(e, &apps[1], "b");
+    for (int i = 0; i < 3; i++) {
+        buffer_clear(&bytes);
+        offer(e, &apps[0], "note", &bytes);
+        propose(e, &apps[0], &block);
+        decide(e, apps, 2, buffer_bytes(&block));
+    }
+    buffer_clear(&bytes);
+    offer(e, &apps[0], "never decided", &bytes);
+    propose(e, &apps[0], &block);
+    app_stop(&apps[0]);
+    app_start(e, &apps[0], "a");
+    assert_same(&apps[0], &apps[1], 3);
+    assert_int_equal(chain_tentative(apps[0].chain), 3);
+    decide(e, apps, 2, buffer_bytes(&block)); /* it is decided after all: nobody has executed it */
+    assert_same(&apps[0], &apps[1], 4);
+    app_stop(&apps[0]);
+    app_stop(&apps[1]);
+}
+
+static void a_snapshot_is_restored_chunk_by_chunk_and_each_is_proven(void **state) {
+    struct engine *e = *state;
+    enum { HEIGHT = 5 };
+    struct app from;
+    struct app to;
+    struct error err;
+    BLOCK_BUFFER(bytes);
+    BLOCK_BUFFER(block);
+    BLOCK_BUFFER(certificate);
+    BLOCK_BUFFER(weak);
+    app_start(e, &from, "from");
+    for (int i = 0; i < HEIGHT; i++) {
+        buffer_clear(&bytes);
+        offer(e, &from, "note", &bytes);
+        propose(e, &from, &block);
+        decide(e, &from, 1, buffer_bytes(&block));
+    }
+    struct application_info info;
+    application_info(from.chain, &info);
+    app_start(e, &to, "to");
+    for (uint64_t height = 1; height <= info.height; height++) {
+        buffer_clear(&block);
+        buffer_clear(&certificate);
+        if (height < HEIGHT) { /* one that is not next */
+            assert_int_equal(application_chunk(from.chain, height + 1, &block, &certificate, NULL),
+                             ERROR_NONE);
+            assert_int_equal(application_restore(to.chain, buffer_bytes(&block),
+                                                 buffer_bytes(&certificate), &err),
+                             ERROR_VERIFY);
+            buffer_clear(&block);
+        }
+        buffer_clear(&weak);
+        buffer_append(&weak, certificate.data, certificate.len); /* another block's */
+        buffer_clear(&certificate);
+        assert_int_equal(application_chunk(from.chain, height, &block, &certificate, NULL),
+                         ERROR_NONE);
+        assert_int_equal(
+            application_restore(to.chain, buffer_bytes(&block), buffer_bytes(&weak), &err),
+            ERROR_VERIFY);
+        certify(e, buffer_bytes(&block), 2, &weak); /* fewer than Q */
+        assert_int_equal(
+            application_restore(to.chain, buffer_bytes(&block), buffer_bytes(&weak), &err),
+            ERROR_VERIFY);
+        assert_int_equal(chain_height(to.chain), height - 1);
+        assert_int_equal(application_restore(to.chain, buffer_bytes(&block),
+                                             buffer_bytes(&certificate), NULL),
+                         ERROR_NONE);
+    }
+    assert_same(&from, &to, HEIGHT);
+    buffer_clear(&block);
+    assert_int_equal(application_chunk(from.chain, 0, &block, &certificate, &err),
+                     ERROR_NOT_FOUND);
+    assert_int_equal(application_chunk(from.chain, HEIGHT + 1, &block, &certificate, &err),
+                     ERROR_NOT_FOUND);
+    app_stop(&to);
+    app_start(e, &to, "to");
+    assert_same(&from, &to, HEIGHT); /* restored for good */
+    app_stop(&from);
+    app_stop(&to);
+}
+
+/* A change of members that Q of them signed: the gateway's key is removed, and added as an auditor's. */
+static void offer_demotion(struct engine *e, struct app *app) {
+    struct change change = {
+        .epoch = chain_members(app->chain)->epoch,
+        .operation_count = 2,
+        .operations = {{.kind = CHANGE_REMOVE_SUBMITTER, .name = "east"},
+                       {.kind = CHANGE_ADD_SUBMITTER, .role = MEMBER_AUDITOR, .name = "audit"}},
+    };
+    ledger_signer_public(e->gateway, change.operations[1].key);
+    struct hash statement = change_statement(&change, &e->genesis->chain);
+    change.signature_count = 3;
+    for (uint16_t i = 0; i < 3; i++) {
+        change.signatures[i].validator = i;
+        ledger_signer_sign(e->votes[i], &statement, change.signatures[i].signature);
+    }
+    BLOCK_BUFFER(body);
+    BLOCK_BUFFER(bytes);
+    assert_int_equal(change_encode(&change, &body, NULL), ERROR_NONE);
+    struct transaction tx = {.type = TRANSACTION_CHANGE, .chain = e->genesis->chain,
+                             .sequence = e->sequence++, .body = buffer_bytes(&body)};
+    struct checked_transaction *checked = NULL;
+    struct pool_entry *entry = NULL;
+    assert_int_equal(transaction_sign(e->gateway, &tx, &bytes, NULL), ERROR_NONE);
+    assert_int_equal(application_check(app->chain, buffer_bytes(&bytes), &checked, NULL),
+                     ERROR_NONE);
+    assert_int_equal(pool_add(app->pool, checked, 0, 0, &entry), POOL_ADDED);
+}
+
+static void a_role_that_changed_since_it_was_asked_holds_in_the_block(void **state) {
+    struct engine *e = *state;
+    struct app apps[2];
+    BLOCK_BUFFER(bytes);
+    BLOCK_BUFFER(block);
+    BLOCK_BUFFER(certificate);
+    app_start(e, &apps[0], "a");
+    app_start(e, &apps[1], "b");
+    offer_demotion(e, &apps[0]);
+    propose(e, &apps[0], &block);
+    /* A record of the gateway's waits at the first node, checked while the key was a gateway's. */
+    struct leaf leaf = {.operation = LEAF_CREATE, .origin = LEAF_DECLARED, .version = 1,
+                        .content = {{1}}, .raw = {{1}}, .mapping = {{1}}};
+    struct ledger_anchor anchor = {.batch = 1, .leaves = &leaf, .leaf_count = 1};
+    struct checked_transaction *checked = NULL;
+    struct pool_entry *entry = NULL;
+    assert_int_equal(ledger_build_anchor(e->gateway, &e->genesis->chain, e->sequence, 1, &anchor,
+                                         &bytes, NULL),
+                     ERROR_NONE);
+    assert_int_equal(application_check(apps[0].chain, buffer_bytes(&bytes), &checked, NULL),
+                     ERROR_NONE);
+    assert_int_equal(pool_add(apps[0].pool, checked, 0, 0, &entry), POOL_ADDED);
+
+    certify(e, buffer_bytes(&block), 3, &certificate);
+    for (size_t i = 0; i < 2; i++) {
+        struct application_result result;
+        assert_int_equal(
+            application_finalize(apps[i].chain, NULL, buffer_bytes(&block), &result, NULL),
+            ERROR_NONE);
+        assert_true(result.epoch_ends);
+        assert_int_equal(application_commit(apps[i].chain, buffer_bytes(&certificate), NULL, NULL),
+                         ERROR_NONE);
+        pool_advance(apps[i].pool, 0, e->sequence);
+        pool_members(apps[i].pool, chain_members(apps[i].chain));
+        assert_int_equal(chain_members(apps[i].chain)->epoch, 1);
+        checked = NULL;
+        assert_int_equal(
+            application_check(apps[i].chain, buffer_bytes(&bytes), &checked, NULL),
+            ERROR_TX_REJECTED);
+    }
+    /* The first one proposes it all the same; the second, that would not have taken it, agrees what
+     * became of it. */
+    propose(e, &apps[0], &block);
+    struct block decoded;
+    struct bytes transaction;
+    enum transaction_status status = TX_DONE;
+    assert_int_equal(block_decode(buffer_bytes(&block), &decoded, NULL), ERROR_NONE);
+    struct block_cursor cursor = block_cursor(&decoded);
+    assert_true(block_next(&cursor, &transaction, &status));
+    assert_int_equal(status, TX_ROLE);
+    assert_int_equal(decoded.header.log_size, 0);
+    assert_int_equal(application_process(apps[1].chain, NULL, buffer_bytes(&block), NULL),
+                     ERROR_NONE);
+    e->sequence++;
+    decide(e, apps, 2, buffer_bytes(&block));
+    assert_same(&apps[0], &apps[1], 2);
+    app_stop(&apps[0]);
+    app_stop(&apps[1]);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(what_is_decided_is_what_everybody_has, make_engine,
+                                        free_engine),
+        cmocka_unit_test_setup_teardown(what_is_invalid_is_refused_and_leaves_nothing, make_engine,
+                                        free_engine),
+        cmocka_unit_test_setup_teardown(a_start_goes_on_where_the_last_commit_was, make_engine,
+                                        free_engine),
+        cmocka_unit_test_setup_teardown(a_snapshot_is_restored_chunk_by_chunk_and_each_is_proven,
+                                        make_engine, free_engine),
+        cmocka_unit_test_setup_teardown(a_role_that_changed_since_it_was_asked_holds_in_the_block,
+                                        make_engine, free_engine),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
