@@ -154,9 +154,9 @@ static enum map_answer ask(struct map *map, uint64_t log_size, const struct mode
     return answer;
 }
 
-/* What outlives a loss of power: here heights are log sizes. */
+/* What outlives a loss of power: here heights are log sizes. Asked by the map's threads. */
 static uint64_t durable(void *context) {
-    return *(uint64_t *)context;
+    return *(_Atomic uint64_t *)context;
 }
 
 static int remove_one(const char *path, const struct stat *s, int flag, struct FTW *ftw) {
@@ -164,7 +164,7 @@ static int remove_one(const char *path, const struct stat *s, int flag, struct F
     return remove(path);
 }
 
-static struct map *opened(const char *folder, uint64_t *height, uint8_t chain) {
+static struct map *opened(const char *folder, _Atomic uint64_t *height, uint8_t chain) {
     struct map *map = NULL;
     struct map_settings settings = {folder, {{chain}}, WRITE_RECORDS, durable, height};
     assert_int_equal(map_open(&settings, &map, NULL), ERROR_NONE);
@@ -175,7 +175,7 @@ static void roots_and_proofs_are_those_of_the_plain_tree(void **state) {
     (void)state;
     char folder[] = "/tmp/renkei-map-XXXXXX";
     assert_non_null(mkdtemp(folder));
-    uint64_t height = 0; /* nothing is written */
+    _Atomic uint64_t height = 0; /* nothing is written */
     struct model *m = calloc(1, sizeof *m);
     struct model *before = calloc(1, sizeof *before);
     struct map *map = opened(folder, &height, 1);
@@ -255,7 +255,7 @@ static void it_grows_and_answers_of_both_states(void **state) {
     (void)state;
     char folder[] = "/tmp/renkei-map-XXXXXX";
     assert_non_null(mkdtemp(folder));
-    uint64_t height = UINT64_MAX;
+    _Atomic uint64_t height = UINT64_MAX;
     struct model *m = calloc(1, sizeof *m);
     struct model *before = calloc(1, sizeof *before);
     struct map *map = opened(folder, &height, 1);
@@ -288,7 +288,7 @@ static void runs_are_written_when_the_state_has_them_and_found_again(void **stat
     char folder[] = "/tmp/renkei-map-XXXXXX";
     char file[PATH_MAX];
     assert_non_null(mkdtemp(folder));
-    uint64_t height = 0;
+    _Atomic uint64_t height = 0;
     struct model *m = calloc(1, sizeof *m);
     struct map *map = opened(folder, &height, 1);
     for (int i = 0; i < 10; i++)
@@ -343,7 +343,7 @@ static void a_file_that_is_damaged_cut_or_strange_is_none(void **state) {
     char folder[] = "/tmp/renkei-map-XXXXXX";
     char file[PATH_MAX];
     assert_non_null(mkdtemp(folder));
-    uint64_t height = UINT64_MAX;
+    _Atomic uint64_t height = UINT64_MAX;
     struct model *m = calloc(1, sizeof *m);
     struct map *map = opened(folder, &height, 1);
     renew(map, m, 4000, 0, 1);

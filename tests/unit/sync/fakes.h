@@ -52,7 +52,7 @@ struct fake_chain {
     uint64_t without_effect;   /* this sequence commits without effect; 0: none */
     const char *broken;        /* the first rule that was broken; NULL: none */
     size_t submissions;
-    size_t sequences_asked;    /* how often where the submitter stands was asked */
+    _Atomic size_t sequences_asked;    /* how often where the submitter stands was asked */
 };
 extern struct fake_chain fake_chain;
 void fake_chain_reset(void);
