@@ -203,7 +203,8 @@ static enum error_code execute_entry(struct chain *chain, const struct pool *poo
         pool == NULL ? NULL : pool_find_bytes(pool, state_members(chain->state), bytes);
     struct checked_transaction *fresh = NULL;
     if (entry == NULL) {
-        enum error_code code = transaction_check_ordered(state_members(chain->state), bytes, &fresh, err);
+        enum error_code code =
+            transaction_check_ordered(state_members(chain->state), bytes, &fresh, err);
         if (code != ERROR_NONE)
             return code == ERROR_NO_MEMORY ? code
                                            : error_wrap(err, ERROR_VERIFY, "block %llu",
