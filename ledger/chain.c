@@ -129,6 +129,19 @@ struct bytes chain_tentative_block(const struct chain *chain, uint64_t height,
     return buffer_bytes(&t->block);
 }
 
+struct bytes chain_executed_block(struct chain *chain, uint64_t height, const struct hash *hash,
+                                  struct buffer *ret_stored) {
+    struct bytes block = chain_tentative_block(chain, height, hash);
+    struct block_header header;
+    if (block.data != NULL || height == 0 || height > chain_height(chain) ||
+        store_read(chain->store, height, ret_stored, NULL, NULL) != ERROR_NONE ||
+        block_header_decode(bytes_of(ret_stored->data, BLOCK_HEADER_BYTES), &header, NULL) !=
+            ERROR_NONE)
+        return block;
+    struct hash stored = block_hash(&header);
+    return hash_equal(&stored, hash) ? buffer_bytes(ret_stored) : block;
+}
+
 static enum error_code store_get(struct chain *chain, enum state_kind kind, const uint8_t *data,
                                  size_t len, struct state_value *ret_value, bool *ret_found,
                                  struct error *err) {

@@ -38,6 +38,11 @@ uint64_t chain_tentative(const struct chain *chain);
 struct bytes chain_tentative_block(const struct chain *chain, uint64_t height,
                                    const struct hash *hash);
 
+/* A block that is executed, tentatively or for good: all in it was checked. NULL data where there is
+ * none of this height and hash; ret_stored holds its bytes where they come from the disk. */
+struct bytes chain_executed_block(struct chain *chain, uint64_t height, const struct hash *hash,
+                                  struct buffer *ret_stored);
+
 /* A tentative block by its height, which must be one. */
 struct bytes chain_tentative_at(const struct chain *chain, uint64_t height);
 

@@ -254,18 +254,6 @@ void node_on_proposal(struct node *node, uint32_t peer, struct bytes body) {
     place->came_after = node->inbox.came;
 }
 
-/* A block of ours that is executed, tentatively or for good: all in it was checked. NULL data where
- * there is none; ret_stored holds its bytes where they come from the disk. */
-static struct bytes executed_block(struct node *node, uint64_t height, const struct hash *digest,
-                                   struct buffer *ret_stored) {
-    struct bytes block = chain_tentative_block(node->chain, height, digest);
-    if (block.data != NULL || height == 0 || height > chain_height(node->chain) ||
-        store_read(chain_store(node->chain), height, ret_stored, NULL, NULL) != ERROR_NONE)
-        return block;
-    struct hash hash = pbft_block_digest(bytes_of(ret_stored->data, BLOCK_HEADER_BYTES));
-    return hash_equal(&hash, digest) ? buffer_bytes(ret_stored) : block;
-}
-
 void node_on_get_payload(struct node *node, uint32_t peer, struct bytes body) {
     struct wire_reader r = wire_reader(body);
     uint64_t height = wire_read_u64(&r);
@@ -277,7 +265,7 @@ void node_on_get_payload(struct node *node, uint32_t peer, struct bytes body) {
     buffer_init(&stored, BLOCK_BYTES_MAX);
     struct payload *payload = node_payload(node, &digest);
     struct bytes block = payload != NULL ? buffer_bytes(&payload->block)
-                                         : executed_block(node, height, &digest, &stored);
+                                         : chain_executed_block(node->chain, height, &digest, &stored);
     if (block.data != NULL)
         node_send(node, peer, MESH_BULK, NODE_PAYLOAD, block);
 }
@@ -290,7 +278,7 @@ void node_on_get_transactions(struct node *node, uint32_t peer, struct bytes bod
     SCOPED_BUFFER struct buffer answer;
     buffer_init(&stored, BLOCK_BYTES_MAX);
     buffer_init(&answer, BLOCK_BYTES_MAX);
-    struct bytes block = executed_block(node, request.height, &request.digest, &stored);
+    struct bytes block = chain_executed_block(node->chain, request.height, &request.digest, &stored);
     if (block.data != NULL)
         proposal_answer(block, &request, &answer);
     if (answer.len > 0 && !answer.failed)

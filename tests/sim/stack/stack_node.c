@@ -547,16 +547,6 @@ static void on_block(struct stack_node *n, struct bytes body) {
     own_event(n, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate);
 }
 
-static struct bytes executed_block(struct stack_node *n, uint64_t height,
-                                   const struct hash *digest, struct buffer *ret_stored) {
-    struct bytes block = chain_tentative_block(n->chain, height, digest);
-    if (block.data != NULL || height == 0 || height > chain_height(n->chain) ||
-        store_read(chain_store(n->chain), height, ret_stored, NULL, NULL) != ERROR_NONE)
-        return block;
-    struct hash hash = pbft_block_digest(bytes_of(ret_stored->data, BLOCK_HEADER_BYTES));
-    return hash_equal(&hash, digest) ? buffer_bytes(ret_stored) : block;
-}
-
 static void on_get_payload(struct stack_node *n, uint32_t from, struct bytes body) {
     struct wire_reader r = wire_reader(body);
     uint64_t height = wire_read_u64(&r);
@@ -568,7 +558,7 @@ static void on_get_payload(struct stack_node *n, uint32_t from, struct bytes bod
     buffer_init(&stored, BLOCK_BYTES_MAX);
     struct stack_payload *payload = whole_payload(n, &digest);
     struct bytes block = payload != NULL ? buffer_bytes(&payload->block)
-                                         : executed_block(n, height, &digest, &stored);
+                                         : chain_executed_block(n->chain, height, &digest, &stored);
     if (block.data != NULL)
         stack_send(n, from, STACK_PAYLOAD, block);
 }
@@ -581,7 +571,7 @@ static void on_get_transactions(struct stack_node *n, uint32_t from, struct byte
     SCOPED_BUFFER struct buffer answer;
     buffer_init(&stored, BLOCK_BYTES_MAX);
     buffer_init(&answer, BLOCK_BYTES_MAX);
-    struct bytes block = executed_block(n, request.height, &request.digest, &stored);
+    struct bytes block = chain_executed_block(n->chain, request.height, &request.digest, &stored);
     if (block.data != NULL)
         proposal_answer(block, &request, &answer);
     if (answer.len > 0)
