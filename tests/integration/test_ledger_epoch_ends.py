@@ -93,17 +93,19 @@ class Run:
         self.before = []
         renewed = {i: self.next_keys(i) for i in (1, 4)}
         self.renewed = {key for _, key, _, _ in renewed.values()}
-        for node in chain.nodes:
-            keep = chain.folder / f"before-{node.index}"
-            shutil.copytree(node.folder, keep, copy_function=shutil.copy2)
-            self.before.append(keep)
-            node.start(wait=False, RENKEI_DISK_ROOT=str(node.folder), **PRELOAD,
-                       RENKEI_DISK_RECORD=str(node.folder / "record"),
-                       ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
-        for node in chain.nodes:
-            wait_until(node.ready, 60, f"socket: {node.read_log()}")
-        self.drive(renewed)
-        chain.kill_all()
+        try:
+            for node in chain.nodes:
+                keep = chain.folder / f"before-{node.index}"
+                shutil.copytree(node.folder, keep, copy_function=shutil.copy2)
+                self.before.append(keep)
+                node.start(wait=False, RENKEI_DISK_ROOT=str(node.folder), **PRELOAD,
+                           RENKEI_DISK_RECORD=str(node.folder / "record"),
+                           ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0")
+            for node in chain.nodes:
+                wait_until(node.ready, 60, f"socket: {node.read_log()}")
+            self.drive(renewed)
+        finally:
+            chain.kill_all()
         self.events = sorted((e for node in chain.nodes
                               for e in read_record(node.folder / "record", node.index)),
                              key=lambda e: e.ns)

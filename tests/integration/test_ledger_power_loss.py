@@ -40,16 +40,18 @@ class Run:
     def __init__(self, n, transactions, leaves, lies=None):
         self.chain = Chain(n, view_timeout_ms=500)
         self.acknowledged = []  # (ns, transaction, receipt)
-        start_recorded(self.chain, lies)
-        signer = self.chain.signers[0]
-        clients = [node.client() for node in self.chain.nodes]
-        for i in range(transactions):
-            batch = [signer.anchor([Leaf() for _ in range(leaves)]) for _ in range(1 + i % 3)]
-            receipts = clients[i % n].submit_all(batch)
-            now = time.monotonic_ns()
-            self.acknowledged += [(now, t, r) for t, r in zip(batch, receipts)]
-        self.next_sequence = signer.sequence
-        self.chain.kill_all()
+        try:
+            start_recorded(self.chain, lies)
+            signer = self.chain.signers[0]
+            clients = [node.client() for node in self.chain.nodes]
+            for i in range(transactions):
+                batch = [signer.anchor([Leaf() for _ in range(leaves)]) for _ in range(1 + i % 3)]
+                receipts = clients[i % n].submit_all(batch)
+                now = time.monotonic_ns()
+                self.acknowledged += [(now, t, r) for t, r in zip(batch, receipts)]
+            self.next_sequence = signer.sequence
+        finally:
+            self.chain.kill_all()
         self.events = sorted((e for node in self.chain.nodes
                               for e in read_record(node.folder / "record", node.index)),
                              key=lambda e: e.ns)
