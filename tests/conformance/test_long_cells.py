@@ -92,26 +92,20 @@ def started(kind):
     return db
 
 
-@pytest.fixture(scope="module", params=[Maria, Postgres, MariaODBC, PostgresODBC], ids=lambda p: p.name)
-def a_database(request):
+# Read row by row; the ODBC drivers hold more of them in memory (docs/connectors.md), and more time.
+STREAMED = [Maria, Postgres]
+ALL = STREAMED + [MariaODBC, PostgresODBC]
+
+
+def on(kinds):
+    return pytest.mark.parametrize("db", kinds, indirect=True, ids=lambda kind: kind.name)
+
+
+@pytest.fixture(scope="module")
+def db(request):
     db = started(request.param)
     yield db
     db.server.close()
-
-
-@pytest.fixture
-def db(a_database, request):
-    if a_database.plugin == "odbc" and not LONG and "huge" not in request.node.name:
-        pytest.skip("the long run's")
-    return a_database
-
-
-@pytest.fixture
-def streamed(db):
-    """What is read row by row; the ODBC drivers hold more of them in memory."""
-    if db.plugin == "odbc":
-        pytest.skip("the driver holds rows in memory: docs/connectors.md")
-    return db
 
 
 def mapping(db, table):
@@ -132,6 +126,7 @@ def is_sanitized(pid):
         return "libasan" in maps.read()
 
 
+@on(ALL)
 def test_a_huge_cell_costs_its_row_alone(db):
     db.create("giga", ["v"])
     db.sql(f"INSERT INTO giga VALUES (1, 'before', 1), (2, {db.cells['huge']}, 2),"
@@ -153,6 +148,7 @@ def test_a_huge_cell_costs_its_row_alone(db):
     db.sql("DROP TABLE giga")
 
 
+@on(ALL if LONG else STREAMED)
 def test_the_longest_cell_comes_whole(db):
     db.create("longest", ["v"])
     db.sql(f"INSERT INTO longest VALUES (1, {db.cells['most']}, 1)")
@@ -165,6 +161,7 @@ def test_the_longest_cell_comes_whole(db):
     db.sql("DROP TABLE longest")
 
 
+@on(ALL if LONG else STREAMED)
 def test_a_row_of_many_long_cells_is_cut(db):
     columns = [f"c{i}" for i in range(6)]
     db.create("wide", columns)
@@ -180,6 +177,7 @@ def test_a_row_of_many_long_cells_is_cut(db):
     db.sql("DROP TABLE wide")
 
 
+@on(ALL if LONG else STREAMED)
 def test_rows_at_the_limits_do_not_end_the_worker(db):
     """Four cells just under RENKEI_CELL_BYTES_MAX are past RENKEI_ROW_BYTES_MAX; two of half of that are the
     longest row of all that is read."""
@@ -196,8 +194,8 @@ def test_rows_at_the_limits_do_not_end_the_worker(db):
     db.sql("DROP TABLE four")
 
 
-def test_many_big_cells_keep_the_memory_small(streamed):
-    db = streamed
+@on(STREAMED)
+def test_many_big_cells_keep_the_memory_small(db):
     db.create("many", ["v"], engine="MyISAM")
     source = "seq_1_to_120" if db.name == "mysql" else "generate_series(1, 120) s(seq)"
     db.sql(f"INSERT INTO many SELECT seq, REPEAT('v', 1000000), seq FROM {source}")
