@@ -303,16 +303,17 @@ def test_blocks_lost_with_the_page_cache_come_back_from_the_vote_log(n):
         client, signer = chain.nodes[0].client(), chain.signers[0]
         leaves = [Leaf() for _ in range(30)]
         receipts = [client.submit(signer.anchor([leaf])) for leaf in leaves]
-        wait_for_equal_heads(chain, 30)
+        last = receipts[-1]["height"]  # empty blocks may stand between, for the map's root
+        wait_for_equal_heads(chain, last)
         chain.kill_all()
         for node in chain.nodes:
             cut_blocks(node, 7)
         chain.start()
         for node in chain.nodes:
             client = node.client()
-            assert client.head()["height"] >= 30
+            assert client.head()["height"] >= last
             assert all(client.history(leaf.locator)[0] == 1 for leaf in leaves)
-            assert client.block(30)[0]["time_ms"] == receipts[-1]["time_ms"]
+            assert client.block(last)[0]["time_ms"] == receipts[-1]["time_ms"]
         assert client.submit(signer.note(b"on"))["status"] == 0
 
 
