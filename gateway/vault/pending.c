@@ -182,7 +182,8 @@ static enum error_code use_mark(MDB_txn *txn, const struct vault *vault, const c
                       MDB_NOOVERWRITE, err);
 }
 
-/* Without a sync of the meta page, as in apply_all: vault_pending_sync has it before anybody sends. */
+/* May go without a sync of the meta page, as in apply_all: vault_pending_sync has it before anybody
+ * sends. LMDB 0.9 drops the flag of a single transaction, and syncs all the same. */
 enum error_code vault_pending_add(struct vault *vault, struct vault_pending *p,
                                   struct error *err) {
     if (p->item_count > VAULT_ITEMS_MAX || p->transaction.len > VAULT_TRANSACTION_BYTES_MAX)
@@ -462,7 +463,7 @@ static enum error_code renew_transaction(struct apply *a, MDB_txn **txn, struct 
     return ERROR_NONE;
 }
 
-/* The meta page goes out with the next sync: a power cut may undo these transactions, each whole, and
+/* The meta page may go out with the next sync: a power cut may undo these transactions, each whole, and
  * then the entries are pending as before and the chain gives the same receipts again. */
 static enum error_code apply_all(struct vault *vault, const struct vault_outcome *outcomes,
                                  size_t count, struct error *err) {
