@@ -452,7 +452,7 @@ static enum error_code open_map(struct chain *chain, const char *folder, struct 
 }
 
 enum error_code application_open(const struct genesis *genesis, const char *folder,
-                           struct chain **ret_chain, struct error *err) {
+                                 struct chain **ret_chain, struct error *err) {
     struct chain *chain = calloc(1, sizeof *chain);
     if (chain == NULL)
         return error_set(err, ERROR_NO_MEMORY, "chain: no memory");

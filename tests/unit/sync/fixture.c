@@ -145,6 +145,15 @@ void fixture_put_many(size_t count) {
     }
 }
 
+void fixture_open_immutable(struct fixture *f) {
+    sync_close(f->sync);
+    f->sync = NULL;
+    fixture_write_mapping(f, "    immutable: true\n");
+    fixture_open_sync(f);
+    fixture_put_many(3);
+    fixture_pass(f, SYNC_DONE);
+}
+
 struct records fixture_records_of(struct fixture *f, const char *patient) {
     struct records records;
     struct error err = {0};

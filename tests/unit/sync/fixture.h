@@ -33,6 +33,8 @@ void fixture_start(struct fixture *f, const struct sync_request *r);
 struct sync_counts fixture_pass(struct fixture *f, enum sync_state expected);
 /* Rows 0 to count - 1, of ten patients. */
 void fixture_put_many(size_t count);
+/* The same sync with its table immutable, rows 0 to 2 in it anchored by a full pass. */
+void fixture_open_immutable(struct fixture *f);
 struct records fixture_records_of(struct fixture *f, const char *patient);
 struct record fixture_one_record(struct fixture *f, const char *key);
 

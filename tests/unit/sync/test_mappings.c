@@ -86,12 +86,7 @@ static void a_row_that_stood_aside_is_compared_under_its_own_mapping_later(void 
 
 static void a_new_mapping_hides_no_change_of_an_immutable_table(void **state) {
     struct fixture *f = *state;
-    sync_close(f->sync);
-    f->sync = NULL;
-    fixture_write_mapping(f, "    immutable: true\n");
-    fixture_open_sync(f);
-    fixture_put_many(3);
-    fixture_pass(f, SYNC_DONE);
+    fixture_open_immutable(f);
     fake_database.mapping = 2;
     snprintf(fake_find("1")->text, 32, "changed");
     struct sync_counts c = fixture_pass(f, SYNC_DONE);

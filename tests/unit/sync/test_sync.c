@@ -434,12 +434,7 @@ static void rows_with_one_key_are_one_record_and_a_complaint(void **state) {
 
 static void an_immutable_table_raises_an_alarm_and_anchors_no_change(void **state) {
     struct fixture *f = *state;
-    sync_close(f->sync);
-    f->sync = NULL;
-    fixture_write_mapping(f, "    immutable: true\n");
-    fixture_open_sync(f);
-    fixture_put_many(3);
-    fixture_pass(f, SYNC_DONE);
+    fixture_open_immutable(f);
     snprintf(fake_find("1")->text, 32, "changed");
     fake_remove("2");
     struct sync_counts c = fixture_pass(f, SYNC_DONE);
