@@ -82,7 +82,7 @@ struct net_peer {
     struct mesh *mesh;
     uint32_t id;
     bool observer;
-    bool dialled; /* by us */
+    bool dial; /* by us, whatever its pin is */
     bool wanted;  /* while the list is being changed */
     bool gone;    /* no peer any more: freed when the name was resolved */
     struct hash pin;

@@ -83,13 +83,11 @@ static enum error_code add_validator(struct draft *draft, const struct mesh_peer
     }
     if (own_key)
         return error_set(err, ERROR_CONFIG, "mesh: validator %u has our own key", from->index);
-    struct net_peer peer = {.id = from->index, .pin = from->pin};
+    struct net_peer peer = {.id = from->index, .pin = from->pin, .dial = from->dial || source};
     TRY(net__address_split(from->address, peer.host, peer.port, err));
     for (size_t i = 0; i < draft->count; i++)
         if (draft->peers[i]->id == from->index)
             return error_set(err, ERROR_CONFIG, "mesh: validator %u stands twice", from->index);
-    peer.dialled = draft->self == MESH_OBSERVER || from->dial || source ||
-                   memcmp(draft->mesh->own_pin.byte, from->pin.byte, HASH_BYTES) < 0;
     (void)snprintf(peer.name, sizeof peer.name, source ? "source %u (%s)" : "validator %u (%s)",
                    source ? from->index - MESH_SOURCE_FIRST : from->index, from->address);
     return add_peer(draft, &peer, err);
@@ -138,7 +136,7 @@ static void take_draft(struct mesh *mesh, struct draft *draft) {
             continue;
         old->id = fresh->id;
         old->observer = fresh->observer;
-        old->dialled = fresh->dialled;
+        old->dial = fresh->dial;
         memcpy(old->host, fresh->host, sizeof old->host);
         memcpy(old->port, fresh->port, sizeof old->port);
         memcpy(old->name, fresh->name, sizeof old->name);

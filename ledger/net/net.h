@@ -13,11 +13,11 @@
  *    function of this header.
  * 2. A peer is who its key is: its certificate's SubjectPublicKeyInfo hashes to the pin. Names,
  *    dates and signers of certificates mean nothing. A host name leads to an address only.
- * 3. Between two validators the one of lower pin dials, and it dials both lanes; an observer dials
- *    every validator and is never dialled. Two nodes that know different lists of members may both
- *    dial: the two connections of one attempt carry the same session number, and one of another
- *    session replaces the peer's old ones, which is how a restarted peer gets in at once. Two attempts
- *    that cross may so end each other; chance makes the next ones miss.
+ * 3. Between two validators the one of lower pin dials, by the keys of that moment, and it dials both
+ *    lanes; an observer dials every validator and is never dialled. Two nodes that know different
+ *    lists of members may both dial: the two connections of one attempt carry the same session number,
+ *    and one of another session replaces the peer's old ones, which is how a restarted peer gets in at
+ *    once. Two attempts that cross may so end each other; chance makes the next ones miss.
  * 4. A peer is up when both lanes are, and down when either is lost; both are closed then.
  * 5. Each lane keeps the order of its messages. There is no order between lanes.
  * 6. Memory has a bound: per peer and lane, one frame being read and the queue's cap.

@@ -249,8 +249,15 @@ static void dial(struct net_peer *peer) {
     peer->mesh->handles++;
 }
 
+/* Asked anew for each attempt: both keys may have changed since the last one. */
+static bool dials(const struct net_peer *peer) {
+    const struct mesh *mesh = peer->mesh;
+    return !peer->observer && (mesh->config.self == MESH_OBSERVER || peer->dial ||
+                               memcmp(mesh->own_pin.byte, peer->pin.byte, HASH_BYTES) < 0);
+}
+
 void net__peer_tick(struct net_peer *peer, uint64_t now_ms) {
     bool idle = !peer->resolving && peer->lane[MESH_VOTES] == NULL && peer->lane[MESH_BULK] == NULL;
-    if (peer->dialled && idle && now_ms >= peer->next_ms)
+    if (dials(peer) && idle && now_ms >= peer->next_ms)
         dial(peer);
 }

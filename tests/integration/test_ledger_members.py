@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import ssl
 import struct
@@ -88,7 +89,7 @@ class Members:
         address = self.addresses[name] if "validator" in kind else ""
         return operation(kind, name, raw(self.keys[name]), self.pins[name], address)
 
-    def new_keys(self, name):
+    def new_keys(self, name, fits=lambda pin: True):
         """Puts the next keys beside those in use; the operation that makes them valid."""
         folder = self.nodes[name].folder
         fresh = folder / "fresh"
@@ -96,6 +97,8 @@ class Members:
         key = Ed25519PrivateKey.generate()
         write_private(fresh / "vote.key", key)
         pin = make_tls(fresh, name)
+        while not fits(pin):
+            pin = make_tls(fresh, name)
         for file in ("tls.key", "tls.crt", "vote.key"):
             shutil.move(fresh / file, folder / f"{file}.next")
         fresh.rmdir()
@@ -138,6 +141,8 @@ class Load(threading.Thread):
                         client = None # the same bytes again, elsewhere
                     except Refused as e:
                         assert e.name in ("busy", "node-stale"), e
+                        if e.name == "node-stale":
+                            client = None # others may know more
                 assert receipt["status"] == 0
                 self.acknowledged.append(leaf)
                 self.places.add((receipt["height"], receipt["index"]))
@@ -251,6 +256,37 @@ def test_every_node_gets_new_keys_one_after_another_under_load():
                 chain.id, 4, [operation("remove-validator", "node-3")], {}), sequence=1))
         assert refused.value.message == ("transaction: its submitter is not among the members of "
                                          "epoch 4")
+
+
+@pytest.mark.parametrize("new_key_dials", [True, False])
+def test_a_node_that_missed_its_own_new_key_comes_back(new_key_dials):
+    """The others know it by a key that it does not yet use, and of two nodes the one of lower pin dials:
+    so both orders, the old key on the other side each time."""
+    with Chain(4, **QUICK) as chain:
+        members = Members(chain)
+        ranked = sorted(members.pins, key=members.pins.get)
+        late = ranked[-1 if new_key_dials else 0]
+        others = [pin for name, pin in members.pins.items() if name != late]
+        chain.start()
+        operation = members.new_keys(late, (lambda pin: pin < min(others)) if new_key_dials
+                                     else (lambda pin: pin > max(others)))
+        node = members.nodes[late]
+        wait_until(lambda: node.client().status()["next_key_ready"], 30, "the next key")
+        node.process.send_signal(signal.SIGSTOP)
+        try:
+            other = members.nodes[ranked[1]]
+            assert members.change(operation, client=other.client(), keys={
+                i: key for i, key in enumerate(chain.votes) if i != node.index})["status"] == 0
+            members.wait_epoch(1, [name for name in ranked if name != late])
+            wait_until(lambda: not any(p["name"] == late and p["up"]
+                                       for p in other.client().status()["peers"]), 30, "they hung up")
+        finally:
+            node.process.send_signal(signal.SIGCONT)
+        members.wait_epoch(1, [late])
+        wait_until(lambda: all(p.get("up") or p.get("self")
+                               for n in chain.nodes for p in n.client().status()["peers"]),
+                   30, "all are connected by the new key")
+        assert node.client().status()["role"] == "validator"
 
 
 def test_kills_at_the_end_of_an_epoch_lose_nothing():

@@ -470,6 +470,31 @@ static void key_changes_while_running(void **state) {
     assert_int_equal(fixture_stats(f, 0, 1).connections, 1); /* untouched */
 }
 
+/* Who missed the block that made its new key valid: the others know the new one only, and by it the
+ * node that was dialled is the one that dials. */
+static void who_learns_late_of_its_new_key_comes_back(void **state) {
+    struct fixture *f = *state;
+    char certificate[128];
+    char key[128];
+    struct error err;
+    struct mesh_config config;
+    f->peers[0].pin = f->pin[4]; /* the lowest key is to be the new one of node 2 */
+    for (uint32_t i = 1; i < 3; i++) { /* in this order: each is to know where it can dial the other */
+        fixture_config(f, i, 3, &config);
+        fixture_start(f, i, &config);
+    }
+    struct mesh_peer list[] = {f->peers[0], f->peers[1], f->peers[2]};
+    assert_int_equal(mesh_set_peers(f->node[1].mesh, 1, list, 3, NULL, 0, &err), ERROR_NONE);
+    fixture_until(f, mesh_is_up(f->node[1].mesh, 2) && mesh_is_up(f->node[2].mesh, 1));
+    list[2].pin = f->pin[0];
+    assert_int_equal(mesh_set_peers(f->node[1].mesh, 1, list, 3, NULL, 0, &err), ERROR_NONE);
+    fixture_until(f, !mesh_is_up(f->node[2].mesh, 1));
+    fixture_path(f, 0, "pem", certificate);
+    fixture_path(f, 0, "key", key);
+    assert_int_equal(mesh_set_identity(f->node[2].mesh, certificate, key, &err), ERROR_NONE);
+    fixture_until(f, mesh_is_up(f->node[1].mesh, 2) && mesh_is_up(f->node[2].mesh, 1));
+}
+
 static void taken_port_is_told(void **state) {
     struct fixture *f = *state;
     struct mesh_config config;
@@ -503,6 +528,7 @@ int main(void) {
         EACH(wrong_configuration_is_told),
         EACH(peers_change_while_running),
         EACH(key_changes_while_running),
+        EACH(who_learns_late_of_its_new_key_comes_back),
         EACH(taken_port_is_told),
     };
     return cmocka_run_group_tests(tests, fixture_keys, fixture_remove);
