@@ -376,6 +376,20 @@ def test_a_submitter_joins_changes_its_key_and_keeps_its_records():
             client.submit(renewed.note(b"gone"))
         assert refused.value.message == ("transaction: its submitter is not among the members of "
                                          "epoch 3")
+        # A peer that lags behind that epoch passes it on in good faith, and is not hung up on for it;
+        # for a signature that is wrong it is.
+        client.close()
+        chain.nodes[3].kill()
+        peer, client, honest = Impostor(chain, 3), chain.nodes[0].client(), chain.signers[0]
+        peer.connect(0)
+        peer.pass_on(renewed.note(b"late"))
+        peer.pass_on(honest.note(b"behind it"))
+        wait_until(lambda: client.next_sequence(honest.public) == honest.sequence, 30,
+                   "what came behind it on the same connection is taken")
+        assert peer.is_up()
+        peer.pass_on(honest.note(b"changed")[:-1] + b"\xff")
+        wait_until(lambda: not peer.is_up(), 30, "it is hung up on")
+        peer.close()
 
 
 class Impostor:
@@ -417,6 +431,20 @@ class Impostor:
         for digest in (b"\x11" * 32, b"\x22" * 32):
             message = b"\x01" + self.prepare(epoch, view, height, digest)
             lane.sendall(struct.pack(">IB", len(message) + 1, 2) + message)
+
+    def pass_on(self, transaction):
+        message = b"\x02" + struct.pack(">I", len(transaction)) + transaction
+        self.open[-1].sendall(struct.pack(">IB", len(message) + 1, 2) + message)
+
+    def is_up(self):
+        """Reads on what the last bulk lane has; False where the node has hung up."""
+        self.open[-1].settimeout(0.05)
+        try:
+            return self.open[-1].recv(65536) != b""
+        except TimeoutError:
+            return True
+        except OSError:
+            return False
 
     def close(self):
         for s in self.open:
