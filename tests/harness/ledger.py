@@ -27,6 +27,7 @@ BUILD = pathlib.Path(os.environ.get("RENKEI_BUILD", pathlib.Path(__file__).paren
 NODE = BUILD / "ledger" / "renkei-node"
 HEADER = struct.Struct(">BBH32sQQ32sQII32sQ32sQ32s32s")
 STATUS_DONE = 0
+TRACE_S_MAX = 5  # what a node that hangs may keep a failed test from its end
 
 
 def sha(*parts):
@@ -552,8 +553,13 @@ class Node:
         except OSError:
             return False
 
+    def log_text(self):
+        """Everything it logged, over all of its starts."""
+        return (self.folder / "log").read_text(errors="replace")
+
     def read_log(self):
-        return (self.folder / "log").read_text(errors="replace")[-3000:]
+        """The last of it, for a message."""
+        return self.log_text()[-3000:]
 
     def client(self):
         return Client(self.socket, self.genesis)
@@ -615,6 +621,8 @@ class Chain:
         return self
 
     def __exit__(self, kind, *rest):
+        if kind is not None:
+            self.keep_traces()
         for node in self.nodes:
             with contextlib.suppress(Exception):
                 node.kill()
@@ -622,6 +630,23 @@ class Chain:
             for node in self.nodes:
                 print(f"--- log of node {node.index}\n{node.read_log()}")
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def keep_traces(self):
+        """What a failure that is not seen again must be explained from: each node's whole log, and of
+        one that still runs what it says of itself."""
+        kept = pathlib.Path(tempfile.mkdtemp(prefix="renkei-failed-"))
+        for node in self.nodes:
+            with contextlib.suppress(OSError):
+                shutil.copy(node.folder / "log", kept / f"node-{node.index}.log")
+            if node.process is None or node.process.poll() is not None:
+                continue
+            with contextlib.suppress(Exception):
+                client = node.client()
+                client.socket.settimeout(TRACE_S_MAX)
+                (kept / f"node-{node.index}.json").write_text(json.dumps(client.status(), indent=1))
+                (kept / f"node-{node.index}.metrics").write_text(client.metrics())
+                client.close()
+        print(f"--- whole logs, status and metrics of every node: {kept}")
 
     def start(self):
         for node in self.nodes:
