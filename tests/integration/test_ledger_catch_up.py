@@ -57,7 +57,7 @@ def tell_lies(nodes, top):
 
 def refusals(node):
     out = []
-    for line in (node.folder / "log").read_text().splitlines():
+    for line in node.log_text().splitlines():
         entry = json.loads(line) if line.startswith("{") else {}
         if entry.get("event") == "transfer-refused":
             out.append((entry["peer"], int(entry["height"]), entry["what"]))

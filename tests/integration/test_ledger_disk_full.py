@@ -46,7 +46,7 @@ def test_a_full_disk_stops_a_node_in_order_and_it_goes_on_with_room(chain):
     while node.process.poll() is None:
         promised.append(anchor(chain, chain.nodes[0]))
     assert ended(node) == 7
-    log = (node.folder / "log").read_text()
+    log = node.log_text()
     assert "KiB are free, at least 16 MiB are needed to go on" in log
     assert "hint: free some space and start the node" in log
     assert len(promised) < 200
@@ -79,7 +79,7 @@ def test_a_disk_that_is_filled_to_the_last_byte_loses_nothing_acknowledged(chain
             promised.append(anchor(chain, chain.nodes[0]))
     wait_until(lambda: node.process.poll() is not None, 30, "it ends")
     assert ended(node) == 7
-    assert "at least 16 MiB are needed to go on" in (node.folder / "log").read_text()
+    assert "at least 16 MiB are needed to go on" in node.log_text()
     disk.run("rm", f"{node.folder}/data/filler")
     disk.resize(400)
     node.start()

@@ -465,7 +465,7 @@ def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n)
         members.wait_epoch(1)
         impostor.close()
         proven = client.members()
-        assert '"event":"equivocation"' in chain.nodes[1].read_log()
+        assert '"event":"equivocation"' in chain.nodes[1].log_text()
         names = [v[1].decode() for v in proven["validators"]]
         if n == 5:
             assert names == [f"node-{i}" for i in range(4)]
@@ -476,7 +476,7 @@ def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n)
             assert client.status()["suspended"] == 1
             assert client.status()["peers"][3]["suspended"]
             assert "renkei_node_suspended 1" in client.metrics()
-            assert '"event":"suspended"' in chain.nodes[0].read_log()
+            assert '"event":"suspended"' in chain.nodes[0].log_text()
         assert client.submit(signer.note(b"after"))["status"] == 0
         # Who sent it is on the chain, and the same evidence a second time does nothing.
         height = client.head()["height"]

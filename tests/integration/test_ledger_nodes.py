@@ -198,7 +198,7 @@ def test_a_wrong_tls_key_is_refused_and_the_others_go_on():
         assert client.submit(signer.note(b"three are enough"))["status"] == 0
         assert not any(p.get("up") for p in client.status()["peers"] if p["name"] == "node-3")
         assert stranger.process.wait(timeout=30 * PATIENCE) == 3
-        assert "tls_certificate" in stranger.read_log() or "pin" in stranger.read_log()
+        assert "tls_certificate" in stranger.log_text() or "pin" in stranger.log_text()
         stranger.process = None
 
 
@@ -243,7 +243,7 @@ def test_a_second_process_with_the_same_key_is_refused():
         twin = Node(chain.nodes[0].folder, 0)
         twin.start(wait=False)
         assert twin.process.wait(timeout=30 * PATIENCE) == 12
-        assert "vote.key.lock" in twin.read_log()
+        assert "vote.key.lock" in twin.log_text()
         twin.process = None
         assert chain.nodes[0].client().submit(chain.signers[0].note(b"alive"))["status"] == 0
 
@@ -274,7 +274,7 @@ def test_a_lost_vote_log_makes_an_observer_that_says_so():
         (chain.nodes[3].folder / "data" / "votes").unlink()
         chain.nodes[3].start()
         assert chain.nodes[3].client().status()["role"] == "observer"
-        assert '"event":"vote-log-lost"' in chain.nodes[3].read_log()
+        assert '"event":"vote-log-lost"' in chain.nodes[3].log_text()
         height = client.submit(signer.note(b"two"))["height"]
         wait_until(lambda: chain.nodes[3].client().head()["height"] >= height, 30,
                    "the observer follows")

@@ -32,7 +32,7 @@ def check_mute(chain, node, found):
     with contextlib.closing(node.client()) as client:
         metrics = client.metrics()
     assert "renkei_node_votes 0" in metrics and "renkei_node_votes_unknown 1" in metrics
-    log = (node.folder / "log").read_text()
+    log = node.log_text()
     assert '"event":"votes-forgotten"' in log and f'"found":"{found}"' in log, log
     height = status(chain.nodes[0])["height"]
     wait_until(lambda: status(node)["height"] >= height, 30, "it follows")
@@ -115,7 +115,7 @@ def test_a_restart_is_no_roll_back():
             anchors(chain, chain.nodes[(i + 1) % 4], i)
             victim.start()
             wait_until(lambda: status(victim)["votes"] == "yes", 30, victim.read_log())
-        assert all('"votes-forgotten"' not in (n.folder / "log").read_text() for n in chain.nodes)
+        assert all('"votes-forgotten"' not in n.log_text() for n in chain.nodes)
 
 
 def clone_of(chain, node):

@@ -18,7 +18,7 @@ def trouble(**what):
 
 
 def events(node, *names):
-    lines = (node.folder / "log").read_text().splitlines()
+    lines = node.log_text().splitlines()
     found = [json.loads(line) for line in lines if line.startswith("{")]
     return [event for event in found if event["event"] in names]
 
