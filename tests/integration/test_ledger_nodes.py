@@ -159,7 +159,9 @@ def test_a_killed_leader_is_replaced_and_nothing_is_lost_or_doubled():
         receipts = client.submit_all(notes)
         assert len({(r["height"], r["index"]) for r in receipts}) == 20
         assert client.status()["view"] == 1
-        assert client.status()["last_view_change"] == "timeout"
+        causes = {node.client().status()["last_view_change"]
+                  for node in chain.nodes if node.process is not None}
+        assert "timeout" in causes and causes <= {"timeout", "join"} # who is last follows the others
 
 
 def test_a_node_that_falls_behind_under_load_lives_and_catches_up():
