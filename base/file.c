@@ -10,6 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* No smaller: what is given back is whole folios, and they are up to 2 MiB. */
+enum { FORGET_BYTES = 2 << 20 };
+
 enum error_code file_error(struct error *err, int number, const char *doing, const char *path) {
     char reason[128];
     const char *text = strerror_r(number, reason, sizeof reason);
@@ -61,6 +64,16 @@ enum error_code file_sync_folder(const char *path, struct error *err) {
     if (fsync(fd) != 0)
         return file_error(err, errno, "cannot sync folder", path);
     return ERROR_NONE;
+}
+
+/* In portions, of which the last stays: its pages may still be on their way to the disk, and the one
+ * that it ends in is written to again. */
+void file_forget_written(int fd, uint64_t *from, uint64_t to) {
+    if (to < *from || to - *from < 2 * FORGET_BYTES)
+        return;
+    uint64_t end = to & ~(uint64_t)(FORGET_BYTES - 1);
+    (void)posix_fadvise(fd, (off_t)*from, (off_t)(end - *from), POSIX_FADV_DONTNEED);
+    *from = end - FORGET_BYTES;
 }
 
 enum error_code file_sync_parent(const char *path, struct error *err) {

@@ -37,6 +37,12 @@ MUST_CHECK enum error_code file_lock(const char *path, int *ret_fd, struct error
 MUST_CHECK enum error_code file_write_all(int fd, struct bytes data, const char *what,
                                           struct error *err);
 
+/* For what is written, in order, and hardly read again: each call begins to write to the disk what
+ * stands up to here, and gives the page cache of what is there already back to the system, which then
+ * has memory for the next bytes that costs nothing to get. *from begins as 0, or where the writing
+ * begins, and moves on. A hint: nothing is promised to be durable. */
+void file_forget_written(int fd, uint64_t *from, uint64_t to);
+
 /* ERROR_DISK_FULL for ENOSPC and EDQUOT, ERROR_IO for the rest. */
 enum error_code file_error(struct error *err, int number, const char *doing, const char *path);
 

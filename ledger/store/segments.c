@@ -34,6 +34,7 @@ struct segments {
     int fd; /* of the segment that is written */
     uint32_t segment;
     uint64_t offset; /* where the next record goes */
+    uint64_t cached; /* from here on the page cache may have what was written */
     uint64_t height;
     uint64_t earlier_bytes; /* in closed segments */
     _Atomic uint64_t synced; /* the height up to which blocks are known to be synced */
@@ -219,7 +220,7 @@ static enum error_code open_segment(struct segments *s, uint32_t segment, bool c
     int old = s->fd;
     s->fd = fd;
     s->segment = segment;
-    s->offset = 0;
+    s->offset = s->cached = 0;
     pthread_mutex_unlock(&s->sync_lock);
     if (old >= 0)
         (void)close(old);
@@ -373,6 +374,7 @@ enum error_code segments_append(struct segments *s, uint64_t height, struct byte
     TRY(write_height(s, height, s->segment, s->offset, err));
     s->offset = at;
     s->height = height;
+    file_forget_written(s->fd, &s->cached, at);
     return ERROR_NONE;
 }
 

@@ -25,6 +25,7 @@ struct votes {
     char path[PATH_MAX];
     int fd;
     uint64_t size;
+    uint64_t cached; /* from here on the page cache may have it */
     struct buffer pending;
     struct buffer file; /* what was read at the start */
     struct votes_entry *entries;
@@ -210,6 +211,7 @@ enum error_code votes_sync(struct votes *votes, struct error *err) {
     if (fdatasync(votes->fd) != 0)
         return file_error(err, errno, "cannot sync", votes->path);
     votes->size += data.len;
+    file_forget_written(votes->fd, &votes->cached, votes->size); /* it is read at a start only */
     buffer_clear(&votes->pending);
     return ERROR_NONE;
 }
@@ -228,6 +230,7 @@ enum error_code votes_replace(struct votes *votes, const struct votes_entry *ent
     (void)close(votes->fd);
     votes->fd = fd;
     votes->size = fresh.len;
+    votes->cached = 0;
     buffer_clear(&votes->pending);
     forget_file(votes);
     return ERROR_NONE;

@@ -6,10 +6,13 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -104,6 +107,43 @@ static void a_full_disk_has_a_name_of_its_own(void **state) {
     close(fd);
 }
 
+static size_t pages_in_memory(int fd, size_t bytes) {
+    static unsigned char resident[(8 << 20) / 4096];
+    void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(map, MAP_FAILED);
+    assert_int_equal(mincore(map, bytes, resident), 0);
+    munmap(map, bytes);
+    size_t count = 0;
+    for (size_t i = 0; i < bytes / 4096; i++)
+        count += resident[i] & 1;
+    return count;
+}
+
+static void what_is_written_long_ago_leaves_the_memory_and_not_the_file(void **state) {
+    (void)state;
+    enum { BYTES = 8 << 20 };
+    static uint8_t data[BYTES];
+    static uint8_t read_back[BYTES];
+    for (size_t i = 0; i < BYTES; i++)
+        data[i] = (uint8_t)(i * 7 + i / 4099);
+    int fd = open("a", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    uint64_t from = 0;
+    assert_int_equal(file_write_all(fd, bytes_of(data, BYTES - 100), "a", NULL), ERROR_NONE);
+    file_forget_written(fd, &from, 1000); /* too little to be worth it */
+    assert_int_equal(from, 0);
+    assert_int_equal(fdatasync(fd), 0);
+    file_forget_written(fd, &from, BYTES - 100);
+    assert_int_equal(from, 4 << 20);
+    struct statfs system;
+    assert_int_equal(fstatfs(fd, &system), 0);
+    if (system.f_type != TMPFS_MAGIC) /* which has nowhere else to keep it */
+        assert_true(pages_in_memory(fd, BYTES) <= (2 << 20) / 4096);
+    assert_int_equal(pread(fd, read_back, BYTES, 0), BYTES - 100);
+    assert_memory_equal(read_back, data, BYTES - 100);
+    close(fd);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replace_leaves_the_new_content_and_nothing_beside_it),
@@ -112,6 +152,7 @@ int main(void) {
         cmocka_unit_test(a_lock_names_the_process_that_holds_it),
         cmocka_unit_test(folders_are_made_with_their_parents),
         cmocka_unit_test(a_full_disk_has_a_name_of_its_own),
+        cmocka_unit_test(what_is_written_long_ago_leaves_the_memory_and_not_the_file),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
