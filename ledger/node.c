@@ -135,6 +135,18 @@ static void log_evidence(struct node *node, const struct pbft_effect *effect) {
     node_keep_evidence(node, effect->evidence.evidence);
 }
 
+void node_blame(struct node *node, uint32_t peer, const char *what) {
+    /* Anybody may cause these: the first of each power of two is enough to see. */
+    uint64_t count = ++node->count.faults;
+    if ((count & (count - 1)) == 0)
+        log_event(LOG_LEVEL_WARNING, "fault", "peer", node_validator_name(node, peer), "what", what,
+                  "count", log_u64(count), NULL);
+    struct error reason;
+    error_set(&reason, ERROR_PROTOCOL, "%s", what);
+    if (node->mesh != NULL && peer < node->members->validator_count)
+        mesh_drop(node->mesh, peer, &reason);
+}
+
 static void log_fault(struct node *node, const struct pbft_effect *effect) {
     uint32_t from = effect->fault.from;
     if (from == PBFT_OBSERVER && node->fetch.block_from != PBFT_OBSERVER) {
@@ -143,16 +155,7 @@ static void log_fault(struct node *node, const struct pbft_effect *effect) {
         from = node->fetch.block_from;
         node_refuse_transfer(node, from, status.committed + 1, effect->fault.what);
     }
-    /* Anybody may cause these: the first of each power of two is enough to see. */
-    uint64_t count = ++node->count.faults;
-    if ((count & (count - 1)) == 0)
-        log_event(LOG_LEVEL_WARNING, "fault", "peer",
-                  node_validator_name(node, from),
-                  "what", effect->fault.what, "count", log_u64(count), NULL);
-    struct error reason;
-    error_set(&reason, ERROR_PROTOCOL, "%s", effect->fault.what);
-    if (node->mesh != NULL && from < node->members->validator_count)
-        mesh_drop(node->mesh, from, &reason);
+    node_blame(node, from, effect->fault.what);
 }
 
 static void diverged(struct node *node, uint64_t height, const char *what) {
@@ -285,13 +288,18 @@ static void execute_wanted(struct node *node, struct wanted *w) {
     struct bytes block = buffer_bytes(&payload->block);
     enum error_code code = application_process(node->chain, node->pool, block, &err);
     if (code == ERROR_VERIFY && !block_entries_fit(block)) {
-        node_drop_payload(node, payload); /* whoever sent it changed it: ask somebody else */
+        /* Whole blocks were looked at when they came: it was made of what this peer named. The leader's
+         * own proposal may come yet, and else somebody is asked for the block. */
+        uint32_t from = payload->from;
+        payloads_drop(node->payloads, payload);
+        node_blame(node, from, "a proposal names what its header does not bind");
         return;
     }
     w->active = false;
-    if (code == ERROR_NONE)
+    if (code == ERROR_NONE) {
         votes_add(node->votes, VOTES_PAYLOAD, block);
-    else if (code != ERROR_VERIFY) {
+        payloads_executed(node->payloads, payload);
+    } else if (code != ERROR_VERIFY) {
         node_fail(node, code, &err);
         return;
     } else
@@ -364,9 +372,7 @@ static bool finalize(struct node *node, const struct held *held,
 }
 
 static void drop_old(struct node *node, uint64_t height) {
-    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
-        if (node->payloads[i].height != 0 && node->payloads[i].height <= height)
-            node_drop_payload(node, &node->payloads[i]);
+    payloads_drop_old(node->payloads, height);
     for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
         if (node->wanted[i].height <= height)
             node->wanted[i].active = false;
@@ -473,7 +479,12 @@ static void try_propose(struct node *node) {
         return;
     }
     votes_add(node->votes, VOTES_PAYLOAD, block);
-    node_keep_built(node, &digest, node->proposal.height, block);
+    /* Nobody else has it whole, and an UNDO of what an earlier view wanted at its height may drop its
+     * execution before the core asks for it. */
+    struct payload *built =
+        payloads_keep(node->payloads, PAYLOAD_OWN, &digest, node->proposal.height, block);
+    if (built != NULL)
+        payloads_executed(node->payloads, built);
     node_send_proposal(node, block);
     struct pbft_event event = {.kind = PBFT_EVENT_PROPOSAL};
     node_event(node, &event, bytes_of(block.data, BLOCK_HEADER_BYTES), bytes_of(NULL, 0));
@@ -500,17 +511,38 @@ void node_settle(struct node *node) {
         local_flush(node->local);
 }
 
+/* The blocks under way: executed now, or in an earlier view, or before the last start. */
+static size_t add_payloads(const struct node *node, struct votes_entry *ret_entries) {
+    const struct payload *list[PAYLOADS_MAX];
+    size_t count = payloads_durable(node->payloads, list);
+    size_t used = 0;
+    for (size_t i = 0; i < count; i++)
+        ret_entries[used++] =
+            (struct votes_entry){VOTES_PAYLOAD, buffer_bytes(&list[i]->block)};
+    for (uint64_t h = chain_height(node->chain) + 1; h <= chain_tentative(node->chain); h++) {
+        struct bytes block = chain_tentative_at(node->chain, h);
+        bool there = false;
+        for (size_t i = 0; i < count && !there; i++)
+            there = chain_tentative_block(node->chain, h, &list[i]->digest).data != NULL;
+        if (!there)
+            ret_entries[used++] = (struct votes_entry){VOTES_PAYLOAD, block};
+    }
+    return used;
+}
+
 /* The vote log is rewritten when it is long: the core's records and the blocks under way. */
 static void compact(struct node *node) {
-    if (votes_bytes(node->votes) < VOTES_COMPACT_BYTES || node->held_count > 0 ||
-        node->event_count > 0) /* else votes for what is held would be forgotten */
+    if (votes_bytes(node->votes) < node->votes_compacted_bytes + VOTES_COMPACT_BYTES)
         return;
+    if (node->held_count > 0 || node->event_count > 0)
+        return; /* else votes for what is held would be forgotten */
     struct error err;
     enum error_code code = store_sync(chain_store(node->chain), &err);
     const struct bytes *records = NULL;
     size_t count = 0;
     pbft_records(node->pbft, &records, &count);
-    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + NODE_KEYS + 1, sizeof *entries);
+    struct votes_entry *entries =
+        calloc(count + PAYLOADS_MAX + STATE_LAYERS_MAX + NODE_KEYS + 1, sizeof *entries);
     if (entries == NULL)
         abort();
     uint8_t identities[NODE_KEYS][NODE_IDENTITY_BYTES];
@@ -525,14 +557,13 @@ static void compact(struct node *node) {
     if (chain_height(node->chain) > 0) /* see node_remember_head */
         entries[used++] =
             (struct votes_entry){VOTES_COMMITTED, chain_head_certificate(node->chain)};
-    for (uint64_t h = chain_height(node->chain) + 1; h <= chain_tentative(node->chain); h++)
-        entries[used++] =
-            (struct votes_entry){VOTES_PAYLOAD, chain_tentative_at(node->chain, h)};
+    used += add_payloads(node, entries + used);
     for (size_t i = 0; i < count; i++)
         entries[used++] = (struct votes_entry){VOTES_RECORD, records[i]};
     if (code == ERROR_NONE)
         code = votes_replace(node->votes, entries, used, &err);
     free(entries);
+    node->votes_compacted_bytes = votes_bytes(node->votes);
     if (code != ERROR_NONE)
         node_fail(node, code, &err);
 }
@@ -709,9 +740,12 @@ static enum error_code read_votes(struct node *node, const struct votes_entry *e
             block_decode(entries[i].bytes, &block, NULL) != ERROR_NONE)
             continue;
         struct hash digest = block_hash(&block.header);
-        if (block.header.height > chain_height(node->chain))
-            (void)node_keep_payload(node, node->self, &digest, block.header.height,
-                                    entries[i].bytes);
+        if (block.header.height <= chain_height(node->chain))
+            continue;
+        struct payload *kept = payloads_keep(node->payloads, PAYLOAD_OWN, &digest,
+                                             block.header.height, entries[i].bytes);
+        if (kept != NULL) /* it is in the log because it was */
+            payloads_executed(node->payloads, kept);
     }
     *ret_records = used;
     return ERROR_NONE;
@@ -802,8 +836,7 @@ static void close_node(struct node *node) {
     }
     for (size_t i = 0; i < node->held_count; i++)
         buffer_done(&node->held[i].bytes);
-    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
-        node_drop_payload(node, &node->payloads[i]);
+    payloads_free(node->payloads);
     free(node->held);
     free(node->events);
     buffer_done(&node->outgoing);
@@ -853,6 +886,8 @@ enum error_code node_run(const struct node_settings *settings, struct error *err
     node->watch.certificate_stage = CERTIFICATE_STAGES;
     node->fetch.block_from = PBFT_OBSERVER;
     node->events = calloc(NODE_EVENTS_MAX, sizeof *node->events);
+    node->payloads =
+        payloads_new(node->wanted, sizeof node->wanted / sizeof node->wanted[0]);
     buffer_init(&node->outgoing, MESH_BULK_BYTES_MAX);
     node->started_ms = node->flushed_ms = node_now_ms();
     enum error_code code = node->events == NULL

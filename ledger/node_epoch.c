@@ -360,6 +360,7 @@ void node_forget_core(struct node *node) {
     }
     for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
         node->wanted[i].active = false;
+    payloads_forget_senders(node->payloads);
     node->proposal.open = false;
     node->pending_told = false;
     node->fetch.fed = chain_height(node->chain);

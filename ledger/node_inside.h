@@ -13,17 +13,13 @@
 #include "ledger/net/net.h"
 #include "ledger/node.h"
 #include "ledger/pbft/pbft.h"
-#include "ledger/pool.h"
-#include "ledger/proposal.h"
+#include "ledger/payloads.h"
 #include "ledger/signer.h"
 #include "ledger/store/votes.h"
 
 enum {
     NODE_TICK_MS = 20,
     NODE_PATH_BYTES_MAX = 4096,
-    NODE_PAYLOADS_MAX = 128,
-    NODE_PAYLOADS_PEER_MAX = 16,
-    NODE_PAYLOADS_BYTES_MAX = 128 << 20,
     NODE_PAYLOAD_AHEAD_MAX = 64, /* heights above the chain for which payloads are kept */
     NODE_EVENTS_MAX = 4096,
     NODE_HELD_MAX = 65536,
@@ -102,34 +98,6 @@ struct node_key {
     uint64_t since_ms; /* wall clock: later votes are all in the log; 0: all are */
 };
 
-/* A block, or a proposal of which the block is not made yet. */
-struct payload {
-    struct hash digest;
-    uint64_t height; /* 0: free */
-    uint32_t from;
-    uint64_t order;
-    bool transferred; /* came as a committed block, and is believed only with its certificate */
-    size_t bytes;     /* of memory */
-    struct buffer block;
-    struct proposal *proposal; /* NULL: the block is here */
-    uint64_t came_ms;          /* the proposal */
-    uint64_t came_after;       /* of what peers passed on: that much had come before it */
-    uint64_t searched;         /* of what peers passed on: that much was looked through for it */
-    bool asked;                /* for what it names and the pool lacks */
-    bool built;                /* by us, in the last view in which we might */
-    bool hopeless;             /* the pool can take nothing that makes it whole */
-};
-
-/* A block that the core wants executed and that waits for its payload or its parent. */
-struct wanted {
-    bool active;
-    uint64_t height;
-    struct hash digest;
-    uint32_t from;
-    uint32_t asked; /* validators asked so far */
-    uint64_t asked_ms;
-};
-
 /* What one peer passed on and is not checked yet. Each peer has its own, and its turn in the round. */
 struct inbox_lane {
     struct inbox *first;
@@ -203,6 +171,7 @@ struct node {
     struct chain *chain;
     struct pool *pool;
     struct votes *votes;
+    uint64_t votes_compacted_bytes; /* what was left of it when it was rewritten last */
     struct pbft *pbft;
     struct mesh *mesh; /* NULL where the node is alone */
     struct local *local;
@@ -228,9 +197,7 @@ struct node {
     size_t held_count;
     size_t held_capacity;
 
-    struct payload payloads[NODE_PAYLOADS_MAX];
-    size_t payload_bytes;
-    uint64_t payload_order;
+    struct payloads *payloads;
     struct wanted wanted[PBFT_WINDOW_MAX + 1];
 
     struct {
@@ -285,6 +252,8 @@ struct node {
 
 /* node.c */
 void node_fail(struct node *node, enum error_code code, const struct error *err);
+/* What no honest peer sends: said, and hung up on, where it is a validator. */
+void node_blame(struct node *node, uint32_t peer, const char *what);
 void node_settle(struct node *node);
 void node_step(struct node *node, struct pbft_event *event);
 /* Queues an event for the core; the strings are copied. */
@@ -361,16 +330,8 @@ void node_resend(struct node *node, uint64_t now_ms);
 /* To the others, of what was built of our pool just now. */
 void node_send_proposal(struct node *node, struct bytes block);
 void node_ask_payload(struct node *node, struct wanted *wanted, uint64_t now_ms);
-/* What we keep as our own (from == self) stays until its height is committed. False: no room. */
-bool node_keep_payload(struct node *node, uint32_t from, const struct hash *digest,
-                       uint64_t height, struct bytes block);
-/* What we propose: nobody else has it whole, and an UNDO of what an earlier view wanted at its height
- * may drop its execution before the core asks for it. One a height. */
-void node_keep_built(struct node *node, const struct hash *digest, uint64_t height,
-                     struct bytes block);
 /* NULL where the whole block is not here, and cannot be made of a proposal and the pool yet. */
 struct payload *node_payload(struct node *node, const struct hash *digest);
-void node_drop_payload(struct node *node, struct payload *payload);
 /* The lowest proposal that the core wants, that lacks something, and for which not all that came was
  * looked through; NULL where there is none. */
 struct payload *node_waiting_proposal(struct node *node);

@@ -87,10 +87,10 @@ static void on_block(struct node *node, uint32_t peer, struct bytes body) {
         return;
     }
     struct hash digest = block_hash(&block.header);
-    bool known = node_payload(node, &digest) != NULL;
-    if (!node_keep_payload(node, node->self, &digest, block.header.height, raw))
+    struct payload *kept = payloads_keep(node->payloads, PAYLOAD_OWN, &digest, next, raw);
+    if (kept == NULL)
         return; /* it is asked for again when those before it are done */
-    node_payload(node, &digest)->transferred = !known;
+    kept->transferred = true;
     node->fetch.fed = next;
     struct pbft_event event = {.kind = PBFT_EVENT_BLOCK};
     node_event(node, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate)->from = peer;
@@ -118,9 +118,7 @@ void node_refuse_transfer(struct node *node, uint32_t peer, uint64_t height, con
               log_u64(height), "what", what, NULL);
     if (peer < node->members->validator_count)
         node->fetch.refused[peer]++;
-    for (size_t i = 0; i < NODE_PAYLOADS_MAX; i++)
-        if (node->payloads[i].transferred && node->payloads[i].height >= height)
-            node_drop_payload(node, &node->payloads[i]);
+    payloads_drop_transferred(node->payloads, height);
     if (node->fetch.from == peer)
         next_source(node);
     node->fetch.fed = height - 1;

@@ -77,7 +77,8 @@ const struct block_header *proposal_header(const struct proposal *proposal) {
 }
 
 size_t proposal_bytes(const struct proposal *proposal) {
-    return sizeof *proposal + (size_t)proposal->header.transaction_count * PROPOSAL_ENTRY_BYTES;
+    return sizeof *proposal + (size_t)proposal->header.transaction_count * PROPOSAL_ENTRY_BYTES +
+           BLOCK_HEADER_BYTES + proposal->header.size;
 }
 
 /* PROPOSAL_WHOLE where the pool's transaction is the one that the entry names. */

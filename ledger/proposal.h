@@ -32,7 +32,7 @@ MUST_CHECK enum error_code proposal_read(struct bytes input, struct proposal **r
                                          struct error *err);
 void proposal_free(struct proposal *proposal);
 const struct block_header *proposal_header(const struct proposal *proposal);
-size_t proposal_bytes(const struct proposal *proposal); /* of memory, before anything is rebuilt */
+size_t proposal_bytes(const struct proposal *proposal); /* of memory, with the block to be rebuilt */
 
 enum proposal_state {
     PROPOSAL_MISSING, /* the pool lacks some, or is of another epoch */
