@@ -27,7 +27,7 @@
 #include "ledger/application.h"
 #include "ledger/net/frame.h"
 #include "ledger/pbft/pbft.h"
-#include "ledger/proposal.h"
+#include "ledger/payloads.h"
 #include "ledger/signer.h"
 #include "ledger/store/votes.h"
 
@@ -35,7 +35,6 @@ enum {
     STACK_NODES = 4,
     STACK_CLIENTS = 2,
     STACK_HEIGHTS_MAX = 256,
-    STACK_PAYLOADS_MAX = 48,
     STACK_OWN_MAX = 256,
     STACK_MESSAGE_BYTES_MAX = 1 << 20,
     STACK_WALL_MS = 1000000,
@@ -65,15 +64,6 @@ struct stack_held {
     struct buffer bytes;
 };
 
-struct stack_payload {
-    struct hash digest;
-    uint64_t height; /* 0: free */
-    struct buffer block;
-    struct proposal *proposal; /* NULL: the block is here */
-    uint32_t from;
-    bool asked; /* for what is missing */
-};
-
 struct stack_node {
     struct stack *stack;
     uint32_t index; /* whose keys it has */
@@ -95,14 +85,8 @@ struct stack_node {
         struct buffer header, certificate;
     } own[STACK_OWN_MAX]; /* events of our own that wait for their step */
     size_t own_count;
-    struct stack_payload payloads[STACK_PAYLOADS_MAX];
-    uint32_t payload_next;
-    struct {
-        bool active;
-        uint64_t height;
-        struct hash digest;
-        uint32_t ticks; /* that it was waited for */
-    } wanted[PBFT_WINDOW_MAX + 1];
+    struct payloads *payloads;
+    struct wanted wanted[PBFT_WINDOW_MAX + 1];
     struct {
         bool open;
         uint64_t height, time_ms_min;
@@ -226,6 +210,8 @@ void stack_copy_folder(const char *from, const char *to);
 
 /* stack_check.c */
 void stack_check_commit(struct stack_node *n, struct bytes block, struct bytes certificate);
+/* What a vote log holds at a start. */
+void stack_check_log(struct stack_node *n, const struct votes_entry *entries, size_t count);
 void stack_check_end(struct stack *s);
 void stack_check_certificate(struct stack_node *n, struct bytes header, struct bytes certificate);
 

@@ -89,6 +89,46 @@ void stack_check_commit(struct stack_node *n, struct bytes bytes, struct bytes c
                          (unsigned long long)s->sequences[height][i]);
 }
 
+/* The header of a record that says PROPOSE, PREPARE or prepared (docs/formats.md, "Vote records"); NULL
+ * data of others. */
+static struct bytes header_voted_for(struct bytes record) {
+    struct wire_reader r = wire_reader(record);
+    (void)wire_read_u8(&r);
+    uint8_t kind = wire_read_u8(&r);
+    (void)wire_read_u64(&r);
+    if (kind == 3) {
+        (void)wire_read_u8(&r);
+        (void)wire_read_u64(&r);
+    } else if (kind == 4) {
+        (void)wire_read_bytes(&r, PBFT_CERTIFICATE_BYTES_MAX);
+    } else {
+        return bytes_of(NULL, 0);
+    }
+    struct bytes header = wire_read_bytes(&r, PBFT_HEADER_BYTES_MAX);
+    return r.failed ? bytes_of(NULL, 0) : header;
+}
+
+/* Whoever voted for a block has it, until its height is committed. */
+void stack_check_log(struct stack_node *n, const struct votes_entry *entries, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        struct block_header header;
+        struct bytes raw = header_voted_for(entries[i].bytes);
+        if (entries[i].kind != VOTES_RECORD || raw.data == NULL ||
+            block_header_decode(raw, &header, NULL) != ERROR_NONE ||
+            header.height <= chain_height(n->chain))
+            continue;
+        bool there = false;
+        for (size_t k = 0; k < count && !there; k++)
+            there = entries[k].kind == VOTES_PAYLOAD &&
+                    entries[k].bytes.len >= BLOCK_HEADER_BYTES &&
+                    memcmp(entries[k].bytes.data, raw.data, BLOCK_HEADER_BYTES) == 0;
+        if (!there)
+            stack_broken(n->stack, "payload", "node %u: its vote log has a record of kind %u for "
+                         "height %llu, and not the block", n->index, entries[i].bytes.data[1],
+                         (unsigned long long)header.height);
+    }
+}
+
 /* Every node holds the same blocks, the same roots, and every record that was anchored. */
 static void check_node(struct stack_node *n) {
     struct stack *s = n->stack;

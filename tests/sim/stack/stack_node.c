@@ -17,74 +17,48 @@ static void fail(struct stack_node *n, const char *doing, const struct error *er
 
 /* ---- payloads ---- */
 
-static struct stack_payload *payload_of(struct stack_node *n, const struct hash *digest) {
-    for (size_t i = 0; i < STACK_PAYLOADS_MAX; i++)
-        if (n->payloads[i].height != 0 && hash_equal(&n->payloads[i].digest, digest))
-            return &n->payloads[i];
-    return NULL;
-}
-
-static void drop_payload(struct stack_payload *p) {
-    buffer_done(&p->block);
-    proposal_free(p->proposal);
-    *p = (struct stack_payload){.height = 0};
-}
-
-static struct stack_payload *place_for(struct stack_node *n, const struct block_header *header) {
-    struct hash digest = block_hash(header);
-    struct stack_payload *p = payload_of(n, &digest);
-    for (uint32_t i = 0; p == NULL && i < STACK_PAYLOADS_MAX; i++)
-        if (n->payloads[i].height == 0)
-            p = &n->payloads[i];
-    if (p == NULL)
-        p = &n->payloads[n->payload_next++ % STACK_PAYLOADS_MAX];
-    drop_payload(p);
-    p->digest = digest;
-    p->height = header->height;
-    return p;
-}
-
-static void keep_payload(struct stack_node *n, struct bytes raw) {
+/* As what a peer sent, or as our own. */
+static struct payload *keep_payload(struct stack_node *n, uint32_t from, struct bytes raw) {
     struct block block;
     if (block_decode(raw, &block, NULL) != ERROR_NONE ||
         block.header.height <= chain_height(n->chain))
-        return;
-    struct stack_payload *p = place_for(n, &block.header);
-    buffer_init(&p->block, BLOCK_BYTES_MAX);
-    buffer_append(&p->block, raw.data, raw.len);
+        return NULL;
+    struct hash digest = block_hash(&block.header);
+    return payloads_keep(n->payloads, from, &digest, block.header.height, raw);
 }
 
-static void keep_proposal(struct stack_node *n, uint32_t from, struct bytes raw) {
+static void keep_executed(struct stack_node *n, struct bytes raw) {
+    struct payload *p = keep_payload(n, PAYLOAD_OWN, raw);
+    if (p != NULL)
+        payloads_executed(n->payloads, p);
+}
+
+static void on_payload(struct stack_node *n, uint32_t from, struct bytes raw) {
+    struct block block;
+    if (block_decode(raw, &block, NULL) != ERROR_NONE)
+        return;
+    struct hash digest = block_hash(&block.header);
+    if (payloads_wanted(n->payloads, &digest) != NULL && block_entries_fit(raw))
+        (void)keep_payload(n, from, raw);
+}
+
+static void on_proposal(struct stack_node *n, uint32_t from, struct bytes raw) {
     struct proposal *proposal = NULL;
     if (proposal_read(raw, &proposal, NULL) != ERROR_NONE)
         return;
-    const struct block_header *header = proposal_header(proposal);
-    struct hash digest = block_hash(header);
-    if (header->height <= chain_height(n->chain) || payload_of(n, &digest) != NULL) {
+    if (proposal_header(proposal)->height <= chain_height(n->chain))
         proposal_free(proposal);
-        return;
-    }
-    struct stack_payload *p = place_for(n, header);
-    p->proposal = proposal;
-    p->from = from;
+    else
+        (void)payloads_propose(n->payloads, from, proposal);
 }
 
 /* The whole block, where it is here or can be made of a proposal and the pool. */
-static struct stack_payload *whole_payload(struct stack_node *n, const struct hash *digest) {
-    struct stack_payload *p = payload_of(n, digest);
-    if (p == NULL || p->proposal == NULL)
-        return p;
-    enum proposal_state state = proposal_rebuild(p->proposal, n->pool, chain_members(n->chain));
-    if (state == PROPOSAL_WRONG)
-        drop_payload(p);
-    else if (state == PROPOSAL_OTHER)
-        p->asked = true; /* for nothing: only the whole block helps */
-    if (state != PROPOSAL_WHOLE)
-        return NULL;
-    proposal_take(p->proposal, &p->block);
-    proposal_free(p->proposal);
-    p->proposal = NULL;
-    n->stack->result.rebuilt++;
+static struct payload *whole_payload(struct stack_node *n, const struct hash *digest) {
+    const struct payload *before = payloads_find(n->payloads, digest);
+    bool named = before != NULL && before->proposal != NULL;
+    struct payload *p =
+        payloads_whole(n->payloads, digest, n->pool, chain_members(n->chain));
+    n->stack->result.rebuilt += named && p != NULL;
     return p;
 }
 
@@ -133,10 +107,8 @@ static void want(struct stack_node *n, const struct pbft_effect *e) {
             place = i;
     }
     assert(!n->wanted[place].active);
-    n->wanted[place].active = true;
-    n->wanted[place].height = e->execute.height;
-    n->wanted[place].digest = e->execute.digest;
-    n->wanted[place].ticks = 0;
+    n->wanted[place] = (struct wanted){
+        true, e->execute.height, e->execute.digest, e->execute.from, 0, n->stack->now_ms};
 }
 
 static void undo(struct stack_node *n, uint64_t height) {
@@ -244,7 +216,7 @@ static void execute_wanted(struct stack_node *n, size_t at) {
         executed(n, height, &digest, true);
         return;
     }
-    struct stack_payload *payload = whole_payload(n, &digest);
+    struct payload *payload = whole_payload(n, &digest);
     if (payload == NULL || chain_tentative(n->chain) < height - 1 || is_beyond_window(n, height))
         return;
     if (chain_tentative(n->chain) >= height)
@@ -253,14 +225,16 @@ static void execute_wanted(struct stack_node *n, size_t at) {
     struct bytes block = buffer_bytes(&payload->block);
     enum error_code code = application_process(n->chain, n->pool, block, &err);
     if (code == ERROR_VERIFY && !block_entries_fit(block)) {
-        drop_payload(payload); /* whoever sent it bent it: somebody else is asked */
+        payloads_drop(n->payloads, payload); /* whoever sent it bent it: somebody else is asked */
         return;
     }
     n->wanted[at].active = false;
-    if (code == ERROR_NONE)
+    if (code == ERROR_NONE) {
         votes_add(n->votes, VOTES_PAYLOAD, block);
-    else if (code != ERROR_VERIFY)
+        payloads_executed(n->payloads, payload);
+    } else if (code != ERROR_VERIFY) {
         fail(n, "executing", &err);
+    }
     executed(n, height, &digest, code == ERROR_NONE);
 }
 
@@ -292,7 +266,7 @@ static void committed(struct stack_node *n, struct stack_held *held) {
     struct application_result result;
     struct bytes block = chain_tentative_block(n->chain, height, &digest);
     if (block.data == NULL) {
-        struct stack_payload *payload = whole_payload(n, &digest);
+        struct payload *payload = whole_payload(n, &digest);
         error_set(&err, ERROR_INTERNAL, "no payload");
         if (payload == NULL) {
             fail(n, "a block by transfer", &err);
@@ -314,9 +288,7 @@ static void committed(struct stack_node *n, struct stack_held *held) {
     }
     advance_pool(n);
     stack_check_commit(n, buffer_bytes(&committed), buffer_bytes(&held->bytes));
-    for (size_t i = 0; i < STACK_PAYLOADS_MAX; i++)
-        if (n->payloads[i].height <= height)
-            drop_payload(&n->payloads[i]);
+    payloads_drop_old(n->payloads, height);
 }
 
 void stack_fetch(struct stack_node *n, uint32_t from) {
@@ -401,7 +373,7 @@ static void try_propose(struct stack_node *n) {
         return;
     }
     votes_add(n->votes, VOTES_PAYLOAD, block);
-    keep_payload(n, block); /* an UNDO of what stood there before may stand before its EXECUTE */
+    keep_executed(n, block); /* an UNDO of what stood there before may stand before its EXECUTE */
     SCOPED_BUFFER struct buffer proposal;
     buffer_init(&proposal, PROPOSAL_BYTES_MAX);
     proposal_write(n->pool, chain_members(n->chain), block, &proposal);
@@ -541,7 +513,10 @@ static void on_block(struct stack_node *n, struct bytes body) {
     if (!wire_read_end(&r) || block_decode(raw, &block, NULL) != ERROR_NONE ||
         block.header.height != next || !block_entries_fit(raw))
         return;
-    keep_payload(n, raw);
+    struct payload *kept = keep_payload(n, PAYLOAD_OWN, raw);
+    if (kept == NULL)
+        return;
+    kept->transferred = true;
     n->fed = next;
     struct pbft_event event = {.kind = PBFT_EVENT_BLOCK};
     own_event(n, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate);
@@ -556,9 +531,10 @@ static void on_get_payload(struct stack_node *n, uint32_t from, struct bytes bod
         return;
     SCOPED_BUFFER struct buffer stored;
     buffer_init(&stored, BLOCK_BYTES_MAX);
-    struct stack_payload *payload = whole_payload(n, &digest);
-    struct bytes block = payload != NULL ? buffer_bytes(&payload->block)
-                                         : chain_executed_block(n->chain, height, &digest, &stored);
+    struct bytes block = chain_executed_block(n->chain, height, &digest, &stored);
+    const struct payload *payload = block.data != NULL ? NULL : whole_payload(n, &digest);
+    if (payload != NULL)
+        block = buffer_bytes(&payload->block);
     if (block.data != NULL)
         stack_send(n, from, STACK_PAYLOAD, block);
 }
@@ -620,9 +596,9 @@ void stack_message(struct stack_node *n, uint32_t from, uint8_t kind, struct byt
     else if (kind == STACK_TRANSACTION)
         on_transactions(n, body);
     else if (kind == STACK_PAYLOAD)
-        keep_payload(n, body);
+        on_payload(n, from, body);
     else if (kind == STACK_PROPOSAL)
-        keep_proposal(n, from, body);
+        on_proposal(n, from, body);
     else if (kind == STACK_GET_PAYLOAD)
         on_get_payload(n, from, body);
     else if (kind == STACK_GET_TRANSACTIONS)
@@ -661,14 +637,17 @@ static void compact(struct stack_node *n) {
     const struct bytes *records = NULL;
     size_t count = 0, used = 0;
     pbft_records(n->core, &records, &count);
-    struct votes_entry *entries = calloc(count + STATE_LAYERS_MAX + 2, sizeof *entries);
+    const struct payload *list[PAYLOADS_MAX];
+    size_t payloads = payloads_durable(n->payloads, list);
+    struct votes_entry *entries = calloc(count + payloads + 2, sizeof *entries);
     assert(entries != NULL);
     uint8_t key[SIGNER_KEY_BYTES];
     ledger_signer_public(n->stack->signers[n->index], key);
     entries[used++] = (struct votes_entry){VOTES_IDENTITY, bytes_of(key, sizeof key)};
     entries[used++] = (struct votes_entry){VOTES_COMMITTED, chain_head_certificate(n->chain)};
-    for (uint64_t h = chain_height(n->chain) + 1; h <= chain_tentative(n->chain); h++)
-        entries[used++] = (struct votes_entry){VOTES_PAYLOAD, chain_tentative_at(n->chain, h)};
+    for (size_t i = 0; i < payloads; i++)
+        entries[used++] =
+            (struct votes_entry){VOTES_PAYLOAD, buffer_bytes(&list[i]->block)};
     for (size_t i = 0; i < count; i++)
         entries[used++] = (struct votes_entry){VOTES_RECORD, records[i]};
     if (store_sync(chain_store(n->chain), &err) != ERROR_NONE ||
@@ -696,7 +675,7 @@ static void ask(struct stack_node *n, size_t at) {
         return;
     SCOPED_BUFFER struct buffer body;
     buffer_init(&body, 64 + 4 * PROPOSAL_MISSING_MAX);
-    struct stack_payload *p = payload_of(n, digest);
+    struct payload *p = payloads_find(n->payloads, digest);
     if (p != NULL && !p->asked) {
         uint32_t indexes[PROPOSAL_MISSING_MAX];
         uint32_t count =
@@ -707,7 +686,7 @@ static void ask(struct stack_node *n, size_t at) {
         stack_send(n, p->from, STACK_GET_TRANSACTIONS, buffer_bytes(&body));
         return;
     }
-    if (p != NULL && n->wanted[at].ticks++ == 0)
+    if (p != NULL && n->wanted[at].asked++ == 0)
         return; /* the answer may be on its way */
     n->stack->result.whole++;
     stack_trace(n->stack, "%u asks for the block of height %llu", n->index,
@@ -795,6 +774,8 @@ static enum error_code open_votes(struct stack_node *n, struct bytes **ret_recor
         return error_set(err, ERROR_CORRUPT, "%s: the vote log is gone", path);
     }
     TRY(recommit(n, entries, count, err));
+    if (!n->observer)
+        stack_check_log(n, entries, count);
     if (!whole)
         stack_votes_forgotten(n, "blocks above the end of the vote log");
     struct bytes *records = calloc(count + 1, sizeof *records);
@@ -803,7 +784,7 @@ static enum error_code open_votes(struct stack_node *n, struct bytes **ret_recor
         if (entries[i].kind == VOTES_RECORD && !n->observer)
             records[(*ret_count)++] = entries[i].bytes;
         if (entries[i].kind == VOTES_PAYLOAD)
-            keep_payload(n, entries[i].bytes);
+            keep_executed(n, entries[i].bytes);
     }
     *ret_records = records;
     return ERROR_NONE;
@@ -822,6 +803,7 @@ void stack_start(struct stack_node *n) {
     enum error_code code = application_open(s->genesis, n->folder, &n->chain, &err);
     if (code == ERROR_NONE) {
         n->pool = pool_new(chain_members(n->chain));
+        n->payloads = payloads_new(n->wanted, sizeof n->wanted / sizeof n->wanted[0]);
         code = open_core(n, &err);
     }
     n->alive = true;
@@ -862,8 +844,8 @@ void stack_crash(struct stack_node *n) {
     for (size_t i = 0; i < n->held_count; i++)
         buffer_done(&n->held[i].bytes);
     n->own_count = n->held_count = 0;
-    for (size_t i = 0; i < STACK_PAYLOADS_MAX; i++)
-        drop_payload(&n->payloads[i]);
+    payloads_free(n->payloads);
+    n->payloads = NULL;
     memset(n->wanted, 0, sizeof n->wanted);
     n->proposal.open = n->pending_told = n->syncing = n->transferred = false;
     pool_free(n->pool);
