@@ -1,12 +1,12 @@
 /*
- * A validator that lies in signatures: RENKEI_GARBAGE=transactions passes on what its clients gave it
- * whether it is signed or not, RENKEI_GARBAGE=votes signs nothing right. All else is the shipped node.
+ * A validator that lies: RENKEI_GARBAGE=transactions passes on what its clients gave it whether it is
+ * signed or not, RENKEI_GARBAGE=votes signs nothing right, RENKEI_GARBAGE=blocks proposes by names that
+ * nobody has and hands out blocks that it changed. All else is the shipped node.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "ledger/signer.h"
-#include "ledger/transaction.h"
+#include "ledger/node_inside.h"
 
 enum error_code __real_transaction_verify(const struct transaction *tx, struct error *err);
 enum error_code __wrap_transaction_verify(const struct transaction *tx, struct error *err);
@@ -14,6 +14,15 @@ void __real_ledger_signer_sign(const struct ledger_signer *signer, const struct 
                                uint8_t ret_signature[SIGNER_SIGNATURE_BYTES]);
 void __wrap_ledger_signer_sign(const struct ledger_signer *signer, const struct hash *digest,
                                uint8_t ret_signature[SIGNER_SIGNATURE_BYTES]);
+
+void __real_proposal_write(const struct pool *pool, const struct members *members,
+                           struct bytes block, struct buffer *out);
+void __wrap_proposal_write(const struct pool *pool, const struct members *members,
+                           struct bytes block, struct buffer *out);
+void __real_node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
+                      struct bytes body);
+void __wrap_node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
+                      struct bytes body);
 
 static bool lies_in(const char *what) {
     const char *garbage = getenv("RENKEI_GARBAGE");
@@ -29,4 +38,25 @@ void __wrap_ledger_signer_sign(const struct ledger_signer *signer, const struct 
     __real_ledger_signer_sign(signer, digest, ret_signature);
     if (lies_in("votes"))
         ret_signature[SIGNER_SIGNATURE_BYTES / 2] ^= 1;
+}
+
+/* The last byte: of a leaf, where there is a transaction. */
+void __wrap_proposal_write(const struct pool *pool, const struct members *members,
+                           struct bytes block, struct buffer *out) {
+    __real_proposal_write(pool, members, block, out);
+    if (lies_in("blocks") && out->len > BLOCK_HEADER_BYTES)
+        out->data[out->len - 1] ^= 1;
+}
+
+/* The last byte: of a signature, where there is a transaction. */
+void __wrap_node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
+                      struct bytes body) {
+    SCOPED_BUFFER struct buffer changed;
+    buffer_init(&changed, BLOCK_BYTES_MAX);
+    if (lies_in("blocks") && kind == NODE_PAYLOAD && body.len > BLOCK_HEADER_BYTES) {
+        buffer_append(&changed, body.data, body.len);
+        changed.data[changed.len - 1] ^= 1;
+        body = buffer_bytes(&changed);
+    }
+    __real_node_send(node, to, lane, kind, body);
 }

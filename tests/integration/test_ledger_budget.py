@@ -1,4 +1,4 @@
-"""A validator that sends garbage, or more than its share, does not take the others' time."""
+"""A validator that sends garbage, or more than its share, does not take the others' time, or their blocks."""
 import re
 import threading
 
@@ -62,3 +62,20 @@ def test_one_peers_flood_waits_behind_itself():
         assert client.next_sequence(many.public) < count / 2 # it came through in its midst
         feeding.join()
         wait_until(lambda: client.next_sequence(many.public) == count + 1, 120, "nothing is lost")
+
+
+def test_a_leader_whose_blocks_are_not_what_it_proposes_costs_one_view_and_is_named(monkeypatch):
+    """It names transactions by leaves that nobody has, and whoever asks it for the block gets a changed
+    one: that is refused when it comes, and the next leader orders the same transactions."""
+    with Chain(4, view_timeout_ms=2000) as chain:
+        monkeypatch.setenv("RENKEI_GARBAGE", "blocks") # of whoever is built to lie
+        chain.nodes[0].program = GARBAGE # leads view 0
+        chain.start()
+        client, signer = chain.nodes[1].client(), chain.signers[0]
+        for i in range(5):
+            assert client.submit(signer.note(b"%d" % i))["status"] == 0
+        assert client.head()["height"] >= 1
+        assert client.status()["view"] >= 1
+        assert any(metric(node, "renkei_node_peer_faults_total") for node in chain.nodes[1:])
+        logs = "".join((node.folder / "log").read_text() for node in chain.nodes[1:])
+        assert '"peer":"node-0","what":"a block\'s entries are not what its header binds"' in logs
