@@ -79,7 +79,7 @@ static void on_block(struct node *node, uint32_t peer, struct bytes body) {
     uint64_t next =
         (node->fetch.fed > chain_height(node->chain) ? node->fetch.fed
                                                      : chain_height(node->chain)) + 1;
-    if (node->fetch.to == 0 || block.header.height != next ||
+    if (block.header.height != next || next > node->fetch.asked_to ||
         node->event_count > NODE_EVENTS_MAX / 2)
         return;
     if (!block_entries_fit(raw)) {
@@ -92,6 +92,12 @@ static void on_block(struct node *node, uint32_t peer, struct bytes body) {
         return; /* it is asked for again when those before it are done */
     kept->transferred = true;
     node->fetch.fed = next;
+    if (node->fetch.to == 0) { /* there is more after all: whoever was asked is far away, or busy */
+        node->fetch.to = node->fetch.asked_to;
+        node->fetch.beyond = true;
+    }
+    if (node->fetch.beyond)
+        node->fetch.asked_ms = node_now_ms(); /* what else was asked for is on its way, too */
     struct pbft_event event = {.kind = PBFT_EVENT_BLOCK};
     node_event(node, &event, bytes_of(raw.data, BLOCK_HEADER_BYTES), certificate)->from = peer;
 }

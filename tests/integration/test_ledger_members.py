@@ -1,6 +1,7 @@
 """Members that change while real renkei-node processes run and clients submit: growing, shrinking, new
 keys, nodes from outside the genesis, crashes at the boundary, expulsion. Clients know the genesis file
 only; tests/harness/ledger.py proves every epoch to them and shares no code with ours."""
+import contextlib
 import hashlib
 import json
 import os
@@ -390,6 +391,59 @@ def test_a_submitter_joins_changes_its_key_and_keeps_its_records():
         peer.pass_on(honest.note(b"changed")[:-1] + b"\xff")
         wait_until(lambda: not peer.is_up(), 30, "it is hung up on")
         peer.close()
+
+
+class FarAway:
+    """A port whose answers are on their way for some time."""
+
+    def __init__(self, address, delay_s):
+        host, port = address.rsplit(":", 1)
+        self.behind, self.delay_s = (host, int(port)), delay_s
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError): # until it is closed
+            while True:
+                near = self.listener.accept()[0]
+                far = socket.create_connection(self.behind)
+                for ends in ((near, far, 0), (far, near, self.delay_s)):
+                    threading.Thread(target=self.carry, args=ends, daemon=True).start()
+
+    @staticmethod
+    def carry(source, target, delay_s):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 20):
+                threading.Event().wait(delay_s)
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+def test_one_whose_list_is_long_past_learns_from_a_source_that_is_far_away():
+    """No validator that it knows of has the key that it knows, so nobody tells it how far the chain is:
+    it asks for more than anybody spoke of, and its source answers later than it likes to wait."""
+    with Chain(1, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        for i in range(20):
+            assert members.any_client().submit(chain.signers[0].note(b"%d" % i))["status"] == 0
+        change = members.new_keys("node-0")
+        wait_until(lambda: chain.nodes[0].client().status()["next_key_ready"], 30, "the next key")
+        fresh, members.keys["node-0"] = members.keys["node-0"], chain.votes[0]
+        assert members.change(change)["status"] == 0
+        members.keys["node-0"] = fresh
+        members.wait_epoch(1)
+        source = FarAway(members.addresses["node-0"], 0.4)
+        members.addresses["node-0"] = source.address
+        node = members.prepare("node-1", sources=["node-0"])
+        assert members.change(members.add("add-observer", "node-1"))["status"] == 0
+        node.start()
+        wait_until(lambda: node.client().status()["epoch"] >= 1, 10,
+                   "it has the list by which others may tell it more")
+        source.listener.close()
 
 
 class Impostor:
