@@ -895,6 +895,7 @@ enum error_code node_run(const struct node_settings *settings, struct error *err
                                : open_node(node, err);
     if (code == ERROR_NONE) {
         log_started(node);
+        node_log_suspended(node);
         uv_run(&loop, UV_RUN_DEFAULT);
         code = node->failure;
         if (code != ERROR_NONE && err != NULL)

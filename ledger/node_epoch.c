@@ -375,6 +375,13 @@ void node_forget_core(struct node *node) {
     node->pbft = NULL;
 }
 
+void node_log_suspended(const struct node *node) {
+    for (uint32_t i = 0; i < node->members->validator_count; i++)
+        if (node->members->validators[i].suspended)
+            log_event(LOG_LEVEL_ERROR, "suspended", "validator", node->members->validators[i].name,
+                      "effect", "it equivocated, and without it fewer than four would be left", NULL);
+}
+
 void node_next_epoch(struct node *node) {
     struct error err;
     const char *before = node_role(node);
@@ -398,10 +405,7 @@ void node_next_epoch(struct node *node) {
               log_u64(chain_height(node->chain)), "validators",
               log_u64(node->members->validator_count), "role", node_role(node), "role_before",
               before, NULL);
-    for (uint32_t i = 0; i < node->members->validator_count; i++)
-        if (node->members->validators[i].suspended)
-            log_event(LOG_LEVEL_ERROR, "suspended", "validator", node->members->validators[i].name,
-                      "effect", "it equivocated, and without it fewer than four would be left", NULL);
+    node_log_suspended(node);
     node_tell_connected(node);
 }
 

@@ -288,6 +288,8 @@ MUST_CHECK enum error_code node_new_core(struct node *node, const struct bytes *
                                          size_t count, struct error *err);
 /* Frees the core, with all that was on its way to it. */
 void node_forget_core(struct node *node);
+/* At a start, and when an epoch begins: who stays only because too few would be left. */
+void node_log_suspended(const struct node *node);
 /* After the last block of an epoch was committed. */
 void node_next_epoch(struct node *node);
 void node_keep_evidence(struct node *node, struct bytes evidence);

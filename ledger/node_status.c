@@ -91,6 +91,15 @@ static json_t *warnings_json(const struct node *node) {
         if (watch->clock[i].off)
             warn_clock(warnings, node->members->validators[i].name,
                        watch->skew_ms + (i == node->self ? 0 : watch->clock[i].ahead_ms));
+    for (uint32_t i = 0; i < node->members->validator_count; i++) {
+        if (!node->members->validators[i].suspended)
+            continue;
+        (void)snprintf(text, sizeof text,
+                       "%s equivocated, and stays since fewer than %d would be left without it: replace "
+                       "its key, or remove it",
+                       node->members->validators[i].name, MEMBERS_EXPEL_LEAST);
+        warn_json(warnings, "suspended", text);
+    }
     if (node->mute)
         warn_json(warnings, "votes-unknown",
                   "this validator does not vote before the next epoch: what its key signed is not all in "

@@ -480,11 +480,49 @@ class Impostor:
         return (struct.pack(">BBHQQQ", 1, 2, self.index, epoch, view, height) + digest
                 + self.key.sign(statement))
 
-    def contradict(self, to, epoch, view, height):
-        lane = self.connect(to)
+    def listen(self):
+        """For an observer, at the validator's own address; the lane of votes to it. Validators that dial
+        are sent away."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.folder / "tls.crt", self.folder / "tls.key")
+        host, port = self.chain.validators[self.index]["address"].split(":")
+        lanes = {}
+        with socket.create_server((host, int(port))) as door:
+            door.settimeout(60 * PATIENCE)
+            while len(lanes) < 2:
+                dialled = door.accept()[0]
+                try:
+                    s = context.wrap_socket(dialled, server_side=True)
+                    frame = s.recv(5 + 47)
+                except OSError: # it gave the attempt up
+                    continue
+                _, chain, lane, who, session = struct.unpack(">H32sBIQ", frame[5:].ljust(47, b"\0"))
+                if who != 0xFFFFFFFF:
+                    s.close()
+                    continue
+                hello = struct.pack(">H32sBIQ", 1, chain, lane, self.index, session)
+                s.sendall(struct.pack(">IB", len(hello) + 1, 1) + hello)
+                lanes[lane] = s
+                self.open.append(s)
+        return lanes[0]
+
+    def contradict(self, lane, epoch, view, height):
         for digest in (b"\x11" * 32, b"\x22" * 32):
             message = b"\x01" + self.prepare(epoch, view, height, digest)
             lane.sendall(struct.pack(">IB", len(message) + 1, 2) + message)
+
+    def contradict_until(self, lane, client, epoch):
+        """Above each head anew, so that a block in between makes no difference."""
+        told = set()
+
+        def over():
+            status, height = client.status(), client.head()["height"] + 3
+            if status["epoch"] < epoch and height not in told:
+                told.add(height)
+                with contextlib.suppress(OSError): # it was found out already
+                    self.contradict(lane, epoch - 1, status["view"], height)
+            return status["epoch"] >= epoch
+        wait_until(over, 40, f"epoch {epoch}")
 
     def pass_on(self, transaction):
         message = b"\x02" + struct.pack(">I", len(transaction)) + transaction
@@ -513,9 +551,8 @@ def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n)
         signer, client = chain.signers[0], chain.nodes[0].client()
         client.submit(signer.note(b"before"))
         chain.nodes[n - 1].kill() # its keys are in other hands now
-        status = client.status()
         impostor = Impostor(chain, n - 1)
-        impostor.contradict(1, 0, status["view"], client.head()["height"] + 3)
+        impostor.contradict_until(impostor.connect(1), client, 1)
         members.wait_epoch(1)
         impostor.close()
         proven = client.members()
@@ -531,6 +568,9 @@ def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n)
             assert client.status()["peers"][3]["suspended"]
             assert "renkei_node_suspended 1" in client.metrics()
             assert '"event":"suspended"' in chain.nodes[0].log_text()
+            warning = ("WARNING            node-3 equivocated, and stays since fewer than 4 would be left "
+                       "without it: replace its key, or remove it")
+            assert warning in command(chain.nodes[0], "status").splitlines()
         assert client.submit(signer.note(b"after"))["status"] == 0
         # Who sent it is on the chain, and the same evidence a second time does nothing.
         height = client.head()["height"]
@@ -545,6 +585,31 @@ def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n)
             assert members.change(change)["status"] == 0
             members.wait_epoch(2, ["node-0", "node-1", "node-2"])
             assert client.status()["suspended"] == 0
+            assert "equivocated" not in command(chain.nodes[0], "status")
+
+
+def test_a_monitor_that_alone_saw_two_votes_of_one_validator_has_it_expelled():
+    """It votes for nothing and holds no database: an observer, and the node's own key signs what it submits."""
+    with Chain(5, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        client = chain.nodes[0].client()
+        monitor = members.prepare("monitor-5", sources=["node-0", "node-1"], validator=False)
+        assert members.change(members.add("add-observer", "monitor-5"))["status"] == 0
+        monitor.start()
+        members.wait_epoch(1)
+        chain.nodes[4].kill() # its keys are in other hands now
+        impostor = Impostor(chain, 4)
+        impostor.contradict_until(impostor.listen(), client, 2)
+        members.wait_epoch(2)
+        impostor.close()
+        assert [v[1].decode() for v in client.members()["validators"]] == [f"node-{i}" for i in range(4)]
+        found = [t for h in range(1, client.head()["height"] + 1) for t, s in client.block(h)[1]
+                 if struct.unpack_from(">H", t, 2)[0] == 5 and s == 0]
+        assert [t[36:68] for t in found] == [raw(members.keys["monitor-5"])]
+        assert '"event":"equivocation","validator":"node-4"' in monitor.log_text()
+        assert monitor.client().status()["role"] == "observer"
+        assert client.submit(chain.signers[0].note(b"after"))["status"] == 0
 
 
 def command(node, *words, status=0):
