@@ -1,5 +1,6 @@
 #include "ledger/store/votes.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,6 +20,10 @@ enum {
     CRC_AT = 20,
     ENTRIES_MAX = 1 << 20,
     PENDING_BYTES_MAX = 128 << 20,
+    PENDING_BYTES_FIRST = 64 << 10,
+    PAGE_BYTES = 4096,
+    /* So much is written past the page cache, where it would be copied to and never read. */
+    DIRECT_BYTES_MIN = 128 << 10,
 };
 
 struct votes {
@@ -26,21 +31,24 @@ struct votes {
     int fd;
     uint64_t size;
     uint64_t cached; /* from here on the page cache may have it */
-    struct buffer pending;
+    /* What is collected, at the place in its first page at which it will stand in the file: so whole
+     * pages of the file are whole pages of memory. */
+    uint8_t *pending;
+    size_t pending_len;
+    size_t pending_capacity;
+    bool pending_failed;
     struct buffer file; /* what was read at the start */
     struct votes_entry *entries;
 };
 
 /* batch: where in the file begins what is written and synced together with this. */
-static void encode(struct buffer *out, enum votes_kind kind, struct bytes bytes, uint64_t batch) {
-    uint8_t head[HEAD_BYTES];
-    wire_store_u32(head, VOTE_MAGIC);
-    wire_store_u32(head + 4, (uint32_t)kind);
-    wire_store_u32(head + 8, (uint32_t)bytes.len);
-    wire_store_u64(head + BATCH_AT, batch);
-    wire_store_u32(head + CRC_AT, crc32c(crc32c(0, bytes_of(head, CRC_AT)), bytes));
-    buffer_append(out, head, sizeof head);
-    buffer_append(out, bytes.data, bytes.len);
+static void encode_head(enum votes_kind kind, struct bytes bytes, uint64_t batch,
+                        uint8_t ret_head[HEAD_BYTES]) {
+    wire_store_u32(ret_head, VOTE_MAGIC);
+    wire_store_u32(ret_head + 4, (uint32_t)kind);
+    wire_store_u32(ret_head + 8, (uint32_t)bytes.len);
+    wire_store_u64(ret_head + BATCH_AT, batch);
+    wire_store_u32(ret_head + CRC_AT, crc32c(crc32c(0, bytes_of(ret_head, CRC_AT)), bytes));
 }
 
 /* The entry at the start of the input; false where it is torn or damaged. */
@@ -131,7 +139,6 @@ enum error_code votes_open(const char *path, struct votes **ret_votes,
     if (votes == NULL)
         return error_set(err, ERROR_NO_MEMORY, "%s: no memory", path);
     votes->fd = -1;
-    buffer_init(&votes->pending, PENDING_BYTES_MAX);
     buffer_init(&votes->file, VOTES_BYTES_MAX);
     size_t count = 0;
     enum error_code code = open_log(votes, path, &count, err);
@@ -169,7 +176,7 @@ void votes_close(struct votes *votes) {
         return;
     if (votes->fd >= 0)
         (void)close(votes->fd);
-    buffer_done(&votes->pending);
+    free(votes->pending);
     buffer_done(&votes->file);
     free(votes->entries);
     free(votes);
@@ -179,12 +186,43 @@ uint64_t votes_bytes(const struct votes *votes) {
     return votes->size;
 }
 
+static size_t lead(const struct votes *votes) {
+    return (size_t)(votes->size % PAGE_BYTES);
+}
+
+static bool pending_room(struct votes *votes, size_t len) {
+    size_t used = lead(votes) + votes->pending_len;
+    size_t capacity = votes->pending_capacity == 0 ? PENDING_BYTES_FIRST : votes->pending_capacity;
+    while (capacity < PENDING_BYTES_MAX && used + len > capacity)
+        capacity *= 2;
+    if (used + len > capacity)
+        return false;
+    if (capacity == votes->pending_capacity)
+        return true;
+    uint8_t *more = aligned_alloc(PAGE_BYTES, capacity);
+    if (more == NULL)
+        return false;
+    if (votes->pending_len > 0)
+        memcpy(more + lead(votes), votes->pending + lead(votes), votes->pending_len);
+    free(votes->pending);
+    votes->pending = more;
+    votes->pending_capacity = capacity;
+    return true;
+}
+
 void votes_add(struct votes *votes, enum votes_kind kind, struct bytes bytes) {
-    encode(&votes->pending, kind, bytes, votes->size);
+    if (votes->pending_failed || !pending_room(votes, HEAD_BYTES + bytes.len)) {
+        votes->pending_failed = true;
+        return;
+    }
+    uint8_t *at = votes->pending + lead(votes) + votes->pending_len;
+    encode_head(kind, bytes, votes->size, at);
+    memcpy(at + HEAD_BYTES, bytes.data, bytes.len);
+    votes->pending_len += HEAD_BYTES + bytes.len;
 }
 
 bool votes_dirty(const struct votes *votes) {
-    return votes->pending.len > 0 || votes->pending.failed;
+    return votes->pending_len > 0 || votes->pending_failed;
 }
 
 static void forget_file(struct votes *votes) {
@@ -193,26 +231,57 @@ static void forget_file(struct votes *votes) {
     buffer_done(&votes->file);
 }
 
-enum error_code votes_sync(struct votes *votes, struct error *err) {
-    TRY(buffer_check(&votes->pending, votes->path, err));
-    if (votes->pending.len == 0)
-        return ERROR_NONE;
-    forget_file(votes);
-    struct bytes data = buffer_bytes(&votes->pending);
-    for (size_t done = 0; done < data.len;) {
-        ssize_t written = pwrite(votes->fd, data.data + done, data.len - done,
-                                 (off_t)(votes->size + done));
+static enum error_code write_at(struct votes *votes, const uint8_t *data, size_t len, uint64_t at,
+                                struct error *err) {
+    for (size_t done = 0; done < len;) {
+        ssize_t written = pwrite(votes->fd, data + done, len - done, (off_t)(at + done));
         if (written < 0 && errno == EINTR)
             continue;
         if (written < 0)
             return file_error(err, errno, "cannot write", votes->path);
         done += (size_t)written;
     }
+    return ERROR_NONE;
+}
+
+/* Whole pages, of memory and of the file; how much was written. What a file system does not take this
+ * way, or takes in part, is for the caller to write as usual. */
+static size_t write_direct(struct votes *votes, const uint8_t *pages, size_t len, uint64_t at) {
+    int flags = fcntl(votes->fd, F_GETFL);
+    if (flags < 0 || fcntl(votes->fd, F_SETFL, flags | O_DIRECT) != 0)
+        return 0;
+    ssize_t written = pwrite(votes->fd, pages, len, (off_t)at);
+    int rc = fcntl(votes->fd, F_SETFL, flags);
+    assert(rc == 0); /* what was set a moment ago */
+    return written > 0 ? (size_t)written : 0;
+}
+
+static enum error_code write_pending(struct votes *votes, struct error *err) {
+    const uint8_t *data = votes->pending + lead(votes);
+    size_t len = votes->pending_len;
+    size_t done = 0;
+    if (len >= DIRECT_BYTES_MIN) {
+        size_t first = (PAGE_BYTES - lead(votes)) % PAGE_BYTES;
+        size_t whole = (len - first) / PAGE_BYTES * PAGE_BYTES;
+        TRY(write_at(votes, data, first, votes->size, err));
+        done = first + write_direct(votes, data + first, whole, votes->size + first);
+    }
+    return write_at(votes, data + done, len - done, votes->size + done, err);
+}
+
+enum error_code votes_sync(struct votes *votes, struct error *err) {
+    if (votes->pending_failed)
+        return error_set(err, ERROR_LIMIT, "%s: no memory for %zu bytes and more", votes->path,
+                         votes->pending_len);
+    if (votes->pending_len == 0)
+        return ERROR_NONE;
+    forget_file(votes);
+    TRY(write_pending(votes, err));
     if (fdatasync(votes->fd) != 0)
         return file_error(err, errno, "cannot sync", votes->path);
-    votes->size += data.len;
+    votes->size += votes->pending_len;
+    votes->pending_len = 0;
     file_forget_written(votes->fd, &votes->cached, votes->size); /* it is read at a start only */
-    buffer_clear(&votes->pending);
     return ERROR_NONE;
 }
 
@@ -220,8 +289,12 @@ enum error_code votes_replace(struct votes *votes, const struct votes_entry *ent
                               size_t count, struct error *err) {
     SCOPED_BUFFER struct buffer fresh;
     buffer_init(&fresh, VOTES_BYTES_MAX);
-    for (size_t i = 0; i < count; i++)
-        encode(&fresh, entries[i].kind, entries[i].bytes, fresh.len);
+    for (size_t i = 0; i < count; i++) {
+        uint8_t head[HEAD_BYTES];
+        encode_head(entries[i].kind, entries[i].bytes, fresh.len, head);
+        buffer_append(&fresh, head, sizeof head);
+        buffer_append(&fresh, entries[i].bytes.data, entries[i].bytes.len);
+    }
     TRY(buffer_check(&fresh, votes->path, err));
     TRY(file_replace(votes->path, buffer_bytes(&fresh), 0600, err));
     int fd = open(votes->path, O_RDWR | O_CLOEXEC);
@@ -231,7 +304,8 @@ enum error_code votes_replace(struct votes *votes, const struct votes_entry *ent
     votes->fd = fd;
     votes->size = fresh.len;
     votes->cached = 0;
-    buffer_clear(&votes->pending);
+    votes->pending_len = 0;
+    votes->pending_failed = false;
     forget_file(votes);
     return ERROR_NONE;
 }
