@@ -77,12 +77,34 @@ static struct sha256 *thread_context(void) {
     return h;
 }
 
-struct hash sha256_of_parts(const struct bytes *parts, size_t count) {
+static struct hash of_parts_plain(const struct bytes *parts, size_t count) {
     struct sha256 *h = thread_context();
     sha256_begin(h);
     for (size_t i = 0; i < count; i++)
         sha256_add(h, parts[i].data, parts[i].len);
     return sha256_end(h);
+}
+
+/* Most are short, and of a short one OpenSSL's preparations cost more than the hashing. */
+struct hash sha256_of_parts(const struct bytes *parts, size_t count) {
+    struct sha256_message message = {0};
+    struct hash result;
+    if (count > 2 || (count == 2 && parts[0].len > SHA256_HEAD_BYTES_MAX))
+        return of_parts_plain(parts, count);
+    if (count == 2)
+        message.head = parts[0];
+    if (count > 0)
+        message.body = parts[count - 1];
+    sha256_many(&message, 1, &result);
+    return result;
+}
+
+void sha256_many_plain(const struct sha256_message *messages, size_t count,
+                       struct hash *ret_hashes) {
+    for (size_t i = 0; i < count; i++) {
+        struct bytes parts[] = {messages[i].head, messages[i].body};
+        ret_hashes[i] = of_parts_plain(parts, 2);
+    }
 }
 
 struct hash sha256_of(struct bytes data) {

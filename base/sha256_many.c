@@ -231,14 +231,6 @@ static void many(const struct sha256_message *messages, size_t count, struct has
 
 #endif
 
-void sha256_many_plain(const struct sha256_message *messages, size_t count,
-                       struct hash *ret_hashes) {
-    for (size_t i = 0; i < count; i++) {
-        struct bytes parts[] = {messages[i].head, messages[i].body};
-        ret_hashes[i] = sha256_of_parts(parts, 2);
-    }
-}
-
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static bool two_at_a_time;
 
