@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/wire.h"
@@ -211,11 +212,23 @@ void node_resend(struct node *node, uint64_t now_ms) {
 /* What a peer passes on waits here, and is checked in slices, so that votes never wait behind a heap
  * of signatures. A peer that sends faster than we check is read no more until we have caught up. */
 
+/* Where a transaction begins, and what a proposal may name it by. To find that out anew for each proposal
+ * that comes while a message waits would touch all its bytes as often. */
+struct inbox_place {
+    uint32_t at;
+    uint32_t submitter;
+    uint64_t sequence;
+};
+
 struct inbox {
     struct inbox *next;
     uint64_t order; /* of all peers' */
     uint64_t searched_for; /* the order of the proposal for which it was looked through last */
-    size_t searched;       /* up to here */
+    size_t searched;       /* places up to here */
+    struct inbox_place *places;
+    size_t place_count;
+    bool placed; /* they are known, by the list of this epoch: */
+    uint64_t epoch;
     size_t at;
     size_t len;
     uint8_t bytes[];
@@ -243,6 +256,7 @@ static void inbox_drop_first(struct node *node, struct inbox_lane *lane) {
         lane->last = NULL;
     lane->bytes -= first->len;
     node->inbox.waiting--;
+    free(first->places);
     free(first);
 }
 
@@ -358,11 +372,31 @@ static void take_one(struct node *node, uint32_t peer, uint64_t now_ms) {
     lane_moved(node, peer);
 }
 
-static bool is_awaited(const struct node *node, struct bytes transaction, const uint64_t *last) {
-    uint32_t submitter;
-    uint64_t sequence;
-    return pool_peek(node->members, transaction, &submitter, &sequence) &&
-           sequence <= last[submitter] && pool_find(node->pool, submitter, sequence) == NULL;
+/* Of what stands there from where it was taken to; what is cut short, or no transaction, is judged when
+ * its turn comes. */
+static void find_places(const struct node *node, struct inbox *in) {
+    size_t capacity = in->place_count;
+    struct wire_reader r = wire_reader(bytes_of(in->bytes + in->at, in->len - in->at));
+    in->place_count = 0;
+    in->placed = true;
+    in->epoch = node->members->epoch;
+    while (wire_read_left(&r) > 0) {
+        struct inbox_place place = {.at = (uint32_t)(r.at - in->bytes)};
+        struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
+        if (r.failed)
+            break;
+        if (!pool_peek(node->members, bytes, &place.submitter, &place.sequence))
+            continue;
+        in->places = array_grown(in->places, in->place_count, &capacity, sizeof place);
+        in->places[in->place_count++] = place;
+    }
+}
+
+static bool is_awaited(const struct node *node, const struct inbox *in,
+                       const struct inbox_place *place, const uint64_t *last) {
+    return place->at >= in->at && place->sequence <= last[place->submitter] &&
+           place->sequence >= pool_next(node->pool, place->submitter) &&
+           pool_find(node->pool, place->submitter, place->sequence) == NULL;
 }
 
 /* Of one peer's, what the proposal awaits, each message looked through once for it. What is taken stays
@@ -372,24 +406,25 @@ static bool take_awaited(struct node *node, uint32_t peer, const struct payload 
     for (struct inbox *in = inbox_lane(node, peer)->first; in != NULL; in = in->next) {
         if (in->order <= p->searched)
             continue;
-        if (in->searched_for != p->order || in->searched < in->at)
-            in->searched = in->at;
+        if (!in->placed || in->epoch != node->members->epoch)
+            find_places(node, in);
+        if (in->searched_for != p->order)
+            in->searched = 0;
         in->searched_for = p->order;
-        while (in->searched < in->len) {
-            struct wire_reader r =
-                wire_reader(bytes_of(in->bytes + in->searched, in->len - in->searched));
-            struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
-            if (r.failed)
-                break; /* that is judged when its turn comes */
-            bool awaited = is_awaited(node, bytes, last);
-            if (awaited && node->inbox.checked >= NODE_INBOX_SLICE)
+        for (; in->searched < in->place_count; in->searched++) {
+            const struct inbox_place *place = &in->places[in->searched];
+            if (!is_awaited(node, in, place, last))
+                continue;
+            if (node->inbox.checked >= NODE_INBOX_SLICE)
                 return false;
+            struct wire_reader r =
+                wire_reader(bytes_of(in->bytes + place->at, in->len - place->at));
+            struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
             struct error err;
-            if (awaited && !take_transaction(node, bytes, now_ms, &err)) {
+            if (!take_transaction(node, bytes, now_ms, &err)) {
                 refuse_peer(node, peer, &err);
                 return true;
             }
-            in->searched = (size_t)(r.at - in->bytes);
         }
     }
     return true;
