@@ -756,6 +756,62 @@ static void votes_survive_and_a_torn_one_is_cut_off(void **state) {
     remove_tree(folder);
 }
 
+/* Batches that hold blocks take another way to the disk than small ones, in whole pages: what stands
+ * in the file must not tell. Lengths around those at which the way changes, and places in a page. */
+static void batches_of_every_length_stand_in_the_log_as_they_were_given(void **state) {
+    (void)state;
+    enum { BYTES = 300000, HEAD = 24 };
+    static const size_t lengths[] = {1,          5000,   (128 << 10) - HEAD - 1, (128 << 10) - HEAD,
+                                     7,          BYTES,  4096 - HEAD,            200000,
+                                     (256 << 10) - HEAD, 3, 262147, BYTES - 1};
+    enum { COUNT = sizeof lengths / sizeof lengths[0] };
+    static uint8_t data[BYTES + COUNT];
+    char folder[] = "/tmp/renkei-votes-XXXXXX";
+    char path[128];
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(path, sizeof path, "%s/votes", folder);
+    struct votes *votes = NULL;
+    const struct votes_entry *entries = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * 31 + i / 251);
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_NONE);
+    uint64_t expected = 0;
+    for (size_t i = 0; i < COUNT; i++) {
+        votes_add(votes, VOTES_PAYLOAD, bytes_of(data + i, lengths[i]));
+        votes_add(votes, VOTES_RECORD, BYTES_LITERAL("after it"));
+        assert_int_equal(votes_sync(votes, NULL), ERROR_NONE);
+        expected += 2 * HEAD + 8 + lengths[i];
+        assert_int_equal(votes_bytes(votes), expected);
+    }
+    votes_close(votes);
+    struct stat stat_log;
+    assert_int_equal(stat(path, &stat_log), 0);
+    assert_int_equal(stat_log.st_size, expected);
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_NONE);
+    assert_int_equal(count, 2 * COUNT);
+    for (size_t i = 0; i < COUNT; i++) {
+        struct bytes given = bytes_of(data + i, lengths[i]);
+        assert_int_equal(entries[2 * i].kind, VOTES_PAYLOAD);
+        assert_true(bytes_equal(entries[2 * i].bytes, given));
+        assert_true(bytes_equal(entries[2 * i + 1].bytes, BYTES_LITERAL("after it")));
+    }
+    votes_close(votes);
+    change_byte(path, -1, 100000); /* within the last batch: it was torn */
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_NONE);
+    assert_int_equal(count, 2 * COUNT - 2);
+    votes_add(votes, VOTES_PAYLOAD, bytes_of(data, BYTES)); /* from where it was cut */
+    assert_int_equal(votes_sync(votes, NULL), ERROR_NONE);
+    votes_close(votes);
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_NONE);
+    assert_int_equal(count, 2 * COUNT - 1);
+    assert_true(bytes_equal(entries[count - 1].bytes, bytes_of(data, BYTES)));
+    votes_close(votes);
+    change_byte(path, 300000, 0);
+    assert_int_equal(votes_open(path, &votes, &entries, &count, NULL), ERROR_CORRUPT);
+    remove_tree(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(versions_follow_one_another, make_world, free_world),
@@ -780,6 +836,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_torn_block_is_cut_off_and_a_damaged_one_refused,
                                         make_world, free_world),
         cmocka_unit_test(votes_survive_and_a_torn_one_is_cut_off),
+        cmocka_unit_test(batches_of_every_length_stand_in_the_log_as_they_were_given),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
