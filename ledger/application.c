@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/random.h"
 #include "ledger/chain_inside.h"
 #include "ledger/pbft/vote.h"
@@ -50,7 +51,8 @@ struct builder {
     struct chain *chain;
     const struct pool *pool;
     uint32_t count;
-    struct merkle_frontier tree;
+    struct hash *leaves;
+    size_t capacity;
     struct buffer block;
 };
 
@@ -66,9 +68,8 @@ static bool build_one(struct builder *b, const struct pool_entry *entry) {
                       (uint32_t)b->block.len + BLOCK_ENTRY_BYTES, &status, NULL) != ERROR_NONE)
         return false;
     block_entry(&b->block, bytes_of(checked->bytes, checked->len), status);
-    struct hash leaf = block_transaction_leaf(&checked->tx, status);
-    merkle_append(&b->tree, &leaf, NULL);
-    b->count++;
+    b->leaves = array_grown(b->leaves, b->count, &b->capacity, sizeof *b->leaves);
+    b->leaves[b->count++] = checked_transaction_leaf(checked, status);
     return true;
 }
 
@@ -145,11 +146,12 @@ enum error_code application_prepare(struct chain *chain, const struct pool *pool
         return code;
     }
     struct builder b = {.chain = chain, .pool = pool};
-    merkle_frontier_init(&b.tree);
     buffer_init(&b.block, BLOCK_BYTES_MAX);
     (void)buffer_reserve(&b.block, BLOCK_HEADER_BYTES);
     b.block.len = BLOCK_HEADER_BYTES; /* filled in when all else is known */
     code = build_entries(&b, err);
+    struct hash root = merkle_root_of(b.leaves, b.count);
+    free(b.leaves);
     if (code != ERROR_NONE) {
         buffer_done(&b.block);
         tentative_free(t);
@@ -158,7 +160,7 @@ enum error_code application_prepare(struct chain *chain, const struct pool *pool
     }
     t->header.transaction_count = b.count;
     t->header.size = (uint32_t)(b.block.len - BLOCK_HEADER_BYTES);
-    t->header.transaction_root = merkle_root(&b.tree);
+    t->header.transaction_root = root;
     finish_header(chain, &t->header);
     block_header_encode(&t->header, b.block.data);
     t->block = b.block;
@@ -218,7 +220,7 @@ static enum error_code execute_entry(struct chain *chain, const struct pool *poo
     else if (code == ERROR_NONE && status != stated)
         code = invalid(err, header, "a transaction's status is not what its execution gives");
     if (code == ERROR_NONE)
-        *ret_leaf = block_transaction_leaf(&checked->tx, status);
+        *ret_leaf = checked_transaction_leaf(checked, status);
     checked_transaction_free(fresh);
     return code;
 }
@@ -226,20 +228,19 @@ static enum error_code execute_entry(struct chain *chain, const struct pool *poo
 static enum error_code execute_entries(struct chain *chain, const struct pool *pool,
                                        const struct block *block, struct error *err) {
     struct block_cursor cursor = block_cursor(block);
-    struct merkle_frontier tree;
-    merkle_frontier_init(&tree);
+    uint32_t count = block->header.transaction_count;
+    SCOPED_FREE struct hash *leaves = array_new((size_t)count + 1, sizeof *leaves);
     struct bytes bytes;
     enum transaction_status status;
     while (block_next(&cursor, &bytes, &status)) {
         uint32_t at = (uint32_t)(bytes.data - block->entries.data) + BLOCK_HEADER_BYTES;
-        struct hash leaf;
-        TRY(execute_entry(chain, pool, &block->header, bytes, cursor.index - 1, at, status, &leaf,
+        uint32_t index = cursor.index - 1;
+        TRY(execute_entry(chain, pool, &block->header, bytes, index, at, status, &leaves[index],
                           err));
-        merkle_append(&tree, &leaf, NULL);
     }
     TRY(state_end(chain->state, err));
     struct block_header expected = block->header;
-    expected.transaction_root = merkle_root(&tree);
+    expected.transaction_root = merkle_root_of(leaves, count);
     finish_header(chain, &expected);
     if (!hash_equal(&expected.transaction_root, &block->header.transaction_root))
         return invalid(err, &block->header, "its transaction root is wrong");

@@ -353,14 +353,18 @@ static bool tree_node(void *self, unsigned level, uint64_t index, struct hash *r
     return true;
 }
 
-/* What a transaction's leaf is made of: from the pool where the same bytes were hashed already. */
+/* What the tree says of a transaction: from the pool where the same bytes were hashed already. */
 static enum error_code tree_transaction(const struct members *members, const struct pool *pool,
-                                        struct bytes bytes, struct transaction *ret_tx,
+                                        struct tree_entry *entry, struct hash *ret_leaf,
                                         struct error *err) {
-    const struct pool_entry *entry = pool == NULL ? NULL : pool_find_bytes(pool, members, bytes);
-    if (entry == NULL)
-        return transaction_decode(bytes, ret_tx, err);
-    *ret_tx = entry->checked->tx;
+    const struct pool_entry *known =
+        pool == NULL ? NULL : pool_find_bytes(pool, members, entry->bytes);
+    struct transaction tx;
+    if (known == NULL)
+        TRY(transaction_decode(entry->bytes, &tx, err));
+    entry->id = known != NULL ? known->checked->tx.id : tx.id;
+    *ret_leaf = known != NULL ? checked_transaction_leaf(known->checked, entry->status)
+                              : block_transaction_leaf(&tx, entry->status);
     return ERROR_NONE;
 }
 
@@ -373,7 +377,8 @@ enum error_code chain_tree_new(const struct chain *chain, const struct pool *poo
     enum error_code code = block_decode(block, &tree->block, err);
     tree->count = code == ERROR_NONE ? tree->block.header.transaction_count : 0;
     tree->entries = calloc((size_t)tree->count + 1, sizeof *tree->entries);
-    if (code == ERROR_NONE && tree->entries == NULL)
+    SCOPED_FREE struct hash *leaves = calloc((size_t)tree->count + 1, sizeof *leaves);
+    if (code == ERROR_NONE && (tree->entries == NULL || leaves == NULL))
         code = error_set(err, ERROR_NO_MEMORY, "block: no memory");
     struct block_cursor cursor = block_cursor(&tree->block);
     struct merkle_frontier frontier;
@@ -382,14 +387,12 @@ enum error_code chain_tree_new(const struct chain *chain, const struct pool *poo
     struct bytes bytes;
     enum transaction_status status;
     while (code == ERROR_NONE && block_next(&cursor, &bytes, &status)) {
-        struct transaction tx;
-        code = tree_transaction(chain_members(chain), pool, bytes, &tx, err);
-        if (code != ERROR_NONE)
-            break;
-        tree->entries[cursor.index - 1] = (struct tree_entry){bytes, status, tx.id};
-        struct hash leaf = block_transaction_leaf(&tx, status);
-        merkle_append(&frontier, &leaf, &sink);
+        struct tree_entry *entry = &tree->entries[cursor.index - 1];
+        *entry = (struct tree_entry){.bytes = bytes, .status = status};
+        code = tree_transaction(chain_members(chain), pool, entry, &leaves[cursor.index - 1], err);
     }
+    if (code == ERROR_NONE)
+        merkle_append_many(&frontier, leaves, tree->count, &sink);
     if (code != ERROR_NONE) {
         chain_tree_free(tree);
         return code;

@@ -28,7 +28,7 @@ void proposal_write(const struct pool *pool, const struct members *members, stru
     while (block_next(&cursor, &bytes, &status)) {
         const struct pool_entry *entry = pool_find_bytes(pool, members, bytes);
         assert(entry != NULL); /* blocks are built of the pool */
-        struct hash leaf = block_transaction_leaf(&entry->checked->tx, status);
+        struct hash leaf = checked_transaction_leaf(entry->checked, status);
         wire_u8(out, (uint8_t)status);
         wire_u32(out, entry->checked->submitter);
         wire_u64(out, entry->checked->tx.sequence);
@@ -93,7 +93,7 @@ static enum proposal_state find(const struct proposal *p, uint32_t index, const 
     if (entry == NULL)
         return PROPOSAL_MISSING;
     struct hash leaf =
-        block_transaction_leaf(&entry->checked->tx, (enum transaction_status)at[0]);
+        checked_transaction_leaf(entry->checked, (enum transaction_status)at[0]);
     if (memcmp(leaf.byte, at + LEAF_AT, HASH_BYTES) != 0)
         return PROPOSAL_OTHER;
     *ret_tx = entry->checked;

@@ -82,6 +82,7 @@ static enum error_code check(const struct members *members, struct bytes input, 
     checked->submitter = (uint32_t)submitter;
     /* Hashing the same bytes a second time would cost more than all else here but the signature. */
     checked->tx = tx;
+    checked->done = block_transaction_leaf(&tx, TX_DONE);
     checked->tx.body.data = checked->bytes + (tx.body.data - input.data);
     checked->tx.extensions.data = checked->bytes + (tx.extensions.data - input.data);
     enum error_code code = ERROR_NONE;
@@ -114,6 +115,11 @@ enum error_code transaction_check_ordered(const struct members *members, struct 
                                           struct checked_transaction **ret_checked,
                                           struct error *err) {
     return check(members, input, true, ret_checked, err);
+}
+
+struct hash checked_transaction_leaf(const struct checked_transaction *checked,
+                                     enum transaction_status status) {
+    return status == TX_DONE ? checked->done : block_transaction_leaf(&checked->tx, status);
 }
 
 void checked_transaction_free(struct checked_transaction *checked) {

@@ -35,6 +35,7 @@ struct checked_transaction {
     struct anchor anchor;
     struct hash *leaf_hashes; /* of an anchor, else NULL */
     struct hash *map_keys;    /* of its leaves' locators */
+    struct hash done;         /* its leaf in the tree of a block that says TX_DONE of it */
     size_t len;
     uint8_t bytes[];
 };
@@ -51,6 +52,9 @@ MUST_CHECK enum error_code transaction_check_ordered(const struct members *membe
                                                      struct checked_transaction **ret_checked,
                                                      struct error *err);
 bool transaction_permitted(enum member_role role, enum transaction_type type);
+/* Its leaf in the tree of a block that says this of it. */
+struct hash checked_transaction_leaf(const struct checked_transaction *checked,
+                                     enum transaction_status status);
 void checked_transaction_free(struct checked_transaction *checked);
 
 /* The latest version of a record, as it stands under its map key. */
