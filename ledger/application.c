@@ -18,6 +18,16 @@ static const struct block_header *parent_of_next(const struct chain *chain,
     return top != NULL ? &top->header : &chain->head;
 }
 
+/* Other members certify what follows an epoch's last block, once that is committed. */
+static enum error_code check_epoch(const struct chain *chain, struct error *err) {
+    const struct tentative *top = chain__tentative_at(chain, chain__top_height(chain));
+    if (top != NULL && !hash_equal(&top->header.members, &chain_members(chain)->hash))
+        return error_set(err, ERROR_VERIFY,
+                         "block %llu: it stands on an epoch's last block, which is not committed",
+                         (unsigned long long)top->header.height + 1);
+    return ERROR_NONE;
+}
+
 static void tentative_free(struct tentative *t) {
     if (t == NULL)
         return;
@@ -126,6 +136,7 @@ enum error_code application_prepare(struct chain *chain, const struct pool *pool
                             struct hash *ret_hash, struct bytes *ret_block, struct error *err) {
     struct hash previous;
     const struct block_header *parent = parent_of_next(chain, &previous);
+    TRY(check_epoch(chain, err));
     struct tentative *t = calloc(1, sizeof *t);
     if (t == NULL)
         return error_set(err, ERROR_NO_MEMORY, "block: no memory");
@@ -186,6 +197,7 @@ static enum error_code check_header(const struct chain *chain, const struct bloc
     if (!hash_equal(&header->chain, &genesis->chain) ||
         header->epoch != state_members(chain->state)->epoch)
         return invalid(err, header, "another chain or epoch");
+    TRY(check_epoch(chain, err));
     if (header->height != parent->height + 1 || !hash_equal(&header->previous, &previous))
         return invalid(err, header, "it does not follow the block before it");
     if (header->time_ms < parent->time_ms)

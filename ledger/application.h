@@ -1,7 +1,7 @@
 /*
  * The application's door: what an engine that orders transactions asks of the state machine and tells
  * it. Its shape is that of ABCI 2.0 (docs/application.md says method by method what differs): our PBFT
- * drives it by these functions and no others, and so can another engine.
+ * orders by these functions and no others, and so can another engine.
  *
  * Owns: the order of the calls, which is the engine's to keep:
  *
@@ -39,7 +39,7 @@ MUST_CHECK enum error_code application_check(const struct chain *chain, struct b
                                              struct error *err);
 
 /* Builds the block above the executed ones of what the pool has ready, and executes it: for the engine
- * to propose. */
+ * to propose. ERROR_VERIFY: the block below ends an epoch, and has to be committed first. */
 MUST_CHECK enum error_code application_prepare(struct chain *chain, const struct pool *pool,
                                                uint64_t time_ms, struct hash *ret_hash,
                                                struct bytes *ret_block, struct error *err);

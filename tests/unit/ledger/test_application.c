@@ -383,6 +383,45 @@ static void offer_demotion(struct engine *e, struct app *app) {
     assert_int_equal(pool_add(app->pool, checked, 0, 0, &entry), POOL_ADDED);
 }
 
+static void nothing_stands_on_an_epochs_last_block_before_it_is_committed(void **state) {
+    struct engine *e = *state;
+    struct app app;
+    BLOCK_BUFFER(block);
+    BLOCK_BUFFER(certificate);
+    app_start(e, &app, "a");
+    offer_demotion(e, &app);
+    propose(e, &app, &block);
+    struct block_header header;
+    uint8_t raw[BLOCK_HEADER_BYTES];
+    assert_int_equal(
+        block_header_decode(bytes_of(block.data, BLOCK_HEADER_BYTES), &header, NULL), ERROR_NONE);
+    header.previous = block_hash(&header);
+    header.height++;
+    header.transaction_count = header.size = 0;
+    header.members = chain_members(app.chain)->hash;
+    block_header_encode(&header, raw);
+    struct error err;
+    struct hash hash;
+    struct bytes above;
+    assert_int_equal(application_process(app.chain, NULL, bytes_of(raw, sizeof raw), &err),
+                     ERROR_VERIFY);
+    assert_string_equal(err.message,
+                        "block 2: it stands on an epoch's last block, which is not committed");
+    assert_int_equal(application_prepare(app.chain, app.pool, e->time_ms, &hash, &above, &err),
+                     ERROR_VERIFY);
+    struct application_result result;
+    certify(e, buffer_bytes(&block), 3, &certificate);
+    assert_int_equal(application_finalize(app.chain, NULL, buffer_bytes(&block), &result, NULL),
+                     ERROR_NONE);
+    assert_int_equal(application_commit(app.chain, buffer_bytes(&certificate), NULL, NULL),
+                     ERROR_NONE);
+    pool_advance(app.pool, 0, e->sequence);
+    propose(e, &app, &block);
+    decide(e, &app, 1, buffer_bytes(&block));
+    assert_int_equal(chain_height(app.chain), 2);
+    app_stop(&app);
+}
+
 static void a_role_that_changed_since_it_was_asked_holds_in_the_block(void **state) {
     struct engine *e = *state;
     struct app apps[2];
@@ -453,6 +492,9 @@ int main(void) {
                                         free_engine),
         cmocka_unit_test_setup_teardown(a_snapshot_is_restored_chunk_by_chunk_and_each_is_proven,
                                         make_engine, free_engine),
+        cmocka_unit_test_setup_teardown(
+            nothing_stands_on_an_epochs_last_block_before_it_is_committed, make_engine,
+            free_engine),
         cmocka_unit_test_setup_teardown(a_role_that_changed_since_it_was_asked_holds_in_the_block,
                                         make_engine, free_engine),
     };
