@@ -16,6 +16,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import xml.etree.ElementTree
@@ -147,19 +148,16 @@ def run_meson(suite, tally, env, say=say, prepare=None):
             say((record.get("stdout") or "")[-4000:] + (record.get("stderr") or "")[-8000:])
 
 
-def run_pytest(folder, tally, env):
-    suite = pathlib.Path(folder).name
-    if not list((ROOT / folder).glob("**/test_*.py")):
-        return
-    say(f"== {suite}")
-    report = BUILD / "meson-logs" / f"pytest-{suite}.xml"
+def start_pytest(folder, env, out):
+    """(process, report); out: where it writes, None: to where we do."""
+    report = BUILD / "meson-logs" / f"pytest-{pathlib.Path(folder).name}.xml"
     report.unlink(missing_ok=True)
     command = ["/usr/bin/python3", "-B", "-m", "pytest", "-p", "no:cacheprovider", "-q", "--no-header",
                "--tb=short", f"--junitxml={report}", "-o", "junit_family=xunit2", folder]
-    try:
-        status = subprocess.run(command, cwd=ROOT, env=env, timeout=PYTEST_S_MAX).returncode
-    except subprocess.TimeoutExpired:
-        status = -1
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=out, stderr=out), report
+
+
+def count_pytest(suite, status, report, tally):
     if not report.exists():
         tally.add(suite, 0, [f"pytest ended with status {status} and no report"])
         return
@@ -176,6 +174,29 @@ def run_pytest(folder, tally, env):
     if status != 0 and not failed:
         failed.append(f"pytest ended with status {status}")
     tally.add(suite, passed, failed, skipped)
+
+
+def run_pytest(folders, tally, env):
+    """One process a folder, side by side: they share no server, folder or port, and wait more than they
+    compute. What the first one says is seen at once, the others' when they have ended."""
+    deadline = time.monotonic() + PYTEST_S_MAX
+    running = []
+    for folder in folders:
+        out = tempfile.TemporaryFile() if running else None
+        running.append((pathlib.Path(folder).name, *start_pytest(folder, env, out), out))
+    for suite, process, report, out in running:
+        say(f"== {suite}")
+        try:
+            status = process.wait(max(1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            status = -1
+        if out is not None:
+            out.seek(0)
+            say(out.read().decode("utf-8", "replace"))
+            out.close()
+        count_pytest(suite, status, report, tally)
 
 
 def cpu_seconds():
@@ -209,8 +230,7 @@ def main():
     beside.start()
     for suite in (s for s in chosen if s not in BESIDE):
         run_meson(suite, tally, env)
-    for folder in folders:
-        run_pytest(folder, tally, env)
+    run_pytest(folders, tally, env)
     beside.finish(tally)
     for name in tally.skipped:
         say(f"skipped: {name}")
