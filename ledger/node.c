@@ -644,6 +644,7 @@ static void on_tick(uv_timer_t *timer) {
     for (size_t i = 0; i < sizeof node->wanted / sizeof node->wanted[0]; i++)
         if (node->wanted[i].active)
             node_ask_payload(node, &node->wanted[i], now_ms);
+    node_pass_on(node, now_ms);
     node_fetch(node, now_ms);
     flush_if_due(node, now_ms);
 }

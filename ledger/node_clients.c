@@ -139,6 +139,16 @@ static enum error_code wait_for(const struct asker *asker, struct pool_entry *en
     return ERROR_NONE;
 }
 
+/* The others are told of it with the next message, and again until it is on the chain. */
+static void care_for(struct node *node, struct pool_entry *entry) {
+    entry->sent_ms = node_now_ms();
+    if (node->mesh == NULL)
+        return;
+    if (node->outgoing.len + entry->checked->len + 4 > NODE_RESEND_BYTES_MAX)
+        node_flush_outgoing(node);
+    wire_bytes(&node->outgoing, bytes_of(entry->checked->bytes, entry->checked->len));
+}
+
 /* A transaction that is not in the pool and well formed: new, committed already, or too late. */
 static enum error_code submit_checked(const struct asker *asker,
                                       struct checked_transaction *checked, struct error *err) {
@@ -157,12 +167,7 @@ static enum error_code submit_checked(const struct asker *asker,
     struct pool_entry *entry = NULL;
     switch (pool_add(node->pool, checked, node_now_ms(), chain_height(node->chain), &entry)) {
     case POOL_ADDED:
-        entry->sent_ms = node_now_ms();
-        if (node->mesh != NULL) {
-            if (node->outgoing.len + checked->len + 4 > NODE_RESEND_BYTES_MAX)
-                node_flush_outgoing(node);
-            wire_bytes(&node->outgoing, bytes_of(checked->bytes, checked->len));
-        }
+        care_for(node, entry);
         return wait_for(asker, entry, err);
     case POOL_KNOWN:
         TRY(wait_for(asker, entry, err));
@@ -189,7 +194,7 @@ static enum error_code submit(const struct asker *asker, struct bytes body, stru
                                                 chain_members(asker->node->chain), body);
     if (entry != NULL) {
         if (entry->sent_ms == 0)
-            entry->sent_ms = node_now_ms(); /* it is ours to care for from now on */
+            care_for(asker->node, entry); /* who told us of it may be gone */
         return wait_for(asker, entry, err);
     }
     struct checked_transaction *checked = NULL;

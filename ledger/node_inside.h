@@ -327,6 +327,8 @@ void node_inbox_done(struct node *node);
 /* What waits is kept; whom to blame for it is not known any more. */
 void node_inbox_epoch(struct node *node);
 void node_resend(struct node *node, uint64_t now_ms);
+/* What others told us of, and nobody seems to order. */
+void node_pass_on(struct node *node, uint64_t now_ms);
 
 /* node_payloads.c */
 /* To the others, of what was built of our pool just now. */

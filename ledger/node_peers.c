@@ -209,6 +209,26 @@ void node_resend(struct node *node, uint64_t now_ms) {
     node_flush_outgoing(node);
 }
 
+/* What a peer told us of, and the leader may not have been told of before that peer died: whoever still has
+ * it tells the others. Sooner than the view's timer, or we would leave the view, alone, for what nobody else
+ * knows. While blocks are committed the head of a line only waits its turn. */
+void node_pass_on(struct node *node, uint64_t now_ms) {
+    uint64_t patience_ms = node->genesis->parameters.view_timeout_ms / 2;
+    if (node->mesh == NULL || !pool_ready(node->pool) ||
+        now_ms - node->count.commit_ms < patience_ms)
+        return;
+    for (uint32_t i = 0; i < node->members->submitter_count; i++) {
+        struct pool_entry *e = pool_find(node->pool, i, pool_next(node->pool, i));
+        if (e == NULL || e->sent_ms != 0 || now_ms - e->added_ms < patience_ms)
+            continue;
+        if (node->outgoing.len + e->checked->len + 4 > NODE_RESEND_BYTES_MAX)
+            break;
+        wire_bytes(&node->outgoing, bytes_of(e->checked->bytes, e->checked->len));
+        e->sent_ms = now_ms; /* ours to care for from now on */
+    }
+    node_flush_outgoing(node);
+}
+
 /* What a peer passes on waits here, and is checked in slices, so that votes never wait behind a heap
  * of signatures. A peer that sends faster than we check is read no more until we have caught up. */
 

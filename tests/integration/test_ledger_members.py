@@ -543,6 +543,30 @@ class Impostor:
             s.close()
 
 
+@pytest.mark.parametrize("resubmitted, view_timeout_ms", [(False, 6000), (True, 2500)])
+def test_what_one_node_alone_was_told_of_is_passed_on_before_it_leaves_the_view(
+        resubmitted, view_timeout_ms):
+    """Its sender died after the first of the others, which does not lead. Were that one to change the view
+    for what nobody else knows, it would be mute until the others follow."""
+    with Chain(4, view_timeout_ms=view_timeout_ms) as chain:
+        chain.start()
+        client, signer = chain.nodes[0].client(), chain.signers[0]
+        assert client.submit(signer.note(b"before"))["status"] == 0
+        assert client.status()["leader"] == "node-0"
+        chain.nodes[3].kill()
+        wait_until(lambda: not client.status()["peers"][3]["up"], 30, "its death is known")
+        impostor = Impostor(chain, 3)
+        impostor.connect(2)
+        note = signer.note(b"hardly told")
+        impostor.pass_on(note)
+        wait_until(lambda: chain.nodes[2].client().status()["pool_transactions"] == 1, 30, "it came")
+        impostor.close()
+        if resubmitted: # by its client, to the node that knows it already: the others hear at once
+            assert chain.nodes[2].client().submit(note)["status"] == 0
+        wait_until(lambda: client.next_sequence(signer.public) == 3, 30, "it is committed")
+        assert [n.client().status()["view"] for n in chain.nodes[:3]] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("n", [5, 4])
 def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n):
     with Chain(n, **QUICK) as chain:
