@@ -22,7 +22,6 @@ enum {
     NODE_PATH_BYTES_MAX = 4096,
     NODE_PAYLOAD_AHEAD_MAX = 64, /* heights above the chain for which payloads are kept */
     NODE_EVENTS_MAX = 4096,
-    NODE_HELD_MAX = 65536,
     NODE_TURNS_MAX = 1000,       /* rounds of one turn before the loop gets its chance */
     NODE_PAYLOAD_ASK_MS = 300,
     NODE_MISSING_ASK_MS = 40, /* for which what a proposal names may still be on its way */
@@ -46,6 +45,8 @@ enum {
     NODE_LANES_MAX = GENESIS_VALIDATORS_MAX + MEMBERS_OBSERVERS_MAX,
     NODE_PEER_SIGNATURES_PER_S = 2000, /* of protocol messages: an eighth of a slow core */
     NODE_PEER_SIGNATURES_MIN = 2000,   /* that a peer's budget holds at least when it is full */
+    NODE_PEER_READ_BYTES_PER_S = 256 << 20, /* of blocks that are looked up for a peer: a tenth of a core */
+    NODE_PEER_REQUEST_BYTES = 4096, /* what a request, and each block of it, costs besides */
     NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
     NODE_CLOCK_OLD_MS = 60000,
     NODE_DOUBT_ASK_MS = 300,    /* while it is not known whether we know our votes */
@@ -105,6 +106,7 @@ struct inbox_lane {
     size_t bytes;
     bool paused; /* its bulk lane is not read until this is shorter */
     bool former; /* some of it came from whoever had this number in the epoch before */
+    struct budget reads; /* bytes that are looked up for the peer */
 };
 
 /* What a peer's clock showed when it was heard of last. */
@@ -339,6 +341,8 @@ struct payload *node_payload(struct node *node, const struct hash *digest);
 /* The lowest proposal that the core wants, that lacks something, and for which not all that came was
  * looked through; NULL where there is none. */
 struct payload *node_waiting_proposal(struct node *node);
+/* So many bytes were read because a peer asked for something in them. */
+void node_spend_read(struct node *node, uint32_t peer, size_t bytes);
 void node_on_payload(struct node *node, uint32_t peer, struct bytes body);
 void node_on_proposal(struct node *node, uint32_t peer, struct bytes body);
 void node_on_get_payload(struct node *node, uint32_t peer, struct bytes body);

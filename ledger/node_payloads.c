@@ -93,7 +93,9 @@ void node_on_payload(struct node *node, uint32_t peer, struct bytes body) {
     if (block_decode(body, &block, NULL) != ERROR_NONE)
         return;
     struct hash digest = block_hash(&block.header);
-    if (payloads_wanted(node->payloads, &digest) == NULL)
+    const struct payload *there = payloads_find(node->payloads, &digest);
+    if (payloads_wanted(node->payloads, &digest) == NULL ||
+        (there != NULL && there->proposal == NULL))
         return;
     /* A changed one must not stand where the leader's proposal or the right block would. */
     if (!block_entries_fit(body)) {
@@ -129,10 +131,12 @@ void node_on_get_payload(struct node *node, uint32_t peer, struct bytes body) {
     SCOPED_BUFFER struct buffer stored;
     buffer_init(&stored, BLOCK_BYTES_MAX);
     struct bytes block = chain_executed_block(node->chain, height, &digest, &stored);
+    node_spend_read(node, peer, stored.len);
     struct payload *payload = block.data != NULL ? NULL : node_payload(node, &digest);
     /* What somebody's proposal made is not vouched for before it is looked at. */
     if (payload != NULL && (payload->executed || block_entries_fit(buffer_bytes(&payload->block))))
         block = buffer_bytes(&payload->block);
+    node_spend_read(node, peer, block.len);
     if (block.data != NULL)
         node_send(node, peer, MESH_BULK, NODE_PAYLOAD, block);
 }
@@ -146,6 +150,7 @@ void node_on_get_transactions(struct node *node, uint32_t peer, struct bytes bod
     buffer_init(&stored, BLOCK_BYTES_MAX);
     buffer_init(&answer, BLOCK_BYTES_MAX);
     struct bytes block = chain_executed_block(node->chain, request.height, &request.digest, &stored);
+    node_spend_read(node, peer, stored.len > block.len ? stored.len : block.len);
     if (block.data != NULL)
         proposal_answer(block, &request, &answer);
     if (answer.len > 0 && !answer.failed)

@@ -65,6 +65,7 @@ static void on_get_blocks(struct node *node, uint32_t peer, struct bytes body) {
         wire_bytes(&answer, buffer_bytes(&certificate));
         node_send(node, peer, MESH_BULK, NODE_BLOCK, buffer_bytes(&answer));
         sent += answer.len;
+        node_spend_read(node, peer, NODE_PEER_REQUEST_BYTES + answer.len);
     }
 }
 
@@ -292,6 +293,7 @@ void node_inbox_epoch(struct node *node) {
         if (lane->paused)
             mesh_pause(node->mesh, lane_peer(i), MESH_BULK, false);
         lane->paused = false;
+        lane->reads = (struct budget){0};
         lane->former = lane->first != NULL;
     }
 }
@@ -490,26 +492,52 @@ static int64_t budget_full(const struct node *node) {
     return NODE_PEER_SIGNATURES_MIN + 2 * q * (1 + certificates * q);
 }
 
-/* A message that is not looked at is as one that was lost: the core's are sent again. */
+/* A message that is not looked at is as one that was lost: whoever needs the answer sends it again. */
+static void over_budget(struct node *node, uint32_t peer) {
+    uint64_t count = ++node->count.over_budget;
+    if ((count & (count - 1)) == 0)
+        log_event(LOG_LEVEL_WARNING, "over-budget", "peer", peer_name(node, peer), "count",
+                  log_u64(count), NULL);
+}
+
+/* Who does not vote has nothing to say here, and could be blamed for nothing. */
 static void on_protocol(struct node *node, uint32_t peer, struct bytes body) {
-    bool validator = peer < node->members->validator_count;
-    struct budget *budget = validator ? &node->budgets[peer] : NULL;
-    if (budget != NULL && !budget_left(budget, NODE_PEER_SIGNATURES_PER_S, budget_full(node),
-                                       node_now_ms())) {
-        uint64_t count = ++node->count.over_budget;
-        if ((count & (count - 1)) == 0)
-            log_event(LOG_LEVEL_WARNING, "over-budget", "peer", peer_name(node, peer), "count",
-                      log_u64(count), NULL);
+    if (peer >= node->members->validator_count)
+        return;
+    struct budget *budget = &node->budgets[peer];
+    if (!budget_left(budget, NODE_PEER_SIGNATURES_PER_S, budget_full(node), node_now_ms())) {
+        over_budget(node, peer);
         return;
     }
     uint64_t before = node->signatures_asked;
-    struct pbft_event event = {
-        .kind = PBFT_EVENT_MESSAGE,
-        .message = {validator ? peer : PBFT_OBSERVER, body},
-    };
+    struct pbft_event event = {.kind = PBFT_EVENT_MESSAGE, .message = {peer, body}};
     node_step(node, &event);
-    if (budget != NULL)
-        budget_spend(budget, node->signatures_asked - before);
+    budget_spend(budget, node->signatures_asked - before);
+}
+
+/* A few bytes ask for megabytes: without a limit one peer's questions would fill all our time. */
+
+void node_spend_read(struct node *node, uint32_t peer, size_t bytes) {
+    struct inbox_lane *lane = inbox_lane(node, peer);
+    if (lane != NULL)
+        budget_spend(&lane->reads, bytes);
+}
+
+/* Nodes that only our own configuration names are trusted so far. */
+static bool may_ask(struct node *node, uint32_t peer) {
+    struct inbox_lane *lane = inbox_lane(node, peer);
+    if (lane != NULL && !budget_left(&lane->reads, NODE_PEER_READ_BYTES_PER_S,
+                                     NODE_PEER_READ_BYTES_PER_S, node_now_ms())) {
+        over_budget(node, peer);
+        return false;
+    }
+    node_spend_read(node, peer, NODE_PEER_REQUEST_BYTES);
+    return true;
+}
+
+static bool is_question(uint8_t kind) {
+    return kind == NODE_GET_PAYLOAD || kind == NODE_GET_TRANSACTIONS || kind == NODE_GET_BLOCKS ||
+           kind == NODE_GET_VOTES;
 }
 
 /* Callbacks of the mesh. */
@@ -520,6 +548,8 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
     if (bytes.len == 0 || node->stopping)
         return;
     struct bytes body = bytes_of(bytes.data + 1, bytes.len - 1);
+    if (is_question(bytes.data[0]) && !may_ask(node, peer))
+        return;
     switch (bytes.data[0]) {
     case NODE_PBFT:
         if (!node->doubt.open) /* as if it were lost: the core's messages are sent again */

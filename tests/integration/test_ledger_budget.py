@@ -1,10 +1,13 @@
 """A validator that sends garbage, or more than its share, does not take the others' time, or their blocks."""
+import os
 import re
+import struct
 import threading
 
 import pytest
 
 from tests.harness.ledger import BUILD, Chain, wait_until
+from tests.integration.test_ledger_members import Impostor
 
 GARBAGE = BUILD / "tests" / "harness" / "renkei-node-garbage"
 
@@ -79,3 +82,21 @@ def test_a_leader_whose_blocks_are_not_what_it_proposes_costs_one_view_and_is_na
         assert any(metric(node, "renkei_node_peer_faults_total") for node in chain.nodes[1:])
         logs = "".join((node.folder / "log").read_text() for node in chain.nodes[1:])
         assert '"peer":"node-0","what":"a block\'s entries are not what its header binds"' in logs
+
+
+def test_one_peers_questions_take_only_so_much_of_a_nodes_time():
+    """A few bytes ask for a block, or for one that is not there at the height of a large one."""
+    with Chain(4) as chain:
+        chain.start()
+        client, signer = chain.nodes[0].client(), chain.signers[0]
+        client.submit_all([signer.note(bytes(4096)) for _ in range(500)])
+        height = client.head()["height"]
+        chain.nodes[3].kill() # its keys are in other hands now
+        liar = Impostor(chain, 3)
+        liar.connect(0)
+        liar.ask(4, struct.pack(">Q", height) + os.urandom(32), 5000)
+        liar.ask(5, struct.pack(">QI", 1, 64), 5000)
+        wait_until(lambda: metric(chain.nodes[0], "renkei_node_over_budget_total") > 1000, 30,
+                   "it is not listened to any more")
+        assert client.submit(signer.note(b"after"))["status"] == 0
+        liar.close()

@@ -528,6 +528,10 @@ class Impostor:
         message = b"\x02" + struct.pack(">I", len(transaction)) + transaction
         self.open[-1].sendall(struct.pack(">IB", len(message) + 1, 2) + message)
 
+    def ask(self, kind, body, times):
+        message = bytes([kind]) + body
+        self.open[-1].sendall((struct.pack(">IB", len(message) + 1, 2) + message) * times)
+
     def is_up(self):
         """Reads on what the last bulk lane has; False where the node has hung up."""
         self.open[-1].settimeout(0.05)
