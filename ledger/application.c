@@ -208,8 +208,12 @@ static enum error_code check_header(const struct chain *chain, const struct bloc
     return check_map(chain, header, err);
 }
 
+/* How an entry is checked that the pool has not. */
+typedef enum error_code (*check_fn)(const struct members *members, struct bytes input,
+                                    struct checked_transaction **ret_checked, struct error *err);
+
 /* One entry: from the pool where the same bytes were checked already, else checked now. */
-static enum error_code execute_entry(struct chain *chain, const struct pool *pool,
+static enum error_code execute_entry(struct chain *chain, const struct pool *pool, check_fn check,
                                      const struct block_header *header, struct bytes bytes,
                                      uint32_t index, uint32_t at, enum transaction_status stated,
                                      struct hash *ret_leaf, struct error *err) {
@@ -217,8 +221,7 @@ static enum error_code execute_entry(struct chain *chain, const struct pool *poo
         pool == NULL ? NULL : pool_find_bytes(pool, state_members(chain->state), bytes);
     struct checked_transaction *fresh = NULL;
     if (entry == NULL) {
-        enum error_code code =
-            transaction_check_ordered(state_members(chain->state), bytes, &fresh, err);
+        enum error_code code = check(state_members(chain->state), bytes, &fresh, err);
         if (code != ERROR_NONE)
             return code == ERROR_NO_MEMORY ? code
                                            : error_wrap(err, ERROR_VERIFY, "block %llu",
@@ -237,7 +240,7 @@ static enum error_code execute_entry(struct chain *chain, const struct pool *poo
     return code;
 }
 
-static enum error_code execute_entries(struct chain *chain, const struct pool *pool,
+static enum error_code execute_entries(struct chain *chain, const struct pool *pool, check_fn check,
                                        const struct block *block, struct error *err) {
     struct block_cursor cursor = block_cursor(block);
     uint32_t count = block->header.transaction_count;
@@ -247,8 +250,8 @@ static enum error_code execute_entries(struct chain *chain, const struct pool *p
     while (block_next(&cursor, &bytes, &status)) {
         uint32_t at = (uint32_t)(bytes.data - block->entries.data) + BLOCK_HEADER_BYTES;
         uint32_t index = cursor.index - 1;
-        TRY(execute_entry(chain, pool, &block->header, bytes, index, at, status, &leaves[index],
-                          err));
+        TRY(execute_entry(chain, pool, check, &block->header, bytes, index, at, status,
+                          &leaves[index], err));
     }
     TRY(state_end(chain->state, err));
     struct block_header expected = block->header;
@@ -264,8 +267,8 @@ static enum error_code execute_entries(struct chain *chain, const struct pool *p
     return ERROR_NONE;
 }
 
-enum error_code application_process(struct chain *chain, const struct pool *pool, struct bytes input,
-                              struct error *err) {
+static enum error_code process(struct chain *chain, const struct pool *pool, check_fn check,
+                               struct bytes input, struct error *err) {
     struct block block;
     if (block_decode(input, &block, err) != ERROR_NONE)
         return error_wrap(err, ERROR_VERIFY, "block");
@@ -284,7 +287,7 @@ enum error_code application_process(struct chain *chain, const struct pool *pool
         tentative_free(t);
         return code;
     }
-    code = execute_entries(chain, pool, &block, err);
+    code = execute_entries(chain, pool, check, &block, err);
     if (code != ERROR_NONE) {
         drop_layer(chain);
         tentative_free(t);
@@ -292,6 +295,11 @@ enum error_code application_process(struct chain *chain, const struct pool *pool
     }
     push(chain, t);
     return ERROR_NONE;
+}
+
+enum error_code application_process(struct chain *chain, const struct pool *pool,
+                                    struct bytes input, struct error *err) {
+    return process(chain, pool, transaction_check_ordered, input, err);
 }
 
 enum error_code application_finalize(struct chain *chain, const struct pool *pool,
@@ -320,15 +328,14 @@ enum error_code application_finalize(struct chain *chain, const struct pool *poo
 }
 
 /* The lowest layer's changes go to the store; the layer itself goes. */
-static enum error_code settle(struct chain *chain, const struct block_header *header,
-                              struct error *err) {
+static enum error_code settle(struct chain *chain, const struct tentative *t, struct error *err) {
     struct state_change change;
     bool some = state_lowest(chain->state, &change);
     assert(some);
-    TRY(store_apply(chain->store, &change, err));
+    TRY(store_apply(chain->store, &change, t->block.len, err));
     chain_map_add(chain->map, &change);
     if (state_settle(chain->state))
-        chain->epoch_base = *header;
+        chain->epoch_base = t->header;
     return ERROR_NONE;
 }
 
@@ -341,7 +348,7 @@ enum error_code application_commit(struct chain *chain, struct bytes certificate
     buffer_clear(&chain->certificate);
     buffer_append(&chain->certificate, certificate.data, certificate.len);
     TRY(buffer_check(&chain->certificate, "certificate", err));
-    TRY(settle(chain, &t->header, err));
+    TRY(settle(chain, t, err));
     TRY(chain_map_commit(chain->map, &t->header, err));
     chain->head = t->header;
     chain->head_hash = t->hash;
@@ -415,28 +422,46 @@ static enum error_code read_head(struct chain *chain, uint64_t height, struct er
     return ERROR_NONE;
 }
 
+/* Its block is in the store already. */
+static enum error_code execute_stored(struct chain *chain, uint64_t height, struct bytes block,
+                                      struct error *err) {
+    if (process(chain, NULL, transaction_check_stored, block, err) != ERROR_NONE)
+        return error_wrap(err, ERROR_CORRUPT, "stored block %llu", (unsigned long long)height);
+    struct tentative *t = chain->tentative[0];
+    TRY(settle(chain, t, err));
+    TRY(chain_map_commit(chain->map, &t->header, err));
+    chain->head = t->header;
+    chain->head_hash = t->hash;
+    tentative_free(t);
+    chain->tentative[0] = NULL;
+    return ERROR_NONE;
+}
+
+static enum error_code flush(struct store *store, struct error *err) {
+    store_flush_start(store);
+    TRY(store_flush_run(store, err));
+    store_flush_finish(store);
+    return ERROR_NONE;
+}
+
 /* Executes the stored blocks that the state in the database has not reached. */
-static enum error_code replay(struct chain *chain, struct error *err) {
+static enum error_code replay(struct chain *chain, application_tell_fn tell, void *context,
+                              struct error *err) {
     SCOPED_BUFFER struct buffer raw;
+    struct application_progress p = {.first = chain->head.height + 1,
+                                     .last = store_height(chain->store),
+                                     .bytes_all = store_unreached_bytes(chain->store)};
     buffer_init(&raw, BLOCK_BYTES_MAX);
-    for (uint64_t h = chain->head.height + 1; h <= store_height(chain->store); h++) {
+    for (p.height = p.first; p.height <= p.last; p.height++) {
         buffer_clear(&raw);
         buffer_clear(&chain->certificate);
-        TRY(store_read(chain->store, h, &raw, &chain->certificate, err));
-        if (application_process(chain, NULL, buffer_bytes(&raw), err) != ERROR_NONE)
-            return error_wrap(err, ERROR_CORRUPT, "stored block %llu", (unsigned long long)h);
-        struct tentative *t = chain->tentative[0];
-        TRY(settle(chain, &t->header, err));
-        TRY(chain_map_commit(chain->map, &t->header, err));
-        chain->head = t->header;
-        chain->head_hash = t->hash;
-        tentative_free(t);
-        chain->tentative[0] = NULL;
-        if (!store_flush_due(chain->store))
-            continue;
-        store_flush_start(chain->store);
-        TRY(store_flush_run(chain->store, err));
-        store_flush_finish(chain->store);
+        TRY(store_read(chain->store, p.height, &raw, &chain->certificate, err));
+        TRY(execute_stored(chain, p.height, buffer_bytes(&raw), err));
+        if (store_flush_due(chain->store))
+            TRY(flush(chain->store, err));
+        p.bytes += raw.len + chain->certificate.len;
+        if (tell != NULL)
+            tell(context, &p);
     }
     return ERROR_NONE;
 }
@@ -465,6 +490,7 @@ static enum error_code open_map(struct chain *chain, const char *folder, struct 
 }
 
 enum error_code application_open(const struct genesis *genesis, const char *folder,
+                                 application_tell_fn tell, void *context,
                                  struct chain **ret_chain, struct error *err) {
     struct chain *chain = calloc(1, sizeof *chain);
     if (chain == NULL)
@@ -486,7 +512,7 @@ enum error_code application_open(const struct genesis *genesis, const char *fold
     if (code == ERROR_NONE)
         code = open_map(chain, folder, err);
     if (code == ERROR_NONE)
-        code = replay(chain, err);
+        code = replay(chain, tell, context, err);
     if (code != ERROR_NONE) {
         application_close(chain);
         return code;

@@ -15,9 +15,23 @@
 
 #include "ledger/chain.h"
 
-/* Opens the folder of a chain, which may be new, and executes again what the state lacks. ERROR_CORRUPT
+/* How far executing again has come: blocks from `first` on are executed up to `height`, of `last`. */
+struct application_progress {
+    uint64_t first;
+    uint64_t height;
+    uint64_t last;
+    uint64_t bytes; /* of these blocks with their certificates */
+    uint64_t bytes_all;
+};
+typedef void (*application_tell_fn)(void *context, const struct application_progress *progress);
+
+/* Opens the folder of a chain, which may be new, and executes again what the state lacks: at most what
+ * makes two flushes due (store/store.h, STORE_FLUSH_...) and came in while the first was written, where the
+ * state on disk is not lost. Signatures in these blocks are not checked again. tell, which may be NULL, hears of
+ * every block. What was flushed on the way stays where the process is killed meanwhile. ERROR_CORRUPT
  * where a stored block does not give its own roots. */
 MUST_CHECK enum error_code application_open(const struct genesis *genesis, const char *folder,
+                                            application_tell_fn tell, void *context,
                                             struct chain **ret_chain, struct error *err);
 void application_close(struct chain *chain);
 

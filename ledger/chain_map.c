@@ -61,11 +61,13 @@ static enum error_code learn_roots(struct chain_map *m, struct error *err) {
 /* From the blocks. */
 static enum error_code add_leaves(struct chain_map *m, uint64_t from, uint64_t end,
                                   struct error *err) {
-    SCOPED_FREE struct map_change *changes = calloc(CHAIN_MAP_PIECE, sizeof *changes);
+    /* No more than is needed: small blocks are added by the ten thousand. */
+    size_t most = end - from < CHAIN_MAP_PIECE ? (size_t)(end - from) : CHAIN_MAP_PIECE;
+    SCOPED_FREE struct map_change *changes = calloc(most + 1, sizeof *changes);
     if (changes == NULL)
         return error_set(err, ERROR_NO_MEMORY, "map: no memory");
     while (from < end) {
-        size_t piece = end - from < CHAIN_MAP_PIECE ? (size_t)(end - from) : CHAIN_MAP_PIECE;
+        size_t piece = end - from < most ? (size_t)(end - from) : most;
         TRY(m->settings.leaves(m->settings.context, from, piece, changes, err));
         for (size_t i = 0; i < piece; i++)
             recent_put(m->active, &changes[i]);

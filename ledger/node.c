@@ -790,7 +790,8 @@ static enum error_code open_node(struct node *node, struct error *err) {
     TRY(node_load_keys(node, err));
     TRY(file_make_folder(node->settings->data, 0700, err));
     TRY(node_disk_room(node, err));
-    TRY(application_open(node->genesis, node->settings->data, &node->chain, err));
+    TRY(application_open(node->genesis, node->settings->data, node_tell_progress, node, &node->chain,
+                         err));
     if (store_made_anew(chain_store(node->chain)))
         log_event(LOG_LEVEL_WARNING, "state-made-anew", "reason",
                   "its database was not readable; all blocks were executed again", NULL);
@@ -859,7 +860,8 @@ static void log_started(const struct node *node) {
     uint32_t n = node->members->validator_count;
     log_event(LOG_LEVEL_INFO, "started", "chain", node->genesis->name, "validator",
               node_own_name(node), "role", node_role(node), "height",
-              log_u64(chain_height(node->chain)), "epoch", log_u64(node->members->epoch),
+              log_u64(chain_height(node->chain)), "executed_again",
+              log_u64(node->watch.executed_again), "epoch", log_u64(node->members->epoch),
               "validators", log_u64(n), "faults_tolerated",
               log_u64(pbft_faults(n)), "socket", node->settings->socket, NULL);
 }
@@ -890,7 +892,7 @@ enum error_code node_run(const struct node_settings *settings, struct error *err
     node->payloads =
         payloads_new(node->wanted, sizeof node->wanted / sizeof node->wanted[0]);
     buffer_init(&node->outgoing, MESH_BULK_BYTES_MAX);
-    node->started_ms = node->flushed_ms = node_now_ms();
+    node->started_ms = node->flushed_ms = node->watch.progress_told_ms = node_now_ms();
     enum error_code code = node->events == NULL
                                ? error_set(err, ERROR_NO_MEMORY, "node: no memory")
                                : open_node(node, err);

@@ -36,6 +36,7 @@ enum {
     NODE_CENSORED_MS = 5000,
     NODE_CENSORED_BLOCKS = 3,
     NODE_FLUSH_MS = 60000,
+    NODE_PROGRESS_MS = 5000, /* between two words of what a start executes again */
     NODE_MAP_BLOCK_MS = 500, /* between empty blocks while the map's root lags behind the log */
     NODE_QUIET_MS = 3000, /* no block for so long, and one is due: somebody is asked for more */
     NODE_KEYS = 2,        /* the key, and the one that takes its place in the next epoch */
@@ -134,6 +135,8 @@ struct node_watch {
     uint64_t view_changed_ms; /* wall clock; 0: not since the start */
     uint64_t view_since_ms;
     uint64_t view_height; /* of the chain then */
+    uint64_t executed_again; /* blocks, at the start */
+    uint64_t progress_told_ms;
     struct node_clock clock[GENESIS_VALIDATORS_MAX + 1]; /* the last one: ours, where we are no validator */
 };
 
@@ -361,6 +364,8 @@ void node_watch(struct node *node, uint64_t now_ms);
 /* ERROR_DISK_FULL where there is too little room for the data folder to go on. */
 MUST_CHECK enum error_code node_disk_room(const struct node *node, struct error *err);
 void node_on_clock(struct node *node, uint32_t peer, struct bytes body);
+/* An application_tell_fn: says now and then how far the start is, and how long it still takes. */
+void node_tell_progress(void *context, const struct application_progress *progress);
 
 /* node_status.c */
 MUST_CHECK enum error_code node_status_json(struct node *node, struct buffer *out,

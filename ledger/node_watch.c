@@ -159,6 +159,21 @@ static void watch_disk(struct node *node) {
     watch->disk_low = low;
 }
 
+void node_tell_progress(void *context, const struct application_progress *p) {
+    struct node *node = context;
+    struct node_watch *watch = &node->watch;
+    uint64_t now_ms = node_now_ms();
+    watch->executed_again = p->height - p->first + 1;
+    if (now_ms - watch->progress_told_ms < NODE_PROGRESS_MS)
+        return;
+    uint64_t ms = now_ms - node->started_ms;
+    watch->progress_told_ms = now_ms;
+    log_event(LOG_LEVEL_INFO, "executing-again", "height", log_u64(p->height), "of",
+              log_u64(p->last), "percent", log_u64(p->bytes * 100 / p->bytes_all), "blocks_per_s",
+              log_u64(watch->executed_again * 1000 / ms), "left_s",
+              log_u64((p->bytes_all - p->bytes) * ms / p->bytes / 1000), NULL);
+}
+
 void node_watch(struct node *node, uint64_t now_ms) {
     tell_clock(node, now_ms);
     watch_certificate(node, now_ms);

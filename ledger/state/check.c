@@ -56,7 +56,10 @@ static enum error_code check_checkpoint(const struct members *members, struct by
     return ERROR_NONE;
 }
 
-static enum error_code check(const struct members *members, struct bytes input, bool ordered,
+/* How far a transaction has come, and so what is left to check. */
+enum stage { OFFERED, ORDERED, STORED };
+
+static enum error_code check(const struct members *members, struct bytes input, enum stage stage,
                              struct checked_transaction **ret_checked, struct error *err) {
     struct transaction tx;
     TRY(transaction_decode(input, &tx, err)); /* caps the length before anything is allocated */
@@ -68,10 +71,11 @@ static enum error_code check(const struct members *members, struct bytes input, 
                          "transaction: its submitter is not among the members of epoch %llu",
                          (unsigned long long)members->epoch);
     const struct member_submitter *by = &members->submitters[submitter];
-    if (!ordered && !transaction_permitted(by->role, tx.type))
+    if (stage == OFFERED && !transaction_permitted(by->role, tx.type))
         return refuse_role(by, tx.type, err);
-    TRY(transaction_verify(&tx, err));
-    if (tx.type == TRANSACTION_CHECKPOINT)
+    if (stage != STORED)
+        TRY(transaction_verify(&tx, err));
+    if (stage != STORED && tx.type == TRANSACTION_CHECKPOINT)
         TRY(check_checkpoint(members, tx.body, err));
     struct checked_transaction *checked = malloc(sizeof *checked + input.len);
     if (checked == NULL)
@@ -108,13 +112,19 @@ static enum error_code check(const struct members *members, struct bytes input, 
 
 enum error_code transaction_check(const struct members *members, struct bytes input,
                                   struct checked_transaction **ret_checked, struct error *err) {
-    return check(members, input, false, ret_checked, err);
+    return check(members, input, OFFERED, ret_checked, err);
 }
 
 enum error_code transaction_check_ordered(const struct members *members, struct bytes input,
                                           struct checked_transaction **ret_checked,
                                           struct error *err) {
-    return check(members, input, true, ret_checked, err);
+    return check(members, input, ORDERED, ret_checked, err);
+}
+
+enum error_code transaction_check_stored(const struct members *members, struct bytes input,
+                                         struct checked_transaction **ret_checked,
+                                         struct error *err) {
+    return check(members, input, STORED, ret_checked, err);
 }
 
 struct hash checked_transaction_leaf(const struct checked_transaction *checked,

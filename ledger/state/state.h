@@ -51,6 +51,12 @@ MUST_CHECK enum error_code transaction_check_ordered(const struct members *membe
                                                      struct bytes input,
                                                      struct checked_transaction **ret_checked,
                                                      struct error *err);
+/* The same for what stands in a block of the own store, without signatures, its own and a checkpoint's:
+ * they were checked before the block was stored. That is nearly all that executing it costs. */
+MUST_CHECK enum error_code transaction_check_stored(const struct members *members,
+                                                    struct bytes input,
+                                                    struct checked_transaction **ret_checked,
+                                                    struct error *err);
 bool transaction_permitted(enum member_role role, enum transaction_type type);
 /* Its leaf in the tree of a block that says this of it. */
 struct hash checked_transaction_leaf(const struct checked_transaction *checked,

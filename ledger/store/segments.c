@@ -37,6 +37,7 @@ struct segments {
     uint64_t cached; /* from here on the page cache may have what was written */
     uint64_t height;
     uint64_t earlier_bytes; /* in closed segments */
+    uint64_t scanned_bytes; /* above `first` when it was opened */
     _Atomic uint64_t synced; /* the height up to which blocks are known to be synced */
     pthread_mutex_t sync_lock; /* guards fd against being replaced while another thread syncs it */
     struct {
@@ -199,8 +200,11 @@ static enum error_code scan_segment(struct segments *s, uint8_t *scratch, struct
         if (record.height != s->height + 1)
             return error_set(err, ERROR_CORRUPT, "blocks: found block %llu after block %llu",
                              (unsigned long long)record.height, (unsigned long long)s->height);
+        uint64_t bytes = (uint64_t)record.block_len + record.certificate_len;
         TRY(write_height(s, record.height, s->segment, s->offset, err));
-        s->offset += RECORD_HEAD_BYTES + record.block_len + record.certificate_len;
+        if (record.height > s->synced) /* while opening, this is `first` */
+            s->scanned_bytes += bytes;
+        s->offset += RECORD_HEAD_BYTES + bytes;
         s->height = record.height;
     }
 }
@@ -326,6 +330,10 @@ uint64_t segments_height(const struct segments *segments) {
 
 uint64_t segments_bytes(const struct segments *segments) {
     return segments->earlier_bytes + segments->offset;
+}
+
+uint64_t segments_scanned_bytes(const struct segments *segments) {
+    return segments->scanned_bytes;
 }
 
 static enum error_code next_segment(struct segments *s, struct error *err) {

@@ -17,6 +17,8 @@ MUST_CHECK enum error_code segments_open(const char *folder, uint64_t first,
 void segments_close(struct segments *segments);
 uint64_t segments_height(const struct segments *segments);
 uint64_t segments_bytes(const struct segments *segments);
+/* Of the blocks and certificates above `first` that were there when it was opened. */
+uint64_t segments_scanned_bytes(const struct segments *segments);
 MUST_CHECK enum error_code segments_append(struct segments *segments, uint64_t height,
                                            struct bytes block, struct bytes certificate,
                                            struct error *err);

@@ -43,6 +43,7 @@ struct store {
     _Atomic uint64_t durable_height; /* that LMDB has */
     struct merkle_frontier frontier;
     uint64_t flushed_leaves; /* log size when the last flush began */
+    uint64_t unflushed_bytes; /* of blocks since then */
     struct state_table *active;
     struct state_table *frozen; /* NULL: no flush is under way */
     uint64_t frozen_height;
@@ -211,7 +212,9 @@ bool store_flush_busy(const struct store *store) {
 bool store_flush_due(const struct store *store) {
     return store->frozen == NULL &&
            (state_table_count(store->active) >= STORE_FLUSH_ENTRIES ||
-            store->frontier.size - store->flushed_leaves >= STORE_FLUSH_LEAVES);
+            store->frontier.size - store->flushed_leaves >= STORE_FLUSH_LEAVES ||
+            store->state_height - store->durable_height >= STORE_FLUSH_BLOCKS ||
+            store->unflushed_bytes >= STORE_FLUSH_BYTES);
 }
 
 void store_flush_start(struct store *store) {
@@ -222,6 +225,7 @@ void store_flush_start(struct store *store) {
     store->frozen_height = store->state_height;
     store->frozen_frontier = store->frontier;
     store->flushed_leaves = store->frontier.size;
+    store->unflushed_bytes = 0;
     memcpy(store->frozen_level_fd, store->level_fd, sizeof store->level_fd);
     store->active = state_table_new(seed);
 }
@@ -399,6 +403,10 @@ uint64_t store_state_height(const struct store *store) {
     return store->state_height;
 }
 
+uint64_t store_unreached_bytes(const struct store *store) {
+    return segments_scanned_bytes(store->segments);
+}
+
 bool store_made_anew(const struct store *store) {
     return store->made_anew;
 }
@@ -478,7 +486,7 @@ static enum error_code write_places(struct store *store, const struct state_chan
 }
 
 enum error_code store_apply(struct store *store, const struct state_change *change,
-                            struct error *err) {
+                            size_t block_bytes, struct error *err) {
     assert(change->height == store->state_height + 1);
     TRY(write_places(store, change, err));
     for (unsigned level = 0; level < MERKLE_LEVELS_MAX; level++) {
@@ -494,6 +502,7 @@ enum error_code store_apply(struct store *store, const struct state_change *chan
     for (const struct state_entry *e; (e = state_table_each(change->entries, &cursor)) != NULL;)
         if (e->key.byte[0] != STATE_RECORD)
             (void)state_table_put(store->active, &e->key, &e->value);
+    store->unflushed_bytes += block_bytes;
     store->state_height = change->height;
     store->frontier = *change->frontier;
     return ERROR_NONE;

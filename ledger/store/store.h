@@ -24,8 +24,11 @@
 
 enum {
     STORE_SEGMENT_BYTES = 256 << 20,   /* a segment is closed when it is larger */
-    STORE_FLUSH_ENTRIES = 1 << 17,     /* entries in memory that make a flush due, */
-    STORE_FLUSH_LEAVES = 1 << 16,      /* or leaves in the log: they are executed again after a crash */
+    /* What makes a flush due, as it is what a start executes again after a crash: */
+    STORE_FLUSH_ENTRIES = 1 << 17, /* entries in memory, about one a transaction, */
+    STORE_FLUSH_LEAVES = 1 << 16,  /* or leaves in the log, */
+    STORE_FLUSH_BLOCKS = 1 << 13,  /* or blocks, whatever is in them, */
+    STORE_FLUSH_BYTES = 256 << 20, /* or bytes of blocks */
     STORE_CERTIFICATE_BYTES_MAX = 16 << 10,
 };
 
@@ -41,6 +44,8 @@ uint64_t store_height(const struct store *store);       /* of the last block */
 /* True where the state's database was unreadable, so that all blocks are executed again. */
 bool store_made_anew(const struct store *store);
 uint64_t store_state_height(const struct store *store); /* that the state has reached */
+/* Of the blocks and certificates that the state had not reached when the store was opened. */
+uint64_t store_unreached_bytes(const struct store *store);
 const struct merkle_frontier *store_frontier(const struct store *store); /* ... at that height */
 struct state_base store_base(struct store *store);
 
@@ -53,7 +58,7 @@ uint64_t store_durable_height(const struct store *store);
 
 /* The changes of the block after store_state_height(), but for records. */
 MUST_CHECK enum error_code store_apply(struct store *store, const struct state_change *change,
-                                       struct error *err);
+                                       size_t block_bytes, struct error *err);
 
 /* Moving the changes in memory into LMDB: start takes what there is, run does the work and may be
  * called on another thread, finish drops it from memory. Reads go on all the time. */

@@ -139,7 +139,7 @@ static void open_maker(struct maker *m, int argc, char **argv) {
     uint64_t each = 0;
     uint8_t key[SIGNER_KEY_BYTES];
     check(genesis_load(argv[2], &m->genesis, &err), &err);
-    check(application_open(m->genesis, argv[3], &m->chain, &err), &err);
+    check(application_open(m->genesis, argv[3], NULL, NULL, &m->chain, &err), &err);
     check(ledger_signer_load(argv[7], &m->submitter, &err), &err);
     m->pool = pool_new(chain_members(m->chain));
     m->notes = strcmp(argv[4], "notes") == 0;

@@ -800,7 +800,7 @@ static enum error_code open_core(struct stack_node *n, struct error *err) {
 void stack_start(struct stack_node *n) {
     struct error err;
     struct stack *s = n->stack;
-    enum error_code code = application_open(s->genesis, n->folder, &n->chain, &err);
+    enum error_code code = application_open(s->genesis, n->folder, NULL, NULL, &n->chain, &err);
     if (code == ERROR_NONE) {
         n->pool = pool_new(chain_members(n->chain));
         n->payloads = payloads_new(n->wanted, sizeof n->wanted / sizeof n->wanted[0]);

@@ -88,7 +88,8 @@ static int free_engine(void **state) {
 static void app_start(const struct engine *e, struct app *app, const char *name) {
     (void)snprintf(app->folder, sizeof app->folder, "%s/%s", e->folder, name);
     assert_int_equal(file_make_folder(app->folder, 0700, NULL), ERROR_NONE);
-    assert_int_equal(application_open(e->genesis, app->folder, &app->chain, NULL), ERROR_NONE);
+    assert_int_equal(application_open(e->genesis, app->folder, NULL, NULL, &app->chain, NULL),
+                     ERROR_NONE);
     app->pool = pool_new(chain_members(app->chain));
 }
 
@@ -294,6 +295,52 @@ static void a_start_goes_on_where_the_last_commit_was(void **state) {
     app_stop(&apps[1]);
 }
 
+/* What application_open told last. */
+static struct application_progress told;
+
+static void tell(void *context, const struct application_progress *progress) {
+    assert_ptr_equal(context, &told);
+    assert_int_equal(progress->height, told.height == 0 ? progress->first : told.height + 1);
+    assert_true(progress->bytes > told.bytes && progress->bytes <= progress->bytes_all);
+    told = *progress;
+}
+
+static void start_again(const struct engine *e, struct app *app) {
+    told = (struct application_progress){.height = 0};
+    application_close(app->chain);
+    assert_int_equal(application_open(e->genesis, app->folder, tell, &told, &app->chain, NULL),
+                     ERROR_NONE);
+    assert_int_equal(told.bytes, told.bytes_all);
+    assert_int_equal(told.height, told.last);
+}
+
+static void a_start_executes_again_no_more_than_a_flush_leaves(void **state) {
+    struct engine *e = *state;
+    enum { MORE = 50, ALL = STORE_FLUSH_BLOCKS + MORE };
+    struct app app;
+    BLOCK_BUFFER(block);
+    app_start(e, &app, "a");
+    for (int i = 0; i < ALL; i++) { /* of empty blocks, and never flushed */
+        struct application_result result;
+        propose(e, &app, &block);
+        assert_int_equal(application_finalize(app.chain, NULL, buffer_bytes(&block), &result, NULL),
+                         ERROR_NONE);
+        assert_int_equal(application_commit(app.chain, BYTES_LITERAL("decided"), NULL, NULL),
+                         ERROR_NONE);
+    }
+    assert_true(store_flush_due(chain_store(app.chain)));
+    assert_int_equal(store_durable_height(chain_store(app.chain)), 0);
+    start_again(e, &app);
+    assert_int_equal(told.first, 1);
+    assert_int_equal(told.last, ALL);
+    assert_int_equal(told.bytes, ALL * (BLOCK_HEADER_BYTES + strlen("decided")));
+    assert_int_equal(store_durable_height(chain_store(app.chain)), STORE_FLUSH_BLOCKS);
+    start_again(e, &app); /* what was flushed on the way is not executed a second time */
+    assert_int_equal(told.first, STORE_FLUSH_BLOCKS + 1);
+    assert_int_equal(told.last, ALL);
+    app_stop(&app);
+}
+
 static void a_snapshot_is_restored_chunk_by_chunk_and_each_is_proven(void **state) {
     struct engine *e = *state;
     enum { HEIGHT = 5 };
@@ -490,6 +537,8 @@ int main(void) {
                                         free_engine),
         cmocka_unit_test_setup_teardown(a_start_goes_on_where_the_last_commit_was, make_engine,
                                         free_engine),
+        cmocka_unit_test_setup_teardown(a_start_executes_again_no_more_than_a_flush_leaves,
+                                        make_engine, free_engine),
         cmocka_unit_test_setup_teardown(a_snapshot_is_restored_chunk_by_chunk_and_each_is_proven,
                                         make_engine, free_engine),
         cmocka_unit_test_setup_teardown(

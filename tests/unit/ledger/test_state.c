@@ -572,6 +572,10 @@ static void strangers_and_other_chains_are_refused(void **state) {
                      ERROR_TX_REJECTED);
     assert_int_equal(transaction_check_ordered(w->members, buffer_bytes(&out), &checked, NULL),
                      ERROR_TX_REJECTED);
+    /* In an own block that was looked for when the block was stored. */
+    assert_int_equal(transaction_check_stored(w->members, buffer_bytes(&out), &checked, NULL),
+                     ERROR_NONE);
+    checked_transaction_free(checked);
     ledger_signer_free(stranger);
 }
 
@@ -598,7 +602,7 @@ static void fill_store(struct world *w, struct store *store, struct state *state
                                       BYTES_LITERAL("certificate"), NULL),
                          ERROR_NONE);
         if (i < blocks) {
-            assert_int_equal(store_apply(store, &change, NULL), ERROR_NONE);
+            assert_int_equal(store_apply(store, &change, strlen(text), NULL), ERROR_NONE);
             (void)state_settle(state);
         }
         if (i == blocks / 2) {
@@ -666,6 +670,46 @@ static void the_store_comes_back_after_a_crash(void **state) {
     store_close(store);
     struct hash other = filled(1);
     assert_int_equal(store_open(folder, &other, &store, NULL), ERROR_CONFIG);
+    remove_tree(folder);
+}
+
+static void apply_empty(struct store *store, struct state *state, size_t block_bytes) {
+    struct state_change change;
+    assert_int_equal(state_begin(state, NULL), ERROR_NONE);
+    assert_true(state_lowest(state, &change));
+    assert_int_equal(store_apply(store, &change, block_bytes, NULL), ERROR_NONE);
+    (void)state_settle(state);
+}
+
+static void a_flush_is_due_whatever_the_blocks_are_made_of(void **state) {
+    struct world *w = *state;
+    char folder[] = "/tmp/renkei-store-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    struct store *store = NULL;
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_NONE);
+    struct state_base base = store_base(store);
+    struct epochs epochs = first_epoch(w);
+    struct state *s = state_new(&epochs, &base, 0, store_frontier(store), 1);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 1; i < STORE_FLUSH_BLOCKS; i++) /* many */
+            apply_empty(store, s, BLOCK_HEADER_BYTES);
+        assert_false(store_flush_due(store));
+        apply_empty(store, s, BLOCK_HEADER_BYTES);
+        assert_true(store_flush_due(store));
+        store_flush_start(store);
+        assert_int_equal(store_flush_run(store, NULL), ERROR_NONE);
+        store_flush_finish(store);
+        for (size_t bytes = BLOCK_BYTES_MAX; bytes < STORE_FLUSH_BYTES; bytes += BLOCK_BYTES_MAX)
+            apply_empty(store, s, BLOCK_BYTES_MAX); /* large */
+        assert_false(store_flush_due(store));
+        apply_empty(store, s, BLOCK_BYTES_MAX);
+        assert_true(store_flush_due(store));
+        store_flush_start(store);
+        assert_int_equal(store_flush_run(store, NULL), ERROR_NONE);
+        store_flush_finish(store);
+    }
+    state_free(s);
+    store_close(store);
     remove_tree(folder);
 }
 
@@ -832,6 +876,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(strangers_and_other_chains_are_refused, make_world,
                                         free_world),
         cmocka_unit_test_setup_teardown(the_store_comes_back_after_a_crash, make_world,
+                                        free_world),
+        cmocka_unit_test_setup_teardown(a_flush_is_due_whatever_the_blocks_are_made_of, make_world,
                                         free_world),
         cmocka_unit_test_setup_teardown(a_torn_block_is_cut_off_and_a_damaged_one_refused,
                                         make_world, free_world),
