@@ -17,6 +17,7 @@
 #include "base/wire.h"
 #include "ledger/backup_command.h"
 #include "ledger/fsck_derived.h"
+#include "ledger/fsck_executed.h"
 #include "ledger/node_inside.h"
 #include "ledger/store/segments.h"
 #include "ledger/walk.h"
@@ -222,9 +223,26 @@ static enum error_code check_derived(struct fsck *f, struct error *err) {
     return ERROR_NONE;
 }
 
-static enum error_code look(struct fsck *f, struct error *err) {
+static void find_executed(void *self, const char *file, const char *text, bool made_anew) {
+    find(self, file, text, made_anew);
+}
+
+static void note_executed(void *self, const char *text) {
+    note(self, text);
+}
+
+static enum error_code check_executed(struct fsck *f, const struct genesis *genesis,
+                                      struct error *err) {
+    struct executed_report report = {find_executed, note_executed, f};
+    if (f->truth)
+        return ERROR_NONE;
+    return executed_check(genesis, f->call->data, walk_head(f->walk), &report, err);
+}
+
+static enum error_code look(struct fsck *f, const struct genesis *genesis, struct error *err) {
     TRY(check_blocks(f, err));
     TRY(check_derived(f, err));
+    TRY(check_executed(f, genesis, err));
     TRY(check_votes(f, err));
     bool repaired = f->call->repair && f->derived && !f->truth;
     if (repaired)
@@ -261,7 +279,7 @@ enum error_code ledger_fsck(const struct members_call *call, struct error *err) 
     f.derived_files = derived_new(call->data, &report);
     struct walk_sink sink = derived_sink(f.derived_files);
     f.walk = walk_new(genesis, &sink);
-    enum error_code code = look(&f, err);
+    enum error_code code = look(&f, genesis, err);
     walk_free(f.walk);
     derived_free(f.derived_files);
     json_decref(f.findings);

@@ -17,7 +17,6 @@
 
 enum {
     PLACE_BYTES = 32,
-    META_FORMAT = 2,
     META_BYTES_MAX = 1 + HASH_BYTES + 8 + 8 + MERKLE_LEVELS_MAX * HASH_BYTES,
 };
 
@@ -26,7 +25,7 @@ _Static_assert(BLOCK_TRANSACTIONS_MAX <= UINT16_MAX && ANCHOR_LEAVES_MAX <= UINT
 
 /* Address space, not memory or disk; under sanitizers less of it is free. */
 static const size_t map_bytes = (size_t)64 << 30;
-static const char meta_key[] = "meta";
+static const char meta_key[] = STORE_META_KEY;
 
 struct store {
     char folder[PATH_MAX];
@@ -134,7 +133,7 @@ static enum error_code read_at(int fd, uint64_t at, uint8_t *data, size_t len, c
 static size_t meta_encode(const struct store *store, uint64_t height,
                           const struct merkle_frontier *frontier, uint8_t *ret_bytes) {
     uint8_t *at = ret_bytes;
-    *at++ = META_FORMAT;
+    *at++ = STORE_META_FORMAT;
     memcpy(at, store->chain.byte, HASH_BYTES);
     wire_store_u64(at + HASH_BYTES, height);
     wire_store_u64(at + HASH_BYTES + 8, frontier->size);
@@ -152,7 +151,7 @@ static enum error_code meta_decode(struct store *store, struct bytes input, stru
     unsigned format = wire_read_u8(&r);
     struct hash chain;
     wire_read_fixed(&r, chain.byte, HASH_BYTES);
-    if (!r.failed && format == META_FORMAT && !hash_equal(&chain, &store->chain))
+    if (!r.failed && format == STORE_META_FORMAT && !hash_equal(&chain, &store->chain))
         return error_set(err, ERROR_CONFIG, "%s: the data folder belongs to another chain",
                          store->folder);
     uint64_t height = wire_read_u64(&r);
@@ -162,7 +161,7 @@ static enum error_code meta_decode(struct store *store, struct bytes input, stru
     for (int level = 0; level < MERKLE_LEVELS_MAX; level++)
         if ((frontier.size >> level & 1) != 0)
             wire_read_fixed(&r, frontier.peak[level].byte, HASH_BYTES);
-    if (format != META_FORMAT || !wire_read_end(&r))
+    if (format != STORE_META_FORMAT || !wire_read_end(&r))
         return error_set(err, ERROR_CORRUPT, "%s: the state's meta entry is damaged",
                          store->folder);
     store->state_height = store->durable_height = height;

@@ -81,6 +81,9 @@ MUST_CHECK enum error_code store_read_part(struct store *store, uint64_t height,
 MUST_CHECK enum error_code store_read_some(struct store *store, uint64_t height, size_t offset,
                                            uint8_t *ret_bytes, size_t len, size_t *ret_len,
                                            struct error *err);
+/* The database's entry that says how far it goes, for those who look at it without a store. */
+#define STORE_META_KEY "meta"
+enum { STORE_META_FORMAT = 2, STORE_META_HEIGHT_AT = 1 + HASH_BYTES };
 /* An entry of the file places, for those who look at it without a store. */
 enum { STORE_PLACE_BYTES = 32 };
 struct leaf_place store_place_decode(const uint8_t raw[STORE_PLACE_BYTES]);

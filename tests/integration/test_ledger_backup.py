@@ -2,13 +2,16 @@
 import contextlib
 import json
 import os
+import re
 import shutil
+import struct
 import subprocess
 import threading
 
 import pytest
 
-from tests.harness.ledger import NODE, Chain, Leaf, operation, wait_until
+from tests.harness.ledger import (HEADER, NODE, Chain, Leaf, merkle_root, operation, sha,
+                                  transaction_id, u32bytes, wait_until)
 from tests.integration.test_ledger_members import Members
 
 QUICK = {"clock_drift_ms_max": 300, "view_timeout_ms": 1000, "empty_block_ms": 1000}
@@ -218,3 +221,103 @@ def test_fsck_names_each_file_with_one_wrong_bit_that_is_made_anew_and_repairs_t
             assert client.submit(transaction) == receipt
     assert node.stop() == 0
     assert fsck(node)["findings"] == []
+
+
+def state_entry(database, key, value, new_key=None, new_value=None):
+    """Replaces an entry of the state where it stands in LMDB's file: there a value follows its key."""
+    data = database.read_bytes()
+    assert key + value in data
+    database.write_bytes(data.replace(key + value, (new_key or key) + (new_value or value)))
+
+
+def place_bytes(receipt):
+    return struct.pack(">QIBQ", receipt["height"], receipt["index"], receipt["status"],
+                       receipt["log_index"])
+
+
+def state_of(found):
+    assert all(f["file"] == "state/" and f["made_anew"] for f in found["findings"])
+    return sorted(f["text"] for f in found["findings"])
+
+
+def test_fsck_names_what_the_state_has_otherwise_than_the_blocks_make_it(stopped, data):
+    chain, node, promised, leaves = stopped
+    database = data / "state" / "data.mdb"
+    (first, one), (second, two), (third, three) = sorted(promised[1:4],
+                                                         key=lambda p: transaction_id(p[0]))
+    key = b"T" + transaction_id(first)
+    state_entry(database, key, place_bytes(one), new_value=place_bytes({**one, "status": 1}))
+    other = b"T" + transaction_id(second)  # one that is not there but as another
+    state_entry(database, other, place_bytes(two), new_key=other[:-1] + bytes([other[-1] ^ 1]))
+    owner, raw = b"S" + chain.signers[0].public, database.read_bytes()
+    counts = {struct.unpack_from(">QQQ", raw, m.end()) for m in re.finditer(re.escape(owner), raw)}
+    for sequence, records, versions in sorted(counts):  # the last one; what it was before stands there, too
+        assert records == versions >= 4096
+        state_entry(database, owner, struct.pack(">QQQ", sequence, records, versions),
+                    new_value=struct.pack(">QQQ", sequence, records - 1, versions))
+    anchor = (b"A" + struct.pack(">QI", three["height"], three["index"])).ljust(33, b"\0")
+    state_entry(database, anchor, transaction_id(third), new_value=bytes(32))
+    kept = {p: p.read_bytes() for p in data.rglob("*") if p.is_file() and p.name != "lock"}
+    told = state_of(fsck(node, status=8))
+    assert [t.split(":")[0] for t in told] == ["anchors", "submitters", "transactions"]
+    assert told[0].endswith("id: found another, expected that of the blocks")
+    assert told[1].endswith(f"records: found {records - 1}, expected {records}")
+    assert ": 1 entries are not as the blocks make them, 1 are missing, 1 are too many;" in told[2]
+    assert told[2].endswith(f"the first, {key[1:9].hex()}: status: found 1, expected 0")
+    assert {p: p.read_bytes() for p in data.rglob("*") if p.is_file() and p.name != "lock"} == kept
+
+
+@pytest.mark.parametrize("byte", [0, 255])
+def test_fsck_outlives_a_state_whose_pages_are_damaged(stopped, data, byte):
+    chain, node, promised, leaves = stopped
+    database = data / "state" / "data.mdb"
+    pages = database.read_bytes()
+    database.write_bytes(pages[:2 * 4096] + bytes([byte]) * (len(pages) - 2 * 4096))
+    told = state_of(fsck(node, status=8))
+    assert told and all("found" in t or "cannot be read" in t for t in told)
+    database.write_bytes(bytes([byte]) * len(pages))  # the first pages, too
+    assert len(state_of(fsck(node, status=8))) == 1
+    shutil.rmtree(data / "state")
+    assert fsck(node)["notes"] == ["state/: there is none; the next start makes it"]
+
+
+def crc32c(data):
+    table = []
+    for i in range(256):
+        for _ in range(8):
+            i = i >> 1 ^ (0x82f63b78 if i & 1 else 0)
+        table.append(i)
+    crc = 0xffffffff
+    for b in data:
+        crc = crc >> 8 ^ table[(crc ^ b) & 0xff]
+    return crc ^ 0xffffffff
+
+
+def test_fsck_finds_what_is_certified_and_yet_invalid(stopped, data):
+    """The last block anew, with a transaction that its submitter did not sign: by whoever has the key."""
+    chain, node, promised, leaves = stopped
+    segment = data / "blocks" / "00000001"
+    raw = segment.read_bytes()
+    last = raw.rindex(b"RBLK")
+    block_len, certificate_len, height, synced = struct.unpack_from(">IIQQ", raw, last + 4)
+    block = raw[last + 32:last + 32 + block_len]
+    certificate = raw[last + 32 + block_len:last + 32 + block_len + certificate_len]
+    header = list(HEADER.unpack(block[:HEADER.size]))
+    assert header[8] == 1, "it has one transaction"
+    status, transaction = block[HEADER.size:HEADER.size + 1], block[HEADER.size + 5:]
+    transaction = transaction[:-1] + bytes([transaction[-1] ^ 1])
+    header[10] = merkle_root([sha(b"\0", transaction_id(transaction), transaction[-64:], status)])
+    head = HEADER.pack(*header)
+    digest = sha(b"renkei/block/1\n", head)
+    epoch_view_height = certificate[2:26]
+    statement = sha(b"renkei/vote/1\n", chain.id, certificate[2:10], b"\x03", certificate[10:26],
+                    digest)
+    certificate = (certificate[:2] + epoch_view_height + digest + b"\0\x01\0\0"
+                   + chain.votes[0].sign(statement))
+    record = struct.pack(">4sIIQQ", b"RBLK", block_len, len(certificate), height, synced)
+    body = head + status + u32bytes(transaction) + certificate
+    segment.write_bytes(raw[:last] + record + struct.pack(">I", crc32c(record + body)) + body)
+    found = fsck(node, "--repair", status=8)
+    assert [(f["file"], f["made_anew"]) for f in found["findings"]] == [("blocks/00000001", False)]
+    assert found["findings"][0]["text"].startswith(f"block {height}: ")
+    assert "signature" in found["findings"][0]["text"] and not found["repaired"]
