@@ -46,8 +46,11 @@ enum {
     NODE_LANES_MAX = GENESIS_VALIDATORS_MAX + MEMBERS_OBSERVERS_MAX,
     NODE_PEER_SIGNATURES_PER_S = 2000, /* of protocol messages: an eighth of a slow core */
     NODE_PEER_SIGNATURES_MIN = 2000,   /* that a peer's budget holds at least when it is full */
-    NODE_PEER_READ_BYTES_PER_S = 256 << 20, /* of blocks that are looked up for a peer: a tenth of a core */
-    NODE_PEER_REQUEST_BYTES = 4096, /* what a request, and each block of it, costs besides */
+    /* Of blocks that are looked up for a peer: more than it can execute, and little of a slow core. */
+    NODE_PEER_READ_BYTES_PER_S = 32 << 20,
+    NODE_PEER_READ_BYTES_MAX = 64 << 20, /* that are saved up */
+    NODE_PEER_REQUEST_BYTES = 4096,      /* what a request costs besides, */
+    NODE_PEER_BLOCK_BYTES = 1024,        /* and each block that answers it */
     NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
     NODE_CLOCK_OLD_MS = 60000,
     NODE_DOUBT_ASK_MS = 300,    /* while it is not known whether we know our votes */

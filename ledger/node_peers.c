@@ -65,7 +65,7 @@ static void on_get_blocks(struct node *node, uint32_t peer, struct bytes body) {
         wire_bytes(&answer, buffer_bytes(&certificate));
         node_send(node, peer, MESH_BULK, NODE_BLOCK, buffer_bytes(&answer));
         sent += answer.len;
-        node_spend_read(node, peer, NODE_PEER_REQUEST_BYTES + answer.len);
+        node_spend_read(node, peer, NODE_PEER_BLOCK_BYTES + answer.len);
     }
 }
 
@@ -527,7 +527,7 @@ void node_spend_read(struct node *node, uint32_t peer, size_t bytes) {
 static bool may_ask(struct node *node, uint32_t peer) {
     struct inbox_lane *lane = inbox_lane(node, peer);
     if (lane != NULL && !budget_left(&lane->reads, NODE_PEER_READ_BYTES_PER_S,
-                                     NODE_PEER_READ_BYTES_PER_S, node_now_ms())) {
+                                     NODE_PEER_READ_BYTES_MAX, node_now_ms())) {
         over_budget(node, peer);
         return false;
     }
