@@ -221,6 +221,7 @@ struct node {
         bool beyond;      /* to is a guess: nobody said that there is so much */
         uint64_t asked_to;
         uint64_t fed;     /* the last height that was given to the core */
+        uint64_t bytes;   /* of blocks that were given to the core since it was asked */
         uint64_t asked_ms;
         uint64_t height_then; /* of the chain, when it was asked last */
         uint32_t block_from;  /* whose block the core looks at now */

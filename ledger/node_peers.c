@@ -94,6 +94,7 @@ static void on_block(struct node *node, uint32_t peer, struct bytes body) {
         return; /* it is asked for again when those before it are done */
     kept->transferred = true;
     node->fetch.fed = next;
+    node->fetch.bytes += body.len;
     if (node->fetch.to == 0) { /* there is more after all: whoever was asked is far away, or busy */
         node->fetch.to = node->fetch.asked_to;
         node->fetch.beyond = true;
@@ -156,7 +157,9 @@ void node_fetch(struct node *node, uint64_t now_ms) {
         node->fetch.beyond = node->fetch.fed == height;
         node->fetch.to = node->fetch.beyond ? height + NODE_FETCH_BLOCKS : 0;
     }
-    bool answered = height >= node->fetch.asked_to;
+    /* Of big blocks no more than so much comes at once; what came is executed. */
+    bool answered = height >= node->fetch.asked_to ||
+                    (node->fetch.bytes >= NODE_FETCH_BYTES_MAX && height == node->fetch.fed);
     uint64_t waited_ms = now_ms - node->fetch.asked_ms;
     if (node->fetch.beyond && !answered && waited_ms >= NODE_FETCH_BEYOND_MS)
         node->fetch.to = 0; /* there is no more */
@@ -166,6 +169,7 @@ void node_fetch(struct node *node, uint64_t now_ms) {
         !mesh_is_up(node->mesh, node->fetch.from))
         next_source(node);
     node->fetch.fed = height;
+    node->fetch.bytes = 0;
     node->fetch.asked_ms = now_ms;
     node->fetch.height_then = height;
     node->fetch.asked_to = height + NODE_FETCH_BLOCKS < node->fetch.to
