@@ -139,6 +139,7 @@ struct node_watch {
     uint64_t view_since_ms;
     uint64_t view_height; /* of the chain then */
     uint64_t executed_again; /* blocks, at the start */
+    uint64_t execution_began_ms;
     uint64_t progress_told_ms;
     struct node_clock clock[GENESIS_VALIDATORS_MAX + 1]; /* the last one: ours, where we are no validator */
 };

@@ -164,9 +164,11 @@ void node_tell_progress(void *context, const struct application_progress *p) {
     struct node_watch *watch = &node->watch;
     uint64_t now_ms = node_now_ms();
     watch->executed_again = p->height - p->first + 1;
+    if (p->height == p->first)
+        watch->execution_began_ms = now_ms;
     if (now_ms - watch->progress_told_ms < NODE_PROGRESS_MS)
         return;
-    uint64_t ms = now_ms - node->started_ms;
+    uint64_t ms = now_ms - watch->execution_began_ms + 1;
     watch->progress_told_ms = now_ms;
     log_event(LOG_LEVEL_INFO, "executing-again", "height", log_u64(p->height), "of",
               log_u64(p->last), "percent", log_u64(p->bytes * 100 / p->bytes_all), "blocks_per_s",
