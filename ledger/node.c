@@ -892,7 +892,7 @@ enum error_code node_run(const struct node_settings *settings, struct error *err
     node->payloads =
         payloads_new(node->wanted, sizeof node->wanted / sizeof node->wanted[0]);
     buffer_init(&node->outgoing, MESH_BULK_BYTES_MAX);
-    node->started_ms = node->flushed_ms = node->watch.progress_told_ms = node_now_ms();
+    node->flushed_ms = node->watch.progress_told_ms = node_now_ms();
     enum error_code code = node->events == NULL
                                ? error_set(err, ERROR_NO_MEMORY, "node: no memory")
                                : open_node(node, err);

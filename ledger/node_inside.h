@@ -241,7 +241,6 @@ struct node {
     struct node_watch watch;
     uint64_t watched_ms;
     uint64_t flushed_ms;
-    uint64_t started_ms;
     struct {
         uint64_t blocks;
         uint64_t transactions;

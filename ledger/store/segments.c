@@ -232,12 +232,28 @@ static enum error_code open_segment(struct segments *s, uint32_t segment, bool c
     return ERROR_NONE;
 }
 
+/* Of those before the one that is read first. */
+static enum error_code count_earlier(struct segments *s, uint32_t segment, struct error *err) {
+    for (uint32_t i = 1; i < segment; i++) {
+        char path[PATH_MAX];
+        struct stat stat_;
+        TRY(segment_path(s, i, path, err));
+        if (stat(path, &stat_) != 0 && errno == ENOENT)
+            return error_set(err, ERROR_CORRUPT, "blocks: segment %u is missing", i);
+        if (stat(path, &stat_) != 0)
+            return file_error(err, errno, "cannot look at", path);
+        s->earlier_bytes += (uint64_t)stat_.st_size;
+    }
+    return ERROR_NONE;
+}
+
 static enum error_code recover(struct segments *s, uint8_t *scratch, struct error *err) {
     uint32_t segment = 1;
     uint64_t offset = 0;
     bool there = false;
     if (s->height > 0)
         TRY(find_height(s, s->height, &segment, &offset, err));
+    TRY(count_earlier(s, segment, err));
     TRY(open_segment(s, segment, s->height == 0, &there, err));
     if (!there)
         return error_set(err, ERROR_CORRUPT, "blocks: segment %u is missing", segment);

@@ -586,6 +586,12 @@ static void remove_tree(const char *folder) {
 }
 
 /* One block of one anchor each, appended and, but for the last, applied. */
+static void flush_all(struct store *store) {
+    store_flush_start(store);
+    assert_int_equal(store_flush_run(store, NULL), ERROR_NONE);
+    store_flush_finish(store);
+}
+
 static void fill_store(struct world *w, struct store *store, struct state *state, int blocks) {
     for (int i = 1; i <= blocks; i++) {
         char text[32];
@@ -605,11 +611,8 @@ static void fill_store(struct world *w, struct store *store, struct state *state
             assert_int_equal(store_apply(store, &change, strlen(text), NULL), ERROR_NONE);
             (void)state_settle(state);
         }
-        if (i == blocks / 2) {
-            store_flush_start(store);
-            assert_int_equal(store_flush_run(store, NULL), ERROR_NONE);
-            store_flush_finish(store);
-        }
+        if (i == blocks / 2)
+            flush_all(store);
     }
 }
 
@@ -696,20 +699,52 @@ static void a_flush_is_due_whatever_the_blocks_are_made_of(void **state) {
         assert_false(store_flush_due(store));
         apply_empty(store, s, BLOCK_HEADER_BYTES);
         assert_true(store_flush_due(store));
-        store_flush_start(store);
-        assert_int_equal(store_flush_run(store, NULL), ERROR_NONE);
-        store_flush_finish(store);
+        flush_all(store);
         for (size_t bytes = BLOCK_BYTES_MAX; bytes < STORE_FLUSH_BYTES; bytes += BLOCK_BYTES_MAX)
             apply_empty(store, s, BLOCK_BYTES_MAX); /* large */
         assert_false(store_flush_due(store));
         apply_empty(store, s, BLOCK_BYTES_MAX);
         assert_true(store_flush_due(store));
-        store_flush_start(store);
-        assert_int_equal(store_flush_run(store, NULL), ERROR_NONE);
-        store_flush_finish(store);
+        flush_all(store);
     }
     state_free(s);
     store_close(store);
+    remove_tree(folder);
+}
+
+/* Where a start reads from the second segment on only, the first one counts, and is missed. */
+static void closed_segments_are_known_to_a_start_that_does_not_read_them(void **state) {
+    struct world *w = *state;
+    char folder[] = "/tmp/renkei-store-XXXXXX";
+    char path[128];
+    assert_non_null(mkdtemp(folder));
+    struct store *store = NULL;
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_NONE);
+    struct state_base base = store_base(store);
+    struct epochs epochs = first_epoch(w);
+    struct state *s = state_new(&epochs, &base, 0, store_frontier(store), 1);
+    SCOPED_FREE uint8_t *block = calloc(1, BLOCK_BYTES_MAX);
+    assert_non_null(block);
+    uint64_t height = 0;
+    while (store_block_bytes(store) < STORE_SEGMENT_BYTES + 2 * (uint64_t)BLOCK_BYTES_MAX) {
+        assert_int_equal(store_append(store, ++height, bytes_of(block, BLOCK_BYTES_MAX),
+                                      BYTES_LITERAL("c"), NULL), ERROR_NONE);
+        apply_empty(store, s, BLOCK_BYTES_MAX);
+    }
+    flush_all(store);
+    assert_int_equal(store_state_height(store), height);
+    uint64_t bytes = store_block_bytes(store);
+    store_close(store);
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, NULL), ERROR_NONE);
+    assert_int_equal(store_height(store), height);
+    assert_int_equal(store_block_bytes(store), bytes);
+    store_close(store);
+    (void)snprintf(path, sizeof path, "%s/blocks/00000001", folder);
+    assert_int_equal(unlink(path), 0);
+    struct error err;
+    assert_int_equal(store_open(folder, &w->genesis.chain, &store, &err), ERROR_CORRUPT);
+    assert_non_null(strstr(err.message, "segment 1 is missing"));
+    state_free(s);
     remove_tree(folder);
 }
 
@@ -879,6 +914,8 @@ int main(void) {
                                         free_world),
         cmocka_unit_test_setup_teardown(a_flush_is_due_whatever_the_blocks_are_made_of, make_world,
                                         free_world),
+        cmocka_unit_test_setup_teardown(closed_segments_are_known_to_a_start_that_does_not_read_them,
+                                        make_world, free_world),
         cmocka_unit_test_setup_teardown(a_torn_block_is_cut_off_and_a_damaged_one_refused,
                                         make_world, free_world),
         cmocka_unit_test(votes_survive_and_a_torn_one_is_cut_off),
