@@ -217,7 +217,8 @@ void votes_add(struct votes *votes, enum votes_kind kind, struct bytes bytes) {
     }
     uint8_t *at = votes->pending + lead(votes) + votes->pending_len;
     encode_head(kind, bytes, votes->size, at);
-    memcpy(at + HEAD_BYTES, bytes.data, bytes.len);
+    if (bytes.len > 0)
+        memcpy(at + HEAD_BYTES, bytes.data, bytes.len);
     votes->pending_len += HEAD_BYTES + bytes.len;
 }
 
