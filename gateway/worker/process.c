@@ -146,6 +146,10 @@ static struct ending hang_up(struct process *p, uint32_t ms_max) {
     struct ending ending = {0};
     if (p->pid > 0)
         ending = reap(p, ms_max);
+    /* The system's own count of the most that it had may lag behind what was seen. */
+    if (ending.memory_bytes < p->ended_at_bytes)
+        ending.memory_bytes = p->ended_at_bytes;
+    p->ended_at_bytes = 0;
     p->pid = 0;
     return ending;
 }
@@ -251,8 +255,11 @@ static bool wait_for(struct process *p, short events, uint64_t deadline_ms) {
         struct pollfd pfd = {p->fd, events, 0};
         if (poll(&pfd, 1, left > LOOK_MS ? LOOK_MS : (int)left) > 0)
             return true;
-        if (memory_of(p->pid) > memory_allowed(p))
-            kill(p->pid, SIGKILL);
+        uint64_t bytes = memory_of(p->pid);
+        if (bytes <= memory_allowed(p))
+            continue;
+        p->ended_at_bytes = bytes;
+        kill(p->pid, SIGKILL);
     }
 }
 

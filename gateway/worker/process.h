@@ -17,6 +17,7 @@ struct process {
     pthread_mutex_t send_mutex;  /* a frame is never cut by a cancel; guards fd against it */
     pid_t pid;                   /* 0: none runs */
     int fd;                      /* -1: none */
+    uint64_t ended_at_bytes;     /* of memory, for which it was killed; 0: it was not */
     unsigned deaths;             /* in a row */
     uint64_t start_at_ms;        /* not before, on the monotonic clock */
     struct buffer out;
