@@ -66,6 +66,12 @@ struct builder {
     struct buffer block;
 };
 
+/* Whose turn it is, and what he has next. */
+struct turn {
+    uint32_t submitter;
+    uint64_t next; /* 0: nothing more of his goes into this block */
+};
+
 /* Adds one transaction; false where the block is full or the transaction has to wait. */
 static bool build_one(struct builder *b, const struct pool_entry *entry) {
     const struct genesis_parameters *p = &b->chain->genesis->parameters;
@@ -83,30 +89,34 @@ static bool build_one(struct builder *b, const struct pool_entry *entry) {
     return true;
 }
 
-/* Takes from every submitter in turn, so that none can fill the block alone. */
-static enum error_code build_entries(struct builder *b, struct error *err) {
+/* Takes from every submitter in turn, so that none can fill the block alone. Of those who have something
+ * ready another one comes first in each block: where no block holds one of each, each gets its share. */
+static enum error_code build_entries(struct builder *b, uint64_t height, struct error *err) {
     const struct members *members = state_members(b->chain->state);
     uint32_t submitters = members->submitter_count;
-    SCOPED_FREE uint64_t *next = calloc((size_t)submitters + 1, sizeof *next);
-    if (next == NULL)
+    uint32_t ready = 0;
+    SCOPED_FREE struct turn *turns = calloc((size_t)submitters + 1, sizeof *turns);
+    if (turns == NULL)
         return error_set(err, ERROR_NO_MEMORY, "block: no memory");
     for (uint32_t i = 0; i < submitters; i++) {
         struct state_submitter submitter;
         if (members->submitters[i].removed)
             continue;
         TRY(state_submitter(b->chain->state, members->submitters[i].key, &submitter, err));
-        next[i] = submitter.next_sequence;
+        if (pool_find(b->pool, i, submitter.next_sequence) != NULL)
+            turns[ready++] = (struct turn){i, submitter.next_sequence};
     }
-    for (bool some = true; some;) {
+    for (bool some = ready > 0; some;) {
         some = false;
-        for (uint32_t i = 0; i < submitters; i++) {
+        for (uint32_t i = 0; i < ready; i++) {
+            struct turn *turn = &turns[(height + i) % ready];
             const struct pool_entry *entry =
-                next[i] > 0 ? pool_find(b->pool, i, next[i]) : NULL;
+                turn->next > 0 ? pool_find(b->pool, turn->submitter, turn->next) : NULL;
             if (entry != NULL && build_one(b, entry)) {
-                next[i]++;
+                turn->next++;
                 some = true;
             } else {
-                next[i] = 0; /* nothing more from this one */
+                turn->next = 0; /* nothing more from this one */
             }
         }
     }
@@ -160,7 +170,7 @@ enum error_code application_prepare(struct chain *chain, const struct pool *pool
     buffer_init(&b.block, BLOCK_BYTES_MAX);
     (void)buffer_reserve(&b.block, BLOCK_HEADER_BYTES);
     b.block.len = BLOCK_HEADER_BYTES; /* filled in when all else is known */
-    code = build_entries(&b, err);
+    code = build_entries(&b, t->header.height, err);
     struct hash root = merkle_root_of(b.leaves, b.count);
     free(b.leaves);
     if (code != ERROR_NONE) {

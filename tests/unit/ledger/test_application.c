@@ -16,16 +16,17 @@
 #include "ledger/signer.h"
 #include "ledger/store/store.h"
 
-enum { VALIDATORS = 4, TIME_AT = 84, SEED_GATEWAY = 100, SEED_STRANGER };
+enum { VALIDATORS = 4, SUBMITTERS = 5, TIME_AT = 84, SEED_GATEWAY = 100, SEED_STRANGER = 200 };
 
 /* The engine: the validators' keys, and where it lets applications work. */
 struct engine {
     char folder[32];
     struct genesis_validator validators[VALIDATORS];
-    struct genesis_submitter submitters[1];
+    struct genesis_submitter submitters[SUBMITTERS];
     struct genesis *genesis;
     struct ledger_signer *votes[VALIDATORS];
-    struct ledger_signer *gateway;
+    struct ledger_signer *gateways[SUBMITTERS];
+    struct ledger_signer *gateway; /* the first of them */
     uint64_t sequence;
     uint64_t time_ms;
 };
@@ -44,7 +45,7 @@ static struct ledger_signer *seeded(uint8_t number) {
     return signer;
 }
 
-static int make_engine(void **state) {
+static int make_engine_of(void **state, struct genesis_parameters parameters) {
     struct engine *e = calloc(1, sizeof *e);
     (void)snprintf(e->folder, sizeof e->folder, "/tmp/renkei-app-XXXXXX");
     assert_non_null(mkdtemp(e->folder));
@@ -56,12 +57,15 @@ static int make_engine(void **state) {
         (void)snprintf(v->address, sizeof v->address, "127.0.0.1:%u", 7000u + i);
         v->tls_pin.byte[0] = i + 1;
     }
-    e->gateway = seeded(SEED_GATEWAY);
-    ledger_signer_public(e->gateway, e->submitters[0].key);
-    (void)snprintf(e->submitters[0].name, sizeof e->submitters[0].name, "east");
+    for (uint8_t i = 0; i < SUBMITTERS; i++) {
+        e->gateways[i] = seeded(SEED_GATEWAY + i);
+        ledger_signer_public(e->gateways[i], e->submitters[i].key);
+        (void)snprintf(e->submitters[i].name, sizeof e->submitters[i].name, "gateway-%u", i);
+    }
+    e->gateway = e->gateways[0];
     struct genesis plain = {.name = "engine", .created_ms = 5, .validators = e->validators,
                             .validator_count = VALIDATORS, .submitters = e->submitters,
-                            .submitter_count = 1, .parameters = genesis_parameters_default()};
+                            .submitter_count = SUBMITTERS, .parameters = parameters};
     SCOPED_BUFFER struct buffer text;
     buffer_init(&text, GENESIS_BYTES_MAX);
     assert_int_equal(genesis_write(&plain, &text, NULL), ERROR_NONE);
@@ -72,6 +76,17 @@ static int make_engine(void **state) {
     return 0;
 }
 
+static int make_engine(void **state) {
+    return make_engine_of(state, genesis_parameters_default());
+}
+
+/* Of small blocks. */
+static int make_narrow_engine(void **state) {
+    struct genesis_parameters parameters = genesis_parameters_default();
+    parameters.block_transactions_max = 2;
+    return make_engine_of(state, parameters);
+}
+
 static int free_engine(void **state) {
     struct engine *e = *state;
     char command[64];
@@ -79,7 +94,8 @@ static int free_engine(void **state) {
     assert_int_equal(system(command), 0);
     for (int i = 0; i < VALIDATORS; i++)
         ledger_signer_free(e->votes[i]);
-    ledger_signer_free(e->gateway);
+    for (int i = 0; i < SUBMITTERS; i++)
+        ledger_signer_free(e->gateways[i]);
     genesis_free(e->genesis);
     free(e);
     return 0;
@@ -99,16 +115,22 @@ static void app_stop(struct app *app) {
     *app = (struct app){.chain = NULL};
 }
 
-/* Takes the gateway's next transaction, a note, into the application's pool; its bytes appended. */
-static void offer(struct engine *e, struct app *app, const char *text, struct buffer *ret_bytes) {
+/* Takes a gateway's note into the application's pool; its bytes appended. */
+static void offer_of(const struct engine *e, struct app *app, size_t gateway, uint64_t sequence,
+                     const char *text, struct buffer *ret_bytes) {
     struct checked_transaction *checked = NULL;
     struct pool_entry *entry = NULL;
-    assert_int_equal(ledger_build_note(e->gateway, &e->genesis->chain, e->sequence++, 1,
+    assert_int_equal(ledger_build_note(e->gateways[gateway], &e->genesis->chain, sequence, 1,
                                        bytes_text(text), ret_bytes, NULL),
                      ERROR_NONE);
     assert_int_equal(application_check(app->chain, buffer_bytes(ret_bytes), &checked, NULL),
                      ERROR_NONE);
     assert_int_equal(pool_add(app->pool, checked, 0, 0, &entry), POOL_ADDED);
+}
+
+/* The first gateway's next one. */
+static void offer(struct engine *e, struct app *app, const char *text, struct buffer *ret_bytes) {
+    offer_of(e, app, 0, e->sequence++, text, ret_bytes);
 }
 
 /* A block of the application's pool, copied: what the engine sends around. */
@@ -407,7 +429,7 @@ static void offer_demotion(struct engine *e, struct app *app) {
     struct change change = {
         .epoch = chain_members(app->chain)->epoch,
         .operation_count = 2,
-        .operations = {{.kind = CHANGE_REMOVE_SUBMITTER, .name = "east"},
+        .operations = {{.kind = CHANGE_REMOVE_SUBMITTER, .name = "gateway-0"},
                        {.kind = CHANGE_ADD_SUBMITTER, .role = MEMBER_AUDITOR, .name = "audit"}},
     };
     ledger_signer_public(e->gateway, change.operations[1].key);
@@ -466,6 +488,42 @@ static void nothing_stands_on_an_epochs_last_block_before_it_is_committed(void *
     propose(e, &app, &block);
     decide(e, &app, 1, buffer_bytes(&block));
     assert_int_equal(chain_height(app.chain), 2);
+    app_stop(&app);
+}
+
+/* Four of five gateways always have more ready than two blocks take. */
+static void whoever_has_something_ready_gets_a_share_of_the_blocks(void **state) {
+    enum { WAITING = 4, BLOCKS = 8 };
+    struct engine *e = *state;
+    struct app app;
+    uint64_t next[SUBMITTERS] = {1, 1, 1, 1, 1};
+    BLOCK_BUFFER(block);
+    app_start(e, &app, "a");
+    for (size_t i = 0; i < WAITING; i++)
+        for (uint64_t sequence = 1; sequence <= BLOCKS; sequence++) {
+            BLOCK_BUFFER(bytes);
+            offer_of(e, &app, i, sequence, "waits", &bytes);
+        }
+    for (int made = 0; made < BLOCKS; made++) {
+        struct block decoded;
+        struct bytes transaction;
+        enum transaction_status status;
+        propose(e, &app, &block);
+        assert_int_equal(block_decode(buffer_bytes(&block), &decoded, NULL), ERROR_NONE);
+        assert_int_equal(decoded.header.transaction_count, 2);
+        struct block_cursor cursor = block_cursor(&decoded);
+        while (block_next(&cursor, &transaction, &status)) {
+            uint32_t submitter;
+            uint64_t sequence;
+            assert_true(pool_peek(chain_members(app.chain), transaction, &submitter, &sequence));
+            assert_int_equal(sequence, next[submitter]++);
+        }
+        decide(e, &app, 1, buffer_bytes(&block));
+        for (uint32_t i = 0; i < SUBMITTERS; i++)
+            pool_advance(app.pool, i, next[i]);
+    }
+    for (size_t i = 0; i < WAITING; i++)
+        assert_int_equal(next[i], 1 + 2 * BLOCKS / WAITING);
     app_stop(&app);
 }
 
@@ -544,6 +602,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(
             nothing_stands_on_an_epochs_last_block_before_it_is_committed, make_engine,
             free_engine),
+        cmocka_unit_test_setup_teardown(whoever_has_something_ready_gets_a_share_of_the_blocks,
+                                        make_narrow_engine, free_engine),
         cmocka_unit_test_setup_teardown(a_role_that_changed_since_it_was_asked_holds_in_the_block,
                                         make_engine, free_engine),
     };
