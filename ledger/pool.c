@@ -92,15 +92,16 @@ enum pool_result pool_add(struct pool *pool, struct checked_transaction *checked
         *ret_entry = entry;
         return same ? POOL_KNOWN : POOL_CONFLICT;
     }
-    *entry = (struct pool_entry){
-        .checked = checked, .added_ms = now_ms, .added_height = height};
+    bool is_head = sequence == ring->next;
+    *entry = (struct pool_entry){.checked = checked, .added_ms = now_ms,
+                                 .head_ms = is_head ? now_ms : 0, .head_height = height};
     ring->count++;
     ring->bytes += checked->len;
     pool->count++;
     pool->bytes += checked->len;
     if (sequence >= ring->end)
         ring->end = sequence + 1;
-    if (sequence == ring->next)
+    if (is_head)
         pool->ready++;
     *ret_entry = entry;
     return POOL_ADDED;
@@ -199,6 +200,16 @@ bool pool_waits(const struct pool *pool, uint32_t submitter) {
 
 uint64_t pool_next(const struct pool *pool, uint32_t submitter) {
     return pool->rings[submitter].next;
+}
+
+struct pool_entry *pool_head(const struct pool *pool, uint32_t submitter, uint64_t now_ms,
+                             uint64_t height) {
+    struct pool_entry *entry = pool_find(pool, submitter, pool->rings[submitter].next);
+    if (entry != NULL && entry->head_ms == 0) {
+        entry->head_ms = now_ms;
+        entry->head_height = height;
+    }
+    return entry;
 }
 
 bool pool_ready(const struct pool *pool) {

@@ -25,7 +25,8 @@ struct pool_entry {
     struct checked_transaction *checked;
     struct pool_waiter *waiters; /* owned by the entry */
     uint64_t added_ms;
-    uint64_t added_height; /* the chain's, when it came */
+    uint64_t head_ms;      /* since when it stands at the head of its line, as far as seen; 0: not yet */
+    uint64_t head_height;  /* the chain's then */
     uint64_t sent_ms;      /* told to the other validators last; 0: it came from one of them */
     uint32_t sent_again;   /* how often, since one of them connected last */
 };
@@ -64,6 +65,10 @@ bool pool_knows(const struct pool *pool, const struct members *members, struct b
 /* The submitter's next sequence on the chain: entries below it go. */
 void pool_advance(struct pool *pool, uint32_t submitter, uint64_t next);
 uint64_t pool_next(const struct pool *pool, uint32_t submitter);
+/* What the chain has to take next of this submitter, NULL where it is not here. What came before its turn
+ * counts as the head only from when it is asked for here. */
+struct pool_entry *pool_head(const struct pool *pool, uint32_t submitter, uint64_t now_ms,
+                             uint64_t height);
 /* True where anything of the submitter's is here. */
 bool pool_waits(const struct pool *pool, uint32_t submitter);
 

@@ -1,6 +1,7 @@
 """A client that knows several nodes: killed, silent, stale and lying ones cost it no call. And a leader
-that censors: its followers replace it."""
+that censors: its followers replace it, but nobody for a long queue."""
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from tests.integration.test_ledger_client import PROBE, Liar
 
 LOAD = BUILD / "tests" / "bench" / "ledger_load"
 CENSOR = BUILD / "tests" / "harness" / "renkei-node-censoring"
+LONG = os.environ.get("RENKEI_TEST_LONG") == "1" # the ordinary run asks the pool: test_pool.c
 
 
 def sockets(nodes):
@@ -148,3 +150,18 @@ def test_a_censoring_leader_is_replaced():
         assert [s["leader"] for s in status] == ["node-1"] * 3
         causes = {s["last_view_change"] for s in status}
         assert "censorship" in causes and causes <= {"censorship", "join"}
+
+
+if LONG:
+    def test_nobody_is_suspected_for_a_queue_that_is_longer_than_the_patience():
+        with Chain(4, submitters=1, rotate_blocks=10 ** 6, view_timeout_ms=4000,
+                   block_transactions_max=1) as chain:
+            chain.start()
+            client, signer = chain.nodes[1].client(), chain.signers[0]
+            began, count = time.monotonic(), 0
+            while time.monotonic() - began < 20: # more than 5 s of it wait all the time
+                notes = [signer.note(b"%d" % i) for i in range(4000)]
+                count += len(notes)
+                assert all(receipt["status"] == 0 for receipt in client.submit_all(notes))
+            assert client.next_sequence(signer.public) == count + 1
+            assert client.status()["view"] == 0

@@ -136,6 +136,28 @@ static void every_entry_is_walked_once(void **state) {
     assert_int_equal(sequences[2], 17);
 }
 
+static void what_waits_behind_others_is_the_head_only_from_its_turn_on(void **state) {
+    struct world *w = *state;
+    assert_null(pool_head(w->pool, 0, 5, 1));
+    assert_int_equal(add(w, 0, 1, "first"), POOL_ADDED); /* at 5 ms */
+    assert_int_equal(add(w, 0, 2, "second"), POOL_ADDED);
+    struct pool_entry *head = pool_head(w->pool, 0, 900, 7);
+    assert_int_equal(head->checked->tx.sequence, 1);
+    assert_int_equal(head->head_ms, 5);
+    assert_int_equal(head->head_height, 0);
+    pool_advance(w->pool, 0, 2);
+    head = pool_head(w->pool, 0, 1000, 8);
+    assert_int_equal(head->checked->tx.sequence, 2);
+    assert_int_equal(head->head_ms, 1000);
+    assert_int_equal(head->head_height, 8);
+    head = pool_head(w->pool, 0, 2000, 9);
+    assert_int_equal(head->head_ms, 1000); /* since then, however often it is asked for */
+    assert_int_equal(head->head_height, 8);
+    assert_int_equal(head->added_ms, 5);
+    pool_advance(w->pool, 0, 3);
+    assert_null(pool_head(w->pool, 0, 3000, 10));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_sequence_has_one_transaction, make_world, free_world),
@@ -143,6 +165,8 @@ int main(void) {
                                         free_world),
         cmocka_unit_test_setup_teardown(a_sequence_too_far_ahead_is_refused, make_world,
                                         free_world),
+        cmocka_unit_test_setup_teardown(what_waits_behind_others_is_the_head_only_from_its_turn_on,
+                                        make_world, free_world),
         cmocka_unit_test_setup_teardown(every_entry_is_walked_once, make_world, free_world),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
