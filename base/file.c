@@ -57,6 +57,20 @@ enum error_code file_write_all(int fd, struct bytes data, const char *what, stru
     return ERROR_NONE;
 }
 
+enum error_code file_write_at(int fd, struct bytes data, uint64_t at, const char *what,
+                              struct error *err) {
+    while (data.len > 0) {
+        ssize_t written = pwrite(fd, data.data, data.len, (off_t)at);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return file_error(err, errno, "cannot write", what);
+        data = bytes_of(data.data + written, data.len - (size_t)written);
+        at += (uint64_t)written;
+    }
+    return ERROR_NONE;
+}
+
 enum error_code file_sync_folder(const char *path, struct error *err) {
     SCOPED_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)

@@ -37,6 +37,10 @@ MUST_CHECK enum error_code file_lock(const char *path, int *ret_fd, struct error
 MUST_CHECK enum error_code file_write_all(int fd, struct bytes data, const char *what,
                                           struct error *err);
 
+/* As file_write_all, at a place of the file. */
+MUST_CHECK enum error_code file_write_at(int fd, struct bytes data, uint64_t at, const char *what,
+                                         struct error *err);
+
 /* For what is written, in order, and hardly read again: each call begins to write to the disk what
  * stands up to here, and gives the page cache of what is there already back to the system, which then
  * has memory for the next bytes that costs nothing to get. *from begins as 0, or where the writing

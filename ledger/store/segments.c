@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -120,11 +119,8 @@ static enum error_code write_height(struct segments *s, uint64_t height, uint32_
     uint8_t raw[HEIGHT_BYTES] = {0};
     wire_store_u32(raw, segment);
     wire_store_u64(raw + 4, offset);
-    ssize_t written =
-        pwrite(s->heights_fd, raw, sizeof raw, (off_t)((height - 1) * HEIGHT_BYTES));
-    if (written != (ssize_t)sizeof raw)
-        return file_error(err, written < 0 ? errno : ENOSPC, "cannot write", "heights");
-    return ERROR_NONE;
+    return file_write_at(s->heights_fd, bytes_of(raw, sizeof raw), (height - 1) * HEIGHT_BYTES,
+                         "heights", err);
 }
 
 static enum error_code find_height(struct segments *s, uint64_t height, uint32_t *ret_segment,
@@ -238,10 +234,10 @@ static enum error_code count_earlier(struct segments *s, uint32_t segment, struc
         char path[PATH_MAX];
         struct stat stat_;
         TRY(segment_path(s, i, path, err));
-        if (stat(path, &stat_) != 0 && errno == ENOENT)
-            return error_set(err, ERROR_CORRUPT, "blocks: segment %u is missing", i);
         if (stat(path, &stat_) != 0)
-            return file_error(err, errno, "cannot look at", path);
+            return errno == ENOENT
+                       ? error_set(err, ERROR_CORRUPT, "blocks: segment %u is missing", i)
+                       : file_error(err, errno, "cannot look at", path);
         s->earlier_bytes += (uint64_t)stat_.st_size;
     }
     return ERROR_NONE;
@@ -384,17 +380,8 @@ enum error_code segments_append(struct segments *s, uint64_t height, struct byte
     wire_store_u32(head + RECORD_CRC_AT, crc32c(crc, certificate));
     const struct bytes parts[] = {bytes_of(head, sizeof head), block, certificate};
     uint64_t at = s->offset;
-    for (size_t i = 0; i < 3; i++) {
-        for (size_t done = 0; done < parts[i].len;) {
-            ssize_t written = pwrite(s->fd, parts[i].data + done, parts[i].len - done, (off_t)at);
-            if (written < 0 && errno == EINTR)
-                continue;
-            if (written < 0)
-                return file_error(err, errno, "cannot write", "blocks");
-            done += (size_t)written;
-            at += (uint64_t)written;
-        }
-    }
+    for (size_t i = 0; i < 3; at += parts[i++].len)
+        TRY(file_write_at(s->fd, parts[i], at, "blocks", err));
     TRY(write_height(s, height, s->segment, s->offset, err));
     s->offset = at;
     s->height = height;

@@ -232,19 +232,6 @@ static void forget_file(struct votes *votes) {
     buffer_done(&votes->file);
 }
 
-static enum error_code write_at(struct votes *votes, const uint8_t *data, size_t len, uint64_t at,
-                                struct error *err) {
-    for (size_t done = 0; done < len;) {
-        ssize_t written = pwrite(votes->fd, data + done, len - done, (off_t)(at + done));
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return file_error(err, errno, "cannot write", votes->path);
-        done += (size_t)written;
-    }
-    return ERROR_NONE;
-}
-
 /* Whole pages, of memory and of the file; how much was written. What a file system does not take this
  * way, or takes in part, is for the caller to write as usual. */
 static size_t write_direct(struct votes *votes, const uint8_t *pages, size_t len, uint64_t at) {
@@ -258,16 +245,16 @@ static size_t write_direct(struct votes *votes, const uint8_t *pages, size_t len
 }
 
 static enum error_code write_pending(struct votes *votes, struct error *err) {
-    const uint8_t *data = votes->pending + lead(votes);
-    size_t len = votes->pending_len;
+    struct bytes data = bytes_of(votes->pending + lead(votes), votes->pending_len);
     size_t done = 0;
-    if (len >= DIRECT_BYTES_MIN) {
+    if (data.len >= DIRECT_BYTES_MIN) {
         size_t first = (PAGE_BYTES - lead(votes)) % PAGE_BYTES;
-        size_t whole = (len - first) / PAGE_BYTES * PAGE_BYTES;
-        TRY(write_at(votes, data, first, votes->size, err));
-        done = first + write_direct(votes, data + first, whole, votes->size + first);
+        size_t whole = (data.len - first) / PAGE_BYTES * PAGE_BYTES;
+        TRY(file_write_at(votes->fd, bytes_of(data.data, first), votes->size, votes->path, err));
+        done = first + write_direct(votes, data.data + first, whole, votes->size + first);
     }
-    return write_at(votes, data + done, len - done, votes->size + done, err);
+    return file_write_at(votes->fd, bytes_of(data.data + done, data.len - done), votes->size + done,
+                         votes->path, err);
 }
 
 enum error_code votes_sync(struct votes *votes, struct error *err) {

@@ -7,10 +7,12 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -104,7 +106,36 @@ static void a_full_disk_has_a_name_of_its_own(void **state) {
     assert_true(fd >= 0);
     assert_int_equal(file_write_all(fd, BYTES_LITERAL("x"), "spool", &err), ERROR_DISK_FULL);
     assert_string_equal(err.message, "cannot write spool: No space left on device");
+    err = (struct error){0};
+    assert_int_equal(file_write_at(fd, BYTES_LITERAL("x"), 5, "blocks", &err), ERROR_DISK_FULL);
+    assert_string_equal(err.message, "cannot write blocks: No space left on device");
     close(fd);
+}
+
+/* The kernel writes only what may still stand below the limit of a file's size, and refuses then. */
+static void what_was_written_in_part_is_written_on(void **state) {
+    (void)state;
+    struct error err;
+    struct rlimit before;
+    static const uint8_t data[1000] = {[0] = 1, [499] = 2, [999] = 3};
+    uint8_t read_back[1000];
+    int fd = open("part", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(file_write_at(fd, bytes_of(data, 600), 24, "part", &err), ERROR_NONE);
+    assert_int_equal(pread(fd, read_back, sizeof read_back, 24), 600);
+    assert_memory_equal(read_back, data, 600);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    struct rlimit limit = {.rlim_cur = 500, .rlim_max = before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    (void)signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    assert_int_equal(file_write_at(fd, bytes_of(data, 1000), 0, "part", &err), ERROR_IO);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    assert_string_equal(err.message, "cannot write part: File too large");
+    assert_int_equal(pread(fd, read_back, sizeof read_back, 0), 500);
+    assert_memory_equal(read_back, data, 500);
+    close(fd);
+    unlink("part");
 }
 
 static size_t pages_in_memory(int fd, size_t bytes) {
@@ -152,6 +183,7 @@ int main(void) {
         cmocka_unit_test(a_lock_names_the_process_that_holds_it),
         cmocka_unit_test(folders_are_made_with_their_parents),
         cmocka_unit_test(a_full_disk_has_a_name_of_its_own),
+        cmocka_unit_test(what_was_written_in_part_is_written_on),
         cmocka_unit_test(what_is_written_long_ago_leaves_the_memory_and_not_the_file),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
