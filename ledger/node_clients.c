@@ -103,8 +103,8 @@ enum error_code node_answer_block(struct node *node, struct bytes block, struct 
     while (code == ERROR_NONE && block_next(&cursor, &bytes, &status)) {
         node->count.transactions++;
         node->count.failed_transactions += status != TX_DONE ? 1 : 0;
-        struct pool_entry *entry = pool_find_bytes(node->pool, before, bytes);
-        if (entry == NULL || entry->waiters == NULL)
+        struct pool_entry *entry = pool_find_awaited(node->pool, before, bytes);
+        if (entry == NULL)
             continue;
         if (tree == NULL)
             code = chain_tree_new(node->chain, node->pool, block, &tree, err);

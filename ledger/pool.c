@@ -127,17 +127,30 @@ bool pool_peek(const struct members *members, struct bytes transaction, uint32_t
     return true;
 }
 
-struct pool_entry *pool_find_bytes(const struct pool *pool, const struct members *members,
+/* What stands at the transaction's place: itself, another one of the same sequence, or NULL. */
+static struct pool_entry *at_place(const struct pool *pool, const struct members *members,
                                    struct bytes transaction) {
     uint32_t submitter;
     uint64_t sequence;
-    if (!pool_peek(members, transaction, &submitter, &sequence))
-        return NULL;
-    struct pool_entry *entry = pool_find(pool, submitter, sequence);
-    if (entry == NULL ||
-        !bytes_equal(transaction, bytes_of(entry->checked->bytes, entry->checked->len)))
-        return NULL;
-    return entry;
+    return pool_peek(members, transaction, &submitter, &sequence)
+               ? pool_find(pool, submitter, sequence)
+               : NULL;
+}
+
+static bool is_it(const struct pool_entry *entry, struct bytes transaction) {
+    return bytes_equal(transaction, bytes_of(entry->checked->bytes, entry->checked->len));
+}
+
+struct pool_entry *pool_find_bytes(const struct pool *pool, const struct members *members,
+                                   struct bytes transaction) {
+    struct pool_entry *entry = at_place(pool, members, transaction);
+    return entry != NULL && is_it(entry, transaction) ? entry : NULL;
+}
+
+struct pool_entry *pool_find_awaited(const struct pool *pool, const struct members *members,
+                                     struct bytes transaction) {
+    struct pool_entry *entry = at_place(pool, members, transaction);
+    return entry != NULL && entry->waiters != NULL && is_it(entry, transaction) ? entry : NULL;
 }
 
 bool pool_knows(const struct pool *pool, const struct members *members, struct bytes transaction) {

@@ -53,6 +53,10 @@ struct pool_entry *pool_find(const struct pool *pool, uint32_t submitter, uint64
 struct pool_entry *pool_find_bytes(const struct pool *pool, const struct members *members,
                                    struct bytes transaction);
 
+/* As pool_find_bytes, but NULL where nobody waits for it, too, which is found out first. */
+struct pool_entry *pool_find_awaited(const struct pool *pool, const struct members *members,
+                                     struct bytes transaction);
+
 /* The submitter's number and the sequence that stand in a transaction's bytes; false where it is too
  * short or nobody's. Looks at the two fields only. */
 bool pool_peek(const struct members *members, struct bytes transaction, uint32_t *ret_submitter,

@@ -107,6 +107,22 @@ static void what_the_chain_has_goes_and_does_not_come_back(void **state) {
     checked_transaction_free(old);
 }
 
+static void only_what_somebody_waits_for_is_awaited(void **state) {
+    struct world *w = *state;
+    assert_int_equal(add(w, 0, 1, "note"), POOL_ADDED);
+    struct checked_transaction *same = note(w, 0, 1, "note");
+    struct checked_transaction *other = note(w, 0, 1, "other");
+    struct bytes same_bytes = bytes_of(same->bytes, same->len);
+    struct pool_entry *entry = pool_find_bytes(w->pool, w->members, same_bytes);
+    assert_non_null(entry);
+    assert_null(pool_find_awaited(w->pool, w->members, same_bytes));
+    entry->waiters = calloc(1, sizeof *entry->waiters);
+    assert_ptr_equal(pool_find_awaited(w->pool, w->members, same_bytes), entry);
+    assert_null(pool_find_awaited(w->pool, w->members, bytes_of(other->bytes, other->len)));
+    checked_transaction_free(same);
+    checked_transaction_free(other);
+}
+
 static void a_sequence_too_far_ahead_is_refused(void **state) {
     struct world *w = *state;
     assert_int_equal(add(w, 0, POOL_WINDOW + 1, "far"), POOL_FULL);
@@ -162,6 +178,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_sequence_has_one_transaction, make_world, free_world),
         cmocka_unit_test_setup_teardown(what_the_chain_has_goes_and_does_not_come_back, make_world,
+                                        free_world),
+        cmocka_unit_test_setup_teardown(only_what_somebody_waits_for_is_awaited, make_world,
                                         free_world),
         cmocka_unit_test_setup_teardown(a_sequence_too_far_ahead_is_refused, make_world,
                                         free_world),
