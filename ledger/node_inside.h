@@ -46,11 +46,8 @@ enum {
     NODE_LANES_MAX = GENESIS_VALIDATORS_MAX + MEMBERS_OBSERVERS_MAX,
     NODE_PEER_SIGNATURES_PER_S = 2000, /* of protocol messages: an eighth of a slow core */
     NODE_PEER_SIGNATURES_MIN = 2000,   /* that a peer's budget holds at least when it is full */
-    /* Of blocks that are looked up for a peer: more than it can execute, and little of a slow core. */
-    NODE_PEER_READ_BYTES_PER_S = 32 << 20,
-    NODE_PEER_READ_BYTES_MAX = 64 << 20, /* that are saved up */
-    NODE_PEER_REQUEST_BYTES = 4096,      /* what a request costs besides, */
-    NODE_PEER_BLOCK_BYTES = 1024,        /* and each block that answers it */
+    NODE_PEER_ANSWERS_US_PER_S = 100000, /* looking up what a peer asks for: a tenth of our time, */
+    NODE_PEER_ANSWERS_US_MAX = 200000,   /* and what is saved up */
     NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
     NODE_CLOCK_OLD_MS = 60000,
     NODE_DOUBT_ASK_MS = 300,    /* while it is not known whether we know our votes */
@@ -110,7 +107,7 @@ struct inbox_lane {
     size_t bytes;
     bool paused; /* its bulk lane is not read until this is shorter */
     bool former; /* some of it came from whoever had this number in the epoch before */
-    struct budget reads; /* bytes that are looked up for the peer */
+    struct budget answers_us; /* that looking up what the peer asks for may take */
 };
 
 /* What a peer's clock showed when it was heard of last. */
@@ -251,7 +248,7 @@ struct node {
         uint64_t view_changes;
         uint64_t evidence;
         uint64_t bad_transactions; /* from peers */
-        uint64_t over_budget;      /* protocol messages that were not looked at */
+        uint64_t over_budget;      /* messages and questions of peers that were not looked at */
         uint64_t missing_asked;    /* proposals of which some transactions were asked for */
         uint64_t blocks_asked;     /* times that a whole proposed block was asked for */
         uint64_t strangers;
@@ -348,8 +345,6 @@ struct payload *node_payload(struct node *node, const struct hash *digest);
 /* The lowest proposal that the core wants, that lacks something, and for which not all that came was
  * looked through; NULL where there is none. */
 struct payload *node_waiting_proposal(struct node *node);
-/* So many bytes were read because a peer asked for something in them. */
-void node_spend_read(struct node *node, uint32_t peer, size_t bytes);
 void node_on_payload(struct node *node, uint32_t peer, struct bytes body);
 void node_on_proposal(struct node *node, uint32_t peer, struct bytes body);
 void node_on_get_payload(struct node *node, uint32_t peer, struct bytes body);

@@ -131,12 +131,10 @@ void node_on_get_payload(struct node *node, uint32_t peer, struct bytes body) {
     SCOPED_BUFFER struct buffer stored;
     buffer_init(&stored, BLOCK_BYTES_MAX);
     struct bytes block = chain_executed_block(node->chain, height, &digest, &stored);
-    node_spend_read(node, peer, stored.len);
     struct payload *payload = block.data != NULL ? NULL : node_payload(node, &digest);
     /* What somebody's proposal made is not vouched for before it is looked at. */
     if (payload != NULL && (payload->executed || block_entries_fit(buffer_bytes(&payload->block))))
         block = buffer_bytes(&payload->block);
-    node_spend_read(node, peer, block.len);
     if (block.data != NULL)
         node_send(node, peer, MESH_BULK, NODE_PAYLOAD, block);
 }
@@ -150,7 +148,6 @@ void node_on_get_transactions(struct node *node, uint32_t peer, struct bytes bod
     buffer_init(&stored, BLOCK_BYTES_MAX);
     buffer_init(&answer, BLOCK_BYTES_MAX);
     struct bytes block = chain_executed_block(node->chain, request.height, &request.digest, &stored);
-    node_spend_read(node, peer, stored.len > block.len ? stored.len : block.len);
     if (block.data != NULL)
         proposal_answer(block, &request, &answer);
     if (answer.len > 0 && !answer.failed)

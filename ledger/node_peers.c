@@ -65,7 +65,6 @@ static void on_get_blocks(struct node *node, uint32_t peer, struct bytes body) {
         wire_bytes(&answer, buffer_bytes(&certificate));
         node_send(node, peer, MESH_BULK, NODE_BLOCK, buffer_bytes(&answer));
         sent += answer.len;
-        node_spend_read(node, peer, NODE_PEER_BLOCK_BYTES + answer.len);
     }
 }
 
@@ -297,7 +296,7 @@ void node_inbox_epoch(struct node *node) {
         if (lane->paused)
             mesh_pause(node->mesh, lane_peer(i), MESH_BULK, false);
         lane->paused = false;
-        lane->reads = (struct budget){0};
+        lane->answers_us = (struct budget){0};
         lane->former = lane->first != NULL;
     }
 }
@@ -519,29 +518,21 @@ static void on_protocol(struct node *node, uint32_t peer, struct bytes body) {
     budget_spend(budget, node->signatures_asked - before);
 }
 
-/* A few bytes ask for megabytes: without a limit one peer's questions would fill all our time. */
-
-void node_spend_read(struct node *node, uint32_t peer, size_t bytes) {
+/* A few bytes ask for megabytes: without a limit one peer's questions would fill all our time. It is
+ * that time which counts, so that the limit holds on a slow machine as on a fast one. Nodes that
+ * only our own configuration names are trusted so far. */
+static void on_question(struct node *node, uint32_t peer, struct bytes body,
+                        void (*answer)(struct node *node, uint32_t peer, struct bytes body)) {
     struct inbox_lane *lane = inbox_lane(node, peer);
-    if (lane != NULL)
-        budget_spend(&lane->reads, bytes);
-}
-
-/* Nodes that only our own configuration names are trusted so far. */
-static bool may_ask(struct node *node, uint32_t peer) {
-    struct inbox_lane *lane = inbox_lane(node, peer);
-    if (lane != NULL && !budget_left(&lane->reads, NODE_PEER_READ_BYTES_PER_S,
-                                     NODE_PEER_READ_BYTES_MAX, node_now_ms())) {
+    if (lane != NULL && !budget_left(&lane->answers_us, NODE_PEER_ANSWERS_US_PER_S,
+                                     NODE_PEER_ANSWERS_US_MAX, node_now_ms())) {
         over_budget(node, peer);
-        return false;
+        return;
     }
-    node_spend_read(node, peer, NODE_PEER_REQUEST_BYTES);
-    return true;
-}
-
-static bool is_question(uint8_t kind) {
-    return kind == NODE_GET_PAYLOAD || kind == NODE_GET_TRANSACTIONS || kind == NODE_GET_BLOCKS ||
-           kind == NODE_GET_VOTES;
+    uint64_t began_ns = clock_monotonic_ns();
+    answer(node, peer, body);
+    if (lane != NULL)
+        budget_spend(&lane->answers_us, (clock_monotonic_ns() - began_ns) / 1000 + 1);
 }
 
 /* Callbacks of the mesh. */
@@ -552,8 +543,6 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
     if (bytes.len == 0 || node->stopping)
         return;
     struct bytes body = bytes_of(bytes.data + 1, bytes.len - 1);
-    if (is_question(bytes.data[0]) && !may_ask(node, peer))
-        return;
     switch (bytes.data[0]) {
     case NODE_PBFT:
         if (!node->doubt.open) /* as if it were lost: the core's messages are sent again */
@@ -566,16 +555,16 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
         node_on_payload(node, peer, body);
         break;
     case NODE_GET_PAYLOAD:
-        node_on_get_payload(node, peer, body);
+        on_question(node, peer, body, node_on_get_payload);
         break;
     case NODE_PROPOSAL:
         node_on_proposal(node, peer, body);
         break;
     case NODE_GET_TRANSACTIONS:
-        node_on_get_transactions(node, peer, body);
+        on_question(node, peer, body, node_on_get_transactions);
         break;
     case NODE_GET_BLOCKS:
-        on_get_blocks(node, peer, body);
+        on_question(node, peer, body, on_get_blocks);
         break;
     case NODE_BLOCK:
         on_block(node, peer, body);
@@ -584,7 +573,7 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
         node_on_clock(node, peer, body);
         break;
     case NODE_GET_VOTES:
-        node_on_get_votes(node, peer, body);
+        on_question(node, peer, body, node_on_get_votes);
         break;
     case NODE_VOTES:
         node_on_votes(node, peer, body);
