@@ -96,21 +96,6 @@ static enum error_code level_fd(struct store *store, unsigned level, int *ret_fd
     return ERROR_NONE;
 }
 
-static enum error_code write_at(int fd, uint64_t at, const uint8_t *data, size_t len,
-                                const char *what, struct error *err) {
-    while (len > 0) {
-        ssize_t written = pwrite(fd, data, len, (off_t)at);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return file_error(err, errno, "cannot write", what);
-        data += written;
-        at += (uint64_t)written;
-        len -= (size_t)written;
-    }
-    return ERROR_NONE;
-}
-
 static enum error_code read_at(int fd, uint64_t at, uint8_t *data, size_t len, const char *what,
                                struct error *err) {
     while (len > 0) {
@@ -480,8 +465,8 @@ static enum error_code write_places(struct store *store, const struct state_chan
         wire_store_u32(at + 20, place->leaf_at);
         wire_store_u64(at + 24, place->previous);
     }
-    return write_at(store->places_fd, change->places_first * PLACE_BYTES, raw,
-                    change->place_count * PLACE_BYTES, "places", err);
+    return file_write_at(store->places_fd, bytes_of(raw, change->place_count * PLACE_BYTES),
+                         change->places_first * PLACE_BYTES, "places", err);
 }
 
 enum error_code store_apply(struct store *store, const struct state_change *change,
@@ -494,8 +479,8 @@ enum error_code store_apply(struct store *store, const struct state_change *chan
         if (nodes->count == 0)
             break; /* no complete subtree here, so none above */
         TRY(level_fd(store, level, &fd, err));
-        TRY(write_at(fd, nodes->first * HASH_BYTES, nodes->hash[0].byte,
-                     nodes->count * HASH_BYTES, "log", err));
+        TRY(file_write_at(fd, bytes_of(nodes->hash[0].byte, nodes->count * HASH_BYTES),
+                          nodes->first * HASH_BYTES, "log", err));
     }
     size_t cursor = 0;
     for (const struct state_entry *e; (e = state_table_each(change->entries, &cursor)) != NULL;)
