@@ -104,7 +104,7 @@ void local_flush(struct local *local) {
         flush_client(client);
 }
 
-static struct client *find(struct local *local, uint64_t number) {
+static struct client *find(const struct local *local, uint64_t number) {
     for (struct client *client = local->clients; client != NULL; client = client->next)
         if (client->number == number)
             return client->closing ? NULL : client;
@@ -204,6 +204,10 @@ static void on_listener_closed(uv_handle_t *handle) {
 
 size_t local_clients(const struct local *local) {
     return local->count;
+}
+
+bool local_is_there(const struct local *local, uint64_t number) {
+    return find(local, number) != NULL;
 }
 
 void local_close(struct local *local) {

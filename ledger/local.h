@@ -34,6 +34,7 @@ void local_refuse(struct local *local, uint64_t client, uint32_t request,
                   const struct error *reason);
 void local_flush(struct local *local);
 size_t local_clients(const struct local *local);
+bool local_is_there(const struct local *local, uint64_t client);
 /* Hangs up; freed when the loop has run its closing callbacks. NULL is fine. */
 void local_close(struct local *local);
 

@@ -129,8 +129,28 @@ enum error_code node_answer_block(struct node *node, struct bytes block, struct 
     return code;
 }
 
+/* Who hung up waits for nothing: a client that loses patience asks again on a new connection, as often as
+ * it likes while the chain stands still. */
+static size_t count_waiters(const struct local *local, struct pool_entry *entry) {
+    size_t count = 0;
+    for (struct pool_waiter **at = &entry->waiters; *at != NULL;) {
+        struct pool_waiter *waiter = *at;
+        if (local_is_there(local, waiter->client)) {
+            count++;
+            at = &waiter->next;
+        } else {
+            *at = waiter->next;
+            free(waiter);
+        }
+    }
+    return count;
+}
+
 static enum error_code wait_for(const struct asker *asker, struct pool_entry *entry,
                                 struct error *err) {
+    if (count_waiters(asker->node->local, entry) >= NODE_WAITERS_MAX)
+        return error_set(err, ERROR_BUSY, "submit: %d requests wait for this transaction already",
+                         NODE_WAITERS_MAX);
     struct pool_waiter *waiter = calloc(1, sizeof *waiter);
     if (waiter == NULL)
         return error_set(err, ERROR_NO_MEMORY, "submit: no memory");

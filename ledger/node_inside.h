@@ -53,6 +53,7 @@ enum {
     NODE_DOUBT_ASK_MS = 300,    /* while it is not known whether we know our votes */
     NODE_DOUBT_LATER_MS = 2000, /* one of the others, in turn */
     NODE_DISK_BYTES_MIN = 16 << 20, /* free for the data folder, or the node does not run */
+    NODE_WAITERS_MAX = 16, /* requests that wait for one transaction */
     NODE_TREES_MAX = 4, /* stored blocks whose receipts are at hand */
 };
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from tests.harness.ledger import BUILD, Chain, Leaf, transaction_id, wait_until
+from tests.harness.ledger import BUILD, Chain, Leaf, Refused, transaction_id, wait_until
 from tests.harness.wait import PATIENCE
 
 PROBE = BUILD / "tests" / "integration" / "ledger_probe"
@@ -152,3 +152,39 @@ def test_the_client_waits_out_a_restart(lied_to):
         assert out.decode().startswith("transaction "), out
         assert wait_until(lambda: chain.nodes[0].client().next_sequence(
             chain.signers[0].public) == 2, 10, "sequence 2")
+
+
+def test_those_who_wait_for_one_transaction_are_counted_and_forgotten_when_they_hang_up():
+    """Its turn does not come for long: clients give up, and ask again on new connections."""
+    with Chain(1) as chain:
+        chain.start()
+        first, second = chain.signers[0].note(b"first"), chain.signers[0].note(b"second")
+
+        def ask_16():
+            client = chain.nodes[0].client()
+            numbers = [client.send(1, second) for _ in range(16)]
+            client.head() # is answered behind a refusal of them
+            return client, numbers
+
+        for _ in range(3):
+            client, numbers = wait_until(lambda: attempt(ask_16, Refused), 30, "a place to wait in")
+            client.send(1, second)
+            with pytest.raises(Refused) as refusal:
+                client.receive()
+            assert str(refusal.value).startswith("busy: submit: 16 requests wait for this transaction")
+            client.close()
+        client, numbers = wait_until(lambda: attempt(ask_16, Refused), 30, "a place to wait in")
+        chain.nodes[0].client().submit(first)
+        receipts = {}
+        for _ in numbers:
+            request, kind, body = client.receive()
+            assert kind == 0x81
+            receipts[request] = body
+        assert set(receipts) == set(numbers) and len(set(receipts.values())) == 1
+
+
+def attempt(what, refusal):
+    try:
+        return what()
+    except refusal:
+        return None
