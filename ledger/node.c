@@ -124,6 +124,11 @@ static void log_view(struct node *node, const struct pbft_effect *effect) {
 
 static void log_evidence(struct node *node, const struct pbft_effect *effect) {
     node->count.evidence++;
+    node_keep_evidence(node, effect->evidence.evidence);
+    /* Who is not expelled for it, or not yet, may go on: the first of each power of two is enough to see. */
+    uint64_t count = ++node->equivocations[effect->evidence.signer];
+    if ((count & (count - 1)) != 0)
+        return;
     SCOPED_BUFFER struct buffer hex;
     buffer_init(&hex, 2 * PBFT_EVIDENCE_BYTES + 1);
     if (effect->evidence.evidence.len <= PBFT_EVIDENCE_BYTES &&
@@ -131,8 +136,7 @@ static void log_evidence(struct node *node, const struct pbft_effect *effect) {
         text_hex(effect->evidence.evidence.data, effect->evidence.evidence.len, (char *)hex.data);
     log_event(LOG_LEVEL_ERROR, "equivocation", "validator",
               node_validator_name(node, effect->evidence.signer), "evidence",
-              hex.data != NULL ? (const char *)hex.data : "", NULL);
-    node_keep_evidence(node, effect->evidence.evidence);
+              hex.data != NULL ? (const char *)hex.data : "", "count", log_u64(count), NULL);
 }
 
 void node_blame(struct node *node, uint32_t peer, const char *what) {

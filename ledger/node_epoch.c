@@ -368,6 +368,7 @@ void node_forget_core(struct node *node) {
     node_inbox_epoch(node);
     /* What is kept by a validator's number is of another one now. */
     memset(node->budgets, 0, sizeof node->budgets);
+    memset(node->equivocations, 0, sizeof node->equivocations);
     memset(node->watch.clock, 0, sizeof node->watch.clock);
     memset(node->fetch.refused, 0, sizeof node->fetch.refused);
     node->epoch_over = false;

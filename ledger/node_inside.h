@@ -175,6 +175,7 @@ struct node {
     struct ledger_signer *signer; /* of keys[key_at] */
     uint8_t evidence[NODE_EVIDENCE_MAX][PBFT_EVIDENCE_BYTES];
     size_t evidence_count;
+    uint64_t equivocations[GENESIS_VALIDATORS_MAX]; /* by each validator, seen in this epoch */
     struct chain *chain;
     struct pool *pool;
     struct votes *votes;

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import socket
@@ -524,6 +525,16 @@ class Impostor:
             return status["epoch"] >= epoch
         wait_until(over, 40, f"epoch {epoch}")
 
+    def contradict_often(self, lane, client, times):
+        def enough():
+            status, height = client.status(), client.head()["height"] + 3
+            messages = [b"\x01" + self.prepare(status["epoch"], status["view"], height, os.urandom(32))
+                        for _ in range(100)]
+            lane.sendall(b"".join(struct.pack(">IB", len(m) + 1, 2) + m for m in messages))
+            seen = re.search(r"^renkei_node_equivocations_total (\d+)$", client.metrics(), re.M)
+            return int(seen[1]) >= times
+        wait_until(enough, 40, "it has seen them")
+
     def pass_on(self, transaction):
         message = b"\x02" + struct.pack(">I", len(transaction)) + transaction
         self.open[-1].sendall(struct.pack(">IB", len(message) + 1, 2) + message)
@@ -585,6 +596,10 @@ def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n)
         impostor.close()
         proven = client.members()
         assert '"event":"equivocation"' in chain.nodes[1].log_text()
+        if n == 4: # it goes on, and fills no disk
+            impostor.contradict_often(impostor.connect(1), chain.nodes[1].client(), 500)
+            impostor.close()
+            assert chain.nodes[1].log_text().count('"event":"equivocation"') < 30
         names = [v[1].decode() for v in proven["validators"]]
         if n == 5:
             assert names == [f"node-{i}" for i in range(4)]
