@@ -78,7 +78,12 @@ static struct held *hold(struct node *node, enum pbft_effect_kind kind, struct b
     buffer_init(&held->bytes, PBFT_MESSAGE_BYTES_MAX);
     buffer_append(&held->bytes, bytes.data, bytes.len);
     assert(!held->bytes.failed);
+    node->held_bytes += sizeof *held + bytes.len;
     return held;
+}
+
+bool node_holds_enough(const struct node *node) {
+    return node->held_bytes >= NODE_HELD_BYTES_MAX;
 }
 
 static void want(struct node *node, const struct pbft_effect *effect) {
@@ -247,8 +252,10 @@ void node_step(struct node *node, struct pbft_event *event) {
         take_effect(node, &effects.list[i]);
 }
 
+/* All there are, or those of which the effects have room; the others' turn comes after a sync. */
 static void step_own(struct node *node) {
-    while (node->event_count > 0 && !node->stopping && !node->epoch_over) {
+    while (node->event_count > 0 && !node->stopping && !node->epoch_over &&
+           !node_holds_enough(node)) {
         struct own_event own = node->events[node->event_first];
         node->event_first = (node->event_first + 1) % NODE_EVENTS_MAX;
         node->event_count--;
@@ -446,7 +453,7 @@ static void sync_and_emit(struct node *node) {
     struct held *list = node->held;
     size_t count = node->held_count;
     node->held = NULL;
-    node->held_count = node->held_capacity = 0;
+    node->held_count = node->held_capacity = node->held_bytes = 0;
     bool ended = false; /* what the old core said after its last block means nothing to the new one */
     for (size_t i = 0; i < count; i++) {
         if (!node->stopping && !ended)
@@ -499,7 +506,7 @@ void node_settle(struct node *node) {
         tell_pending(node);
         step_own(node);
         run_wanted(node);
-        if (node->event_count > 0 && !node->epoch_over)
+        if (node->event_count > 0 && !node->epoch_over && !node_holds_enough(node))
             continue;
         if (node->held_count > 0 || votes_dirty(node->votes)) {
             sync_and_emit(node);

@@ -50,6 +50,7 @@ enum {
     NODE_PEER_ANSWERS_US_MAX = 200000,   /* and what is saved up */
     NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
     NODE_CLOCK_OLD_MS = 60000,
+    NODE_HELD_BYTES_MAX = 64 << 20, /* of effects that wait for a sync, and what one step adds */
     NODE_DOUBT_ASK_MS = 300,    /* while it is not known whether we know our votes */
     NODE_DOUBT_LATER_MS = 2000, /* one of the others, in turn */
     NODE_DISK_BYTES_MIN = 16 << 20, /* free for the data folder, or the node does not run */
@@ -204,6 +205,7 @@ struct node {
     struct held *held;
     size_t held_count;
     size_t held_capacity;
+    size_t held_bytes; /* with their places in the list */
 
     struct payloads *payloads;
     struct wanted wanted[PBFT_WINDOW_MAX + 1];
@@ -264,6 +266,8 @@ void node_fail(struct node *node, enum error_code code, const struct error *err)
 void node_blame(struct node *node, uint32_t peer, const char *what);
 void node_settle(struct node *node);
 void node_step(struct node *node, struct pbft_event *event);
+/* So much waits for a sync that nothing is put to the core before it. */
+bool node_holds_enough(const struct node *node);
 /* Queues an event for the core; the strings are copied. */
 struct own_event *node_event(struct node *node, const struct pbft_event *event,
                              struct bytes header, struct bytes certificate);

@@ -508,7 +508,9 @@ static void on_protocol(struct node *node, uint32_t peer, struct bytes body) {
     if (peer >= node->members->validator_count)
         return;
     struct budget *budget = &node->budgets[peer];
-    if (!budget_left(budget, NODE_PEER_SIGNATURES_PER_S, budget_full(node), node_now_ms())) {
+    /* Where too much waits for a sync already, the answer would as well. */
+    if (node_holds_enough(node) ||
+        !budget_left(budget, NODE_PEER_SIGNATURES_PER_S, budget_full(node), node_now_ms())) {
         over_budget(node, peer);
         return;
     }

@@ -311,7 +311,7 @@ void node_metrics(struct node *node, struct buffer *out) {
     metric(out, "renkei_node_blocks_asked_total", "counter",
            "Times that a whole proposed block was asked for.", node->count.blocks_asked);
     metric(out, "renkei_node_over_budget_total", "counter",
-           "Messages of peers that had used up their signature checks, or the time for questions.",
+           "Messages of peers that were not looked at: beyond their share, or while too much waited.",
            node->count.over_budget);
     metric(out, "renkei_node_strangers_total", "counter", "Connections turned away.",
            node->count.strangers);
