@@ -508,9 +508,11 @@ static void on_protocol(struct node *node, uint32_t peer, struct bytes body) {
     if (peer >= node->members->validator_count)
         return;
     struct budget *budget = &node->budgets[peer];
-    /* Where too much waits for a sync already, the answer would as well. */
-    if (node_holds_enough(node) ||
-        !budget_left(budget, NODE_PEER_SIGNATURES_PER_S, budget_full(node), node_now_ms())) {
+    if (node_holds_enough(node)) { /* the answer would wait as well, and this peer may not be why */
+        node->count.over_budget++;
+        return;
+    }
+    if (!budget_left(budget, NODE_PEER_SIGNATURES_PER_S, budget_full(node), node_now_ms())) {
         over_budget(node, peer);
         return;
     }
