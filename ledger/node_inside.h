@@ -31,6 +31,7 @@ enum {
     NODE_RESEND_BYTES_MAX = 4 << 20,
     NODE_FETCH_ASK_MS = 1000,
     NODE_FETCH_BEYOND_MS = 200,
+    NODE_FETCH_PART_MS = 20, /* without another block, after less came than was asked for beyond */
     NODE_FETCH_BLOCKS = 64,
     NODE_FETCH_BYTES_MAX = 8 << 20,
     NODE_CENSORED_MS = 5000,

@@ -153,13 +153,18 @@ void node_fetch(struct node *node, uint64_t now_ms) {
     if (height >= node->fetch.to) {
         /* The chain has moved on meanwhile: asking on while transfer is what moves us closes the gap
          * to where our own votes count again. */
-        node->fetch.beyond = node->fetch.fed == height;
+        node->fetch.beyond = height - node->fetch.fed <= node->genesis->parameters.window;
         node->fetch.to = node->fetch.beyond ? height + NODE_FETCH_BLOCKS : 0;
     }
     /* Of big blocks no more than so much comes at once; what came is executed. */
     bool answered = height >= node->fetch.asked_to ||
                     (node->fetch.bytes >= NODE_FETCH_BYTES_MAX && height == node->fetch.fed);
     uint64_t waited_ms = now_ms - node->fetch.asked_ms;
+    /* All that there was, then. The chain has moved on since by more than the window, where it is fast, and
+     * what was sent of that came too early for us: to wait here is to lag for good. */
+    if (node->fetch.beyond && height >= node->fetch.fed && node->fetch.fed > node->fetch.height_then &&
+        waited_ms >= NODE_FETCH_PART_MS)
+        answered = true;
     if (node->fetch.beyond && !answered && waited_ms >= NODE_FETCH_BEYOND_MS)
         node->fetch.to = 0; /* there is no more */
     if (node->fetch.to == 0 || (!answered && waited_ms < NODE_FETCH_ASK_MS))

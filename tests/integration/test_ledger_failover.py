@@ -44,6 +44,35 @@ def leader(chain, asked):
     return next(i for i, v in enumerate(chain.validators) if v["name"] == name)
 
 
+def test_a_follower_that_stood_still_votes_again_while_the_load_goes_on():
+    """Where the others make blocks faster than it asks for them, one that waits between two questions
+    is behind for good: its clients wait, and the first failure of another stops the chain."""
+    clients = 16
+    with Chain(4, submitters=clients, view_timeout_ms=5000, rotate_blocks=10 ** 6) as c:
+        for i, signer in enumerate(c.signers):
+            write_private(c.folder / f"submitter-{i}.key", signer.key)
+        c.start()
+        pairs = [f"{c.nodes[i % 3].socket}={c.folder}/submitter-{i}.key" for i in range(clients)]
+        with subprocess.Popen([LOAD, c.nodes[0].genesis, "note", "100", "4000", "1", "0",
+                               *pairs]) as load:
+            ahead, still = c.nodes[0].client(), c.nodes[3].client()
+            wait_until(lambda: ahead.status()["height"] > 10, 30, "some progress")
+            stood_at = still.status()["height"]
+            c.nodes[3].process.send_signal(signal.SIGSTOP)
+            wait_until(lambda: ahead.status()["height"] > stood_at + 100, 30, "100 blocks without it")
+            c.nodes[3].process.send_signal(signal.SIGCONT)
+            near = [0]
+
+            def stays_near():
+                own = still.status()["height"]
+                near[0] = near[0] + 1 if ahead.status()["height"] <= own + 16 else 0
+                return near[0] >= 50 or load.poll() is not None
+            wait_until(stays_near, 30, "it keeps up with the others")
+            joined = load.poll() is None
+            load.kill()
+            assert joined, "it was behind for as long as there was load"
+
+
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_clients_of_a_node_that_goes_away_fail_no_call(chain, how):
     """Four clients, each with all sockets, its own node's first; one node goes under the load."""
