@@ -107,6 +107,10 @@ void log_error(enum log_level level, const char *event, const struct error *err)
               error_hint_text(err), NULL);
 }
 
+bool log_is_due(uint64_t count) {
+    return (count & (count - 1)) == 0;
+}
+
 const char *log_u64(uint64_t value) {
     static _Thread_local char slots[SLOTS][SLOT_BYTES];
     static _Thread_local unsigned next;

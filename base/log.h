@@ -6,6 +6,7 @@
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -20,6 +21,10 @@ void log_start(const char *program, enum log_level least);
 void log_event(enum log_level level, const char *event, ...) __attribute__((sentinel));
 /* An error with its name, message and hint. */
 void log_error(enum log_level level, const char *event, const struct error *err);
+
+/* Of what others can cause as often as they like, only the first of each power of two is logged. count:
+ * of those so far, this one included. */
+bool log_is_due(uint64_t count);
 
 /* For numbers as values: borrows one of 8 static slots of the calling thread. */
 const char *log_u64(uint64_t value);

@@ -130,9 +130,8 @@ static void log_view(struct node *node, const struct pbft_effect *effect) {
 static void log_evidence(struct node *node, const struct pbft_effect *effect) {
     node->count.evidence++;
     node_keep_evidence(node, effect->evidence.evidence);
-    /* Who is not expelled for it, or not yet, may go on: the first of each power of two is enough to see. */
     uint64_t count = ++node->equivocations[effect->evidence.signer];
-    if ((count & (count - 1)) != 0)
+    if (!log_is_due(count)) /* who is not expelled for it, or not yet, may go on */
         return;
     SCOPED_BUFFER struct buffer hex;
     buffer_init(&hex, 2 * PBFT_EVIDENCE_BYTES + 1);
@@ -145,9 +144,8 @@ static void log_evidence(struct node *node, const struct pbft_effect *effect) {
 }
 
 void node_blame(struct node *node, uint32_t peer, const char *what) {
-    /* Anybody may cause these: the first of each power of two is enough to see. */
     uint64_t count = ++node->count.faults;
-    if ((count & (count - 1)) == 0)
+    if (log_is_due(count))
         log_event(LOG_LEVEL_WARNING, "fault", "peer", node_validator_name(node, peer), "what", what,
                   "count", log_u64(count), NULL);
     struct error reason;

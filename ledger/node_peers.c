@@ -503,7 +503,7 @@ static int64_t budget_full(const struct node *node) {
 /* A message that is not looked at is as one that was lost: whoever needs the answer sends it again. */
 static void over_budget(struct node *node, uint32_t peer) {
     uint64_t count = ++node->count.over_budget;
-    if ((count & (count - 1)) == 0)
+    if (log_is_due(count))
         log_event(LOG_LEVEL_WARNING, "over-budget", "peer", peer_name(node, peer), "count",
                   log_u64(count), NULL);
 }
@@ -633,7 +633,7 @@ static void on_peer_trouble(void *context, uint32_t peer, const struct error *re
 static void on_stranger(void *context, const char *address, const struct error *reason) {
     struct node *node = context;
     uint64_t count = ++node->count.strangers;
-    if ((count & (count - 1)) == 0)
+    if (log_is_due(count))
         log_event(LOG_LEVEL_WARNING, "stranger", "address", address, "reason",
                   reason != NULL ? reason->message : "", "count", log_u64(count), NULL);
 }
