@@ -397,9 +397,12 @@ class ODBC:
 
     def _write(self):
         # CommLog=0: Debian's own file has psqlodbc write its traffic to /tmp.
-        (self.folder / "odbcinst.ini").write_text("".join(
-            f"[{name}]\nDriver={self.library(path)}\nCommLog=0\nDebug=0\n\n"
-            for name, path in self.drivers.items()))
-        (self.folder / "odbc.ini").write_text("".join(
-            f"[{name}]\n" + "".join(f"{key}={value}\n" for key, value in settings.items()) + "\n"
-            for name, settings in self.sources.items()))
+        self._write_ini("odbcinst.ini", {
+            name: {"Driver": self.library(path), "CommLog": 0, "Debug": 0}
+            for name, path in self.drivers.items()})
+        self._write_ini("odbc.ini", self.sources)
+
+    def _write_ini(self, name, sections):
+        (self.folder / name).write_text("".join(
+            f"[{section}]\n" + "".join(f"{key}={value}\n" for key, value in settings.items()) + "\n"
+            for section, settings in sections.items()))
