@@ -7,6 +7,7 @@ import hmac
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -362,6 +363,9 @@ class Client:
 
     def metrics(self):
         return self.call(9).bytes().decode()
+
+    def metric(self, name):
+        return int(re.search(rf"^{name} (\d+)$", self.metrics(), re.M)[1])
 
 
 def parse_header(header):

@@ -1,6 +1,5 @@
 """A validator that sends garbage, or more than its share, does not take the others' time, or their blocks."""
 import os
-import re
 import struct
 import threading
 
@@ -10,10 +9,6 @@ from tests.harness.ledger import BUILD, Chain, wait_until
 from tests.integration.test_ledger_members import Impostor
 
 GARBAGE = BUILD / "tests" / "harness" / "renkei-node-garbage"
-
-
-def metric(node, name):
-    return int(re.search(rf"^{name} (\d+)$", node.client().metrics(), re.M)[1])
 
 
 @pytest.mark.parametrize("what", ["transactions", "votes"])
@@ -38,11 +33,11 @@ def test_garbage_in_signatures_costs_a_check_and_a_ban(what):
 
         def met_by_all():
             assert client.submit(honest.note(b"one more"))["status"] == 0
-            return all(metric(node, count) >= 1 for node in chain.nodes[:3])
+            return all(node.client().metric(count) >= 1 for node in chain.nodes[:3])
         wait_until(met_by_all, 30, "everybody meets the garbage: the liar may be the slowest")
         for node in chain.nodes[:3]:
-            assert metric(node, count) < 50, node.index
-            assert metric(node, "renkei_node_transactions_total") >= 60
+            assert node.client().metric(count) < 50, node.index
+            assert node.client().metric("renkei_node_transactions_total") >= 60
 
 
 def test_one_peers_flood_waits_behind_itself():
@@ -79,7 +74,7 @@ def test_a_leader_whose_blocks_are_not_what_it_proposes_costs_one_view_and_is_na
             assert client.submit(signer.note(b"%d" % i))["status"] == 0
         assert client.head()["height"] >= 1
         assert client.status()["view"] >= 1
-        assert any(metric(node, "renkei_node_peer_faults_total") for node in chain.nodes[1:])
+        assert any(node.client().metric("renkei_node_peer_faults_total") for node in chain.nodes[1:])
         logs = "".join((node.folder / "log").read_text() for node in chain.nodes[1:])
         assert '"peer":"node-0","what":"a block\'s entries are not what its header binds"' in logs
 
@@ -97,7 +92,7 @@ def test_one_peers_questions_take_only_so_much_of_a_nodes_time():
         liar.connect(0)
         liar.ask(4, struct.pack(">Q", largest) + os.urandom(32), 10000)
         liar.ask(5, struct.pack(">QI", 1, 64), 5000)
-        wait_until(lambda: metric(chain.nodes[0], "renkei_node_over_budget_total") > 5000, 30,
+        wait_until(lambda: chain.nodes[0].client().metric("renkei_node_over_budget_total") > 5000, 30,
                    "most is not answered")
         assert client.submit(signer.note(b"after"))["status"] == 0
         liar.close()

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import random
-import re
 import shutil
 import signal
 import socket
@@ -447,6 +446,10 @@ def test_one_whose_list_is_long_past_learns_from_a_source_that_is_far_away():
         source.listener.close()
 
 
+def framed(message):
+    return struct.pack(">IB", len(message) + 1, 2) + message
+
+
 class Impostor:
     """A process with a validator's keys that says two things at once: it dials the others as the mesh
     wants it (docs/formats.md, "Mesh") and sends contradicting PREPAREs."""
@@ -510,7 +513,7 @@ class Impostor:
     def contradict(self, lane, epoch, view, height):
         for digest in (b"\x11" * 32, b"\x22" * 32):
             message = b"\x01" + self.prepare(epoch, view, height, digest)
-            lane.sendall(struct.pack(">IB", len(message) + 1, 2) + message)
+            lane.sendall(framed(message))
 
     def contradict_until(self, lane, client, epoch):
         """Above each head anew, so that a block in between makes no difference."""
@@ -530,18 +533,16 @@ class Impostor:
             status, height = client.status(), client.head()["height"] + 3
             messages = [b"\x01" + self.prepare(status["epoch"], status["view"], height, os.urandom(32))
                         for _ in range(100)]
-            lane.sendall(b"".join(struct.pack(">IB", len(m) + 1, 2) + m for m in messages))
-            seen = re.search(r"^renkei_node_equivocations_total (\d+)$", client.metrics(), re.M)
-            return int(seen[1]) >= times
+            lane.sendall(b"".join(framed(message) for message in messages))
+            return client.metric("renkei_node_equivocations_total") >= times
         wait_until(enough, 40, "it has seen them")
 
     def pass_on(self, transaction):
         message = b"\x02" + struct.pack(">I", len(transaction)) + transaction
-        self.open[-1].sendall(struct.pack(">IB", len(message) + 1, 2) + message)
+        self.open[-1].sendall(framed(message))
 
     def ask(self, kind, body, times):
-        message = bytes([kind]) + body
-        self.open[-1].sendall((struct.pack(">IB", len(message) + 1, 2) + message) * times)
+        self.open[-1].sendall(framed(bytes([kind]) + body) * times)
 
     def is_up(self):
         """Reads on what the last bulk lane has; False where the node has hung up."""
