@@ -71,6 +71,23 @@ enum error_code file_write_at(int fd, struct bytes data, uint64_t at, const char
     return ERROR_NONE;
 }
 
+enum error_code file_read_at(int fd, uint8_t *ret_bytes, size_t len, uint64_t at, const char *what,
+                             size_t *ret_len, struct error *err) {
+    size_t done = 0;
+    while (done < len) {
+        ssize_t got = pread(fd, ret_bytes + done, len - done, (off_t)(at + done));
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0)
+            return file_error(err, errno, "cannot read", what);
+        if (got == 0)
+            break;
+        done += (size_t)got;
+    }
+    *ret_len = done;
+    return ERROR_NONE;
+}
+
 enum error_code file_sync_folder(const char *path, struct error *err) {
     SCOPED_FD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)

@@ -41,6 +41,11 @@ MUST_CHECK enum error_code file_write_all(int fd, struct bytes data, const char 
 MUST_CHECK enum error_code file_write_at(int fd, struct bytes data, uint64_t at, const char *what,
                                          struct error *err);
 
+/* Reads len bytes from a place of the file, through EINTR and short reads. *ret_len is less only
+ * where the file ends before. On failure the bytes are undefined. */
+MUST_CHECK enum error_code file_read_at(int fd, uint8_t *ret_bytes, size_t len, uint64_t at,
+                                        const char *what, size_t *ret_len, struct error *err);
+
 /* For what is written, in order, and hardly read again: each call begins to write to the disk what
  * stands up to here, and gives the page cache of what is there already back to the system, which then
  * has memory for the next bytes that costs nothing to get. *from begins as 0, or where the writing

@@ -70,10 +70,10 @@ static enum error_code check_height(struct fsck *f, const struct segments_record
     uint8_t nothing[HEIGHT_BYTES] = {0};
     char text[256];
     uint64_t at = (record->height - 1) * HEIGHT_BYTES;
-    ssize_t got = f->heights_fd < 0 ? 0 : pread(f->heights_fd, raw, sizeof raw, (off_t)at);
-    if (got < 0)
-        return file_error(err, errno, "cannot read", "heights");
-    if (got != (ssize_t)sizeof raw || memcmp(raw, nothing, sizeof raw) == 0 ||
+    size_t got = 0;
+    if (f->heights_fd >= 0)
+        TRY(file_read_at(f->heights_fd, raw, sizeof raw, at, "heights", &got, err));
+    if (got != sizeof raw || memcmp(raw, nothing, sizeof raw) == 0 ||
         (wire_load_u32(raw) == record->segment && wire_load_u64(raw + 4) == record->offset))
         return ERROR_NONE;
     (void)snprintf(text, sizeof text,

@@ -2,7 +2,6 @@
 #include "ledger/fsck_derived.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -10,7 +9,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "ledger/merkle/map.h"
@@ -167,11 +165,10 @@ static enum error_code check_places(struct derived *d, struct error *err) {
     for (size_t i = 0; fd >= 0 && i < d->count && !damaged; i++) {
         uint8_t raw[STORE_PLACE_BYTES];
         const struct known *k = &d->leaves[i];
-        ssize_t got = pread(fd, raw, sizeof raw, (off_t)(k->log_index * sizeof raw));
-        if (got < 0)
-            return file_error(err, errno, "cannot read", path);
+        size_t got = 0;
+        TRY(file_read_at(fd, raw, sizeof raw, k->log_index * sizeof raw, path, &got, err));
         bool older = i > 0 && hash_equal(&d->leaves[i - 1].key, &k->key);
-        if (got == (ssize_t)sizeof raw && memcmp(raw, nothing, sizeof raw) != 0)
+        if (got == sizeof raw && memcmp(raw, nothing, sizeof raw) != 0)
             check_place(d, k, older ? d->leaves[i - 1].log_index + 1 : 0, raw, &damaged);
     }
     return ERROR_NONE;

@@ -214,15 +214,11 @@ static enum error_code run_fill(struct sync__keyset *k, struct run *r, struct er
     r->at = 0;
     r->count = r->left < RUN_KEYS_READ ? (size_t)r->left : RUN_KEYS_READ;
     size_t bytes = r->count * sizeof *r->read;
-    for (size_t done = 0; done < bytes;) {
-        ssize_t got = pread(k->fd, (uint8_t *)r->read + done, bytes - done,
-                            (off_t)(r->from * sizeof *r->read + done));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return file_error(err, got < 0 ? errno : EIO, "reading sorted keys", k->folder);
-        done += (size_t)got;
-    }
+    size_t got = 0;
+    TRY(file_read_at(k->fd, (uint8_t *)r->read, bytes, r->from * sizeof *r->read, k->folder, &got,
+                     err));
+    if (got < bytes)
+        return file_error(err, EIO, "reading sorted keys", k->folder);
     r->from += r->count;
     r->left -= r->count;
     return ERROR_NONE;

@@ -72,23 +72,6 @@ static enum error_code segment_path(const struct segments *s, uint32_t segment, 
     return ERROR_NONE;
 }
 
-static enum error_code pread_some(int fd, uint64_t at, uint8_t *data, size_t len, size_t *ret_len,
-                                  struct error *err) {
-    size_t done = 0;
-    while (done < len) {
-        ssize_t got = pread(fd, data + done, len - done, (off_t)(at + done));
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return file_error(err, errno, "cannot read", "blocks");
-        if (got == 0)
-            break;
-        done += (size_t)got;
-    }
-    *ret_len = done;
-    return ERROR_NONE;
-}
-
 static enum error_code read_fd(struct segments *s, uint32_t segment, int *ret_fd,
                                struct error *err) {
     if (segment == s->segment) {
@@ -130,7 +113,8 @@ static enum error_code find_height(struct segments *s, uint64_t height, uint32_t
                          (unsigned long long)height, (unsigned long long)s->height);
     uint8_t raw[HEIGHT_BYTES];
     size_t len = 0;
-    TRY(pread_some(s->heights_fd, (height - 1) * HEIGHT_BYTES, raw, sizeof raw, &len, err));
+    TRY(file_read_at(s->heights_fd, raw, sizeof raw, (height - 1) * HEIGHT_BYTES, "heights", &len,
+                     err));
     if (len != sizeof raw || wire_load_u32(raw) == 0)
         return error_set(err, ERROR_CORRUPT, "heights: no entry for block %llu",
                          (unsigned long long)height);
@@ -143,12 +127,13 @@ static enum error_code find_height(struct segments *s, uint64_t height, uint32_t
 static enum error_code check_record(int fd, uint64_t at, uint8_t *scratch, bool *ret_found,
                                     struct record *ret_record, struct error *err) {
     size_t len = 0;
-    TRY(pread_some(fd, at, scratch, RECORD_HEAD_BYTES, &len, err));
+    TRY(file_read_at(fd, scratch, RECORD_HEAD_BYTES, at, "blocks", &len, err));
     *ret_found = false;
     if (len != RECORD_HEAD_BYTES || !record_head(scratch, ret_record))
         return ERROR_NONE;
     size_t body = (size_t)ret_record->block_len + ret_record->certificate_len;
-    TRY(pread_some(fd, at + RECORD_HEAD_BYTES, scratch + RECORD_HEAD_BYTES, body, &len, err));
+    TRY(file_read_at(fd, scratch + RECORD_HEAD_BYTES, body, at + RECORD_HEAD_BYTES, "blocks", &len,
+                     err));
     uint32_t crc = crc32c(0, bytes_of(scratch, RECORD_CRC_AT));
     crc = crc32c(crc, bytes_of(scratch + RECORD_HEAD_BYTES, body));
     *ret_found = len == body && crc == ret_record->crc;
@@ -164,7 +149,7 @@ static enum error_code check_tail(int fd, uint64_t from, uint64_t size, uint64_t
     wire_store_u32(magic, RECORD_MAGIC);
     for (uint64_t at = from + 1; at + RECORD_HEAD_BYTES <= size;) {
         size_t len = 0;
-        TRY(pread_some(fd, at, chunk, sizeof chunk, &len, err));
+        TRY(file_read_at(fd, chunk, sizeof chunk, at, "blocks", &len, err));
         const uint8_t *hit = memmem(chunk, len, magic, sizeof magic);
         if (hit == NULL) {
             at += len < sizeof chunk ? len : len - sizeof magic + 1;
@@ -408,7 +393,7 @@ enum error_code segments_read(struct segments *s, uint64_t height, struct buffer
     struct record record;
     TRY(find_height(s, height, &segment, &offset, err));
     TRY(read_fd(s, segment, &fd, err));
-    TRY(pread_some(fd, offset, head, sizeof head, &len, err));
+    TRY(file_read_at(fd, head, sizeof head, offset, "blocks", &len, err));
     if (len != sizeof head || !record_head(head, &record) || record.height != height)
         return error_set(err, ERROR_CORRUPT, "block %llu: its record is damaged",
                          (unsigned long long)height);
@@ -416,7 +401,7 @@ enum error_code segments_read(struct segments *s, uint64_t height, struct buffer
     SCOPED_FREE uint8_t *data = malloc(body + 1);
     if (data == NULL)
         return error_set(err, ERROR_NO_MEMORY, "block: no memory");
-    TRY(pread_some(fd, offset + sizeof head, data, body, &len, err));
+    TRY(file_read_at(fd, data, body, offset + sizeof head, "blocks", &len, err));
     uint32_t crc = crc32c(crc32c(0, bytes_of(head, RECORD_CRC_AT)), bytes_of(data, body));
     if (len != body || crc != record.crc)
         return error_set(err, ERROR_CORRUPT, "block %llu: its checksum is wrong",
@@ -440,7 +425,8 @@ enum error_code segments_read_some(struct segments *s, uint64_t height, size_t o
     int fd = -1;
     TRY(find_height(s, height, &segment, &record, err));
     TRY(read_fd(s, segment, &fd, err));
-    return pread_some(fd, record + RECORD_HEAD_BYTES + offset, ret_bytes, len, ret_len, err);
+    return file_read_at(fd, ret_bytes, len, record + RECORD_HEAD_BYTES + offset, "blocks", ret_len,
+                        err);
 }
 
 /* Reading all there is, without a segments object. */
@@ -467,7 +453,7 @@ static enum error_code damaged(int fd, const struct scan *scan, const char *path
     struct record record;
     bool found = false;
     const struct segments_end *end = scan->end;
-    TRY(pread_some(fd, end->offset, raw, sizeof raw, &len, err));
+    TRY(file_read_at(fd, raw, sizeof raw, end->offset, "blocks", &len, err));
     if (len < sizeof raw || !record_head(raw, &record))
         return error_set(err, ERROR_CORRUPT,
                          "%s: byte %llu: found no record, expected that of block %llu", path,

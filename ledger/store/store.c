@@ -98,19 +98,11 @@ static enum error_code level_fd(struct store *store, unsigned level, int *ret_fd
 
 static enum error_code read_at(int fd, uint64_t at, uint8_t *data, size_t len, const char *what,
                                struct error *err) {
-    while (len > 0) {
-        ssize_t got = pread(fd, data, len, (off_t)at);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got < 0)
-            return file_error(err, errno, "cannot read", what);
-        if (got == 0)
-            return error_set(err, ERROR_CORRUPT, "%s: ends before byte %llu", what,
-                             (unsigned long long)at + len);
-        data += got;
-        at += (uint64_t)got;
-        len -= (size_t)got;
-    }
+    size_t got = 0;
+    TRY(file_read_at(fd, data, len, at, what, &got, err));
+    if (got < len)
+        return error_set(err, ERROR_CORRUPT, "%s: ends before byte %llu", what,
+                         (unsigned long long)at + len);
     return ERROR_NONE;
 }
 

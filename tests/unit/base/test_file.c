@@ -138,6 +138,57 @@ static void what_was_written_in_part_is_written_on(void **state) {
     unlink("part");
 }
 
+static void a_read_tells_how_much_there_was(void **state) {
+    (void)state;
+    struct error err;
+    uint8_t data[8] = "--------";
+    size_t len = 99;
+    int fd = open("some", O_RDWR | O_CREAT | O_TRUNC, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(file_write_all(fd, BYTES_LITERAL("0123456789"), "some", NULL), ERROR_NONE);
+    assert_int_equal(file_read_at(fd, data, 4, 3, "some", &len, &err), ERROR_NONE);
+    assert_int_equal(len, 4);
+    assert_memory_equal(data, "3456----", 8);
+    assert_int_equal(file_read_at(fd, data, 8, 7, "some", &len, &err), ERROR_NONE);
+    assert_int_equal(len, 3); /* the file ends there */
+    assert_memory_equal(data, "7896----", 8);
+    assert_int_equal(file_read_at(fd, data, 8, 10, "some", &len, &err), ERROR_NONE);
+    assert_int_equal(len, 0);
+    assert_memory_equal(data, "7896----", 8);
+    close(fd);
+    unlink("some");
+    len = 99;
+    fd = open(".", O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    assert_int_equal(file_read_at(fd, data, 8, 0, "blocks", &len, &err), ERROR_IO);
+    assert_string_equal(err.message, "cannot read blocks: Is a directory");
+    assert_int_equal(len, 99);
+    close(fd);
+}
+
+/* The kernel hands out the list of a process's mappings by the page, however much is asked for. */
+static void what_was_read_in_part_is_read_on(void **state) {
+    (void)state;
+    enum { PAGES = 256, PAGE = 4096, FROM = 5, BYTES = 3 * PAGE };
+    static uint8_t expected[BYTES];
+    static uint8_t found[BYTES];
+    uint8_t *many = mmap(NULL, PAGES * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(many, MAP_FAILED);
+    for (size_t i = 0; i < PAGES; i += 2) /* each a mapping of its own, and so a line */
+        assert_int_equal(mprotect(many + i * PAGE, PAGE, PROT_READ), 0);
+    int fd = open("/proc/self/maps", O_RDONLY);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < BYTES; i++)
+        assert_int_equal(pread(fd, &expected[i], 1, (off_t)(FROM + i)), 1);
+    assert_in_range(pread(fd, found, BYTES, FROM), 1, BYTES - 1); /* or this shows nothing */
+    size_t len = 0;
+    assert_int_equal(file_read_at(fd, found, BYTES, FROM, "maps", &len, NULL), ERROR_NONE);
+    assert_int_equal(len, BYTES);
+    assert_memory_equal(found, expected, BYTES);
+    close(fd);
+    munmap(many, PAGES * PAGE);
+}
+
 static size_t pages_in_memory(int fd, size_t bytes) {
     static unsigned char resident[(8 << 20) / 4096];
     void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
@@ -184,6 +235,8 @@ int main(void) {
         cmocka_unit_test(folders_are_made_with_their_parents),
         cmocka_unit_test(a_full_disk_has_a_name_of_its_own),
         cmocka_unit_test(what_was_written_in_part_is_written_on),
+        cmocka_unit_test(a_read_tells_how_much_there_was),
+        cmocka_unit_test(what_was_read_in_part_is_read_on),
         cmocka_unit_test(what_is_written_long_ago_leaves_the_memory_and_not_the_file),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
