@@ -257,6 +257,7 @@ struct node {
         uint64_t missing_asked;    /* proposals of which some transactions were asked for */
         uint64_t blocks_asked;     /* times that a whole proposed block was asked for */
         uint64_t strangers;
+        uint64_t peer_losses; /* of all peers, told in the log or not */
         uint64_t commit_ms; /* when the last block was committed */
     } count;
 };

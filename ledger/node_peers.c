@@ -600,9 +600,18 @@ void node_tell_connected(struct node *node) {
     }
 }
 
-static void on_peer_up(void *context, uint32_t peer) {
+/* How often it came up since the start: a number that grows fast tells of one that comes and goes. */
+static const char *connections(const struct node *node, uint32_t peer) {
+    struct mesh_stats stats;
+    bool known = mesh_stats(node->mesh, peer, &stats, NULL) == ERROR_NONE;
+    return log_u64(known ? stats.connections : 0);
+}
+
+static void on_peer_up(void *context, uint32_t peer, bool news) {
     struct node *node = context;
-    log_event(LOG_LEVEL_INFO, "peer-up", "peer", peer_name(node, peer), NULL);
+    if (news)
+        log_event(LOG_LEVEL_INFO, "peer-up", "peer", peer_name(node, peer), "connections",
+                  connections(node, peer), NULL);
     if (node->stopping || peer >= node->members->validator_count)
         return;
     struct pbft_event event = {.kind = PBFT_EVENT_CONNECTED, .connected = {peer}};
@@ -618,10 +627,13 @@ static void on_peer_up(void *context, uint32_t peer) {
     }
 }
 
-static void on_peer_down(void *context, uint32_t peer, const struct error *reason) {
-    const struct node *node = context;
-    log_event(LOG_LEVEL_WARNING, "peer-down", "peer", peer_name(node, peer), "reason",
-              reason != NULL ? reason->message : "", NULL);
+static void on_peer_down(void *context, uint32_t peer, bool news, const struct error *reason) {
+    struct node *node = context;
+    node->count.peer_losses++;
+    if (news)
+        log_event(LOG_LEVEL_WARNING, "peer-down", "peer", peer_name(node, peer), "reason",
+                  reason != NULL ? reason->message : "", "connections", connections(node, peer),
+                  NULL);
 }
 
 static void on_peer_trouble(void *context, uint32_t peer, const struct error *reason) {

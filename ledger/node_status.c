@@ -313,6 +313,8 @@ void node_metrics(struct node *node, struct buffer *out) {
     metric(out, "renkei_node_over_budget_total", "counter",
            "Messages of peers that were not looked at: beyond their share, or while too much waited.",
            node->count.over_budget);
+    metric(out, "renkei_node_peer_losses_total", "counter", "Times that a connected peer was lost.",
+           node->count.peer_losses);
     metric(out, "renkei_node_strangers_total", "counter", "Connections turned away.",
            node->count.strangers);
     metric(out, "renkei_node_signatures_checked_total", "counter", "Signatures of votes checked.",

@@ -13,6 +13,7 @@
 
 #include "ledger/net/frame.h"
 #include "ledger/net/net.h"
+#include "ledger/net/news.h"
 #include "ledger/net/queue.h"
 #include "ledger/net/tls.h"
 
@@ -23,6 +24,7 @@ enum {
     NET_UNKNOWN_MAX = 256, /* connections whose hello has not come yet; the oldest gives way */
     NET_ACCEPTS_PER_TURN_MAX = 16,
     NET_BULK_PATIENCE = 6, /* times silence_ms_max a bulk lane may take nothing: it may be paused */
+    NET_TELLINGS_MAX = 30, /* times trouble_ms that the next trouble may have to wait to be told */
     NET_NAME_BYTES_MAX = 320,
     NET_HOST_BYTES_MAX = 255,
     NET_NUMERIC_BYTES_MAX = 64, /* "[ipv6%scope]:65535" */
@@ -104,7 +106,10 @@ struct net_peer {
     uint32_t rtt_us;
     struct mesh_lane_stats stats[MESH_LANES];
     struct error last_error;
+    struct net_news news;
     struct error told; /* the trouble that was last told */
+    uint32_t tellings; /* of trouble, since it last stayed up for long */
+    uint64_t quiet_until_ms; /* no other trouble is told before */
 };
 
 struct mesh {

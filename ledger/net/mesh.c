@@ -18,6 +18,8 @@ void mesh_config_defaults(struct mesh_config *ret_config) {
         .handshake_ms_max = 5000,
         .keepalive_ms = 2000,
         .silence_ms_max = 10000,
+        .steady_ms = 60000,
+        .trouble_ms = 10000,
     };
 }
 
@@ -116,7 +118,8 @@ static void remove_peer(struct mesh *mesh, struct net_peer *peer) {
         if (c->peer == peer && c->state != NET_CLOSED)
             net__close(c);
     if (peer->up && mesh->config.callbacks.on_peer_down != NULL)
-        mesh->config.callbacks.on_peer_down(mesh->config.callbacks.context, peer->id, &reason);
+        mesh->config.callbacks.on_peer_down(mesh->config.callbacks.context, peer->id, true,
+                                            &reason);
     peer->gone = true;
     if (peer->resolving)
         (void)uv_cancel((uv_req_t *)&peer->resolve);

@@ -60,12 +60,14 @@ struct mesh_callbacks {
     void *context;
     /* bytes are borrowed for the call. */
     void (*on_message)(void *context, uint32_t peer, enum mesh_lane lane, struct bytes bytes);
-    void (*on_peer_up)(void *context, uint32_t peer);
-    void (*on_peer_down)(void *context, uint32_t peer, const struct error *reason);
+    /* news: worth a line in a log. Not where it comes and goes all the time: then only some of it is,
+     * and a loss that lasts is told as trouble. */
+    void (*on_peer_up)(void *context, uint32_t peer, bool news);
+    void (*on_peer_down)(void *context, uint32_t peer, bool news, const struct error *reason);
     /* A lane that refused a message has room again: half of its cap is free. */
     void (*on_writable)(void *context, uint32_t peer, enum mesh_lane lane);
     /* A peer that is not up cannot be reached or is refused. Once for each new kind of reason,
-     * not for each attempt. */
+     * not for each attempt, and ever more seldom where the kinds take turns. */
     void (*on_peer_trouble)(void *context, uint32_t peer, const struct error *reason);
     /* Somebody who is no peer was turned away. Anybody can cause these: limit what you log. */
     void (*on_stranger)(void *context, const char *address, const struct error *reason);
@@ -92,12 +94,16 @@ struct mesh_config {
     uint32_t handshake_ms_max; /* from the first packet to the other's hello */
     uint32_t keepalive_ms;     /* a ping this often */
     uint32_t silence_ms_max;   /* a peer that says nothing, or takes nothing, this long is gone */
+    uint32_t steady_ms;  /* a peer that stayed up for so long has not just come and gone */
+    uint32_t trouble_ms; /* a loss that was no news is trouble then; a peer's second trouble waits so long
+                            to be told, the third twice so long, and so on */
     uint64_t (*random)(void *context); /* NULL: the kernel's */
     void *random_context;
     struct mesh_callbacks callbacks;
 };
 
-/* Defaults for all of the numbers: 4 MiB, 32 MiB, 256 KiB, 100 ms, 5 s, 5 s, 2 s, 10 s. */
+/* Defaults for all of the numbers: 4 MiB, 32 MiB, 256 KiB, 100 ms, 5 s, 5 s, 2 s, 10 s, 60 s,
+ * 10 s. */
 void mesh_config_defaults(struct mesh_config *ret_config);
 
 struct mesh;

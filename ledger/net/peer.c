@@ -40,10 +40,17 @@ static uint64_t backoff_ms(struct net_peer *peer) {
 
 void net__peer_trouble(struct net_peer *peer, const struct error *reason) {
     const struct mesh_callbacks *call = &peer->mesh->config.callbacks;
+    const struct mesh_config *config = &peer->mesh->config;
+    uint64_t now_ms = uv_now(peer->mesh->loop);
     peer->last_error = *reason;
-    if (peer->mesh->closing || strcmp(peer->told.message, reason->message) == 0)
+    bool untold_loss = !peer->up && peer->news.told_up; /* it may be back at once, as it was before */
+    if (peer->mesh->closing || untold_loss || now_ms < peer->quiet_until_ms ||
+        strcmp(peer->told.message, reason->message) == 0)
         return;
     peer->told = *reason;
+    peer->quiet_until_ms = now_ms + (uint64_t)config->trouble_ms * peer->tellings;
+    if (peer->tellings < NET_TELLINGS_MAX)
+        peer->tellings++;
     if (call->on_peer_trouble != NULL)
         call->on_peer_trouble(call->context, peer->id, reason);
 }
@@ -56,6 +63,9 @@ void net__peer_reset(struct net_peer *peer, const struct error *reason) {
     /* Of one that comes up and falls at once, again and again, the pauses still grow. */
     if (was_up && now_ms - peer->up_since_ms > mesh->config.backoff_ms_max)
         peer->failures = 0;
+    if (was_up && now_ms - peer->up_since_ms >= mesh->config.steady_ms)
+        peer->tellings = 0;
+    bool news = was_up && net_news_down(&peer->news, now_ms, mesh->config.steady_ms);
     peer->next_ms = now_ms + backoff_ms(peer);
     if (peer->failures < UINT32_MAX)
         peer->failures++;
@@ -68,7 +78,7 @@ void net__peer_reset(struct net_peer *peer, const struct error *reason) {
     if (!was_up) {
         net__peer_trouble(peer, &copy);
     } else if (!mesh->closing && mesh->config.callbacks.on_peer_down != NULL) {
-        mesh->config.callbacks.on_peer_down(mesh->config.callbacks.context, peer->id, &copy);
+        mesh->config.callbacks.on_peer_down(mesh->config.callbacks.context, peer->id, news, &copy);
     }
 }
 
@@ -80,6 +90,7 @@ static void peer_up(struct net_peer *peer) {
     peer->rtt_us = 0;
     peer->last_error = (struct error){0};
     peer->told = (struct error){0};
+    bool news = net_news_up(&peer->news, peer->up_since_ms);
     for (int lane = 0; lane < MESH_LANES; lane++) {
         struct net_connection *c = peer->lane[lane];
         c->ping_due = true;
@@ -88,7 +99,7 @@ static void peer_up(struct net_peer *peer) {
         net__interest(c);
     }
     if (mesh->config.callbacks.on_peer_up != NULL)
-        mesh->config.callbacks.on_peer_up(mesh->config.callbacks.context, peer->id);
+        mesh->config.callbacks.on_peer_up(mesh->config.callbacks.context, peer->id, news);
 }
 
 static void lane_open(struct net_connection *c) {
@@ -257,6 +268,12 @@ static bool dials(const struct net_peer *peer) {
 }
 
 void net__peer_tick(struct net_peer *peer, uint64_t now_ms) {
+    if (!peer->up && net_news_absent(&peer->news, now_ms, peer->mesh->config.trouble_ms)) {
+        struct error reason = peer->last_error;
+        peer->told = (struct error){0};
+        peer->quiet_until_ms = 0;
+        net__peer_trouble(peer, &reason);
+    }
     bool idle = !peer->resolving && peer->lane[MESH_VOTES] == NULL && peer->lane[MESH_BULK] == NULL;
     if (dials(peer) && idle && now_ms >= peer->next_ms)
         dial(peer);

@@ -146,17 +146,19 @@ static void on_message(void *context, uint32_t peer, enum mesh_lane lane, struct
         node->on_message(node, peer, lane, bytes);
 }
 
-static void on_up(void *context, uint32_t peer) {
+static void on_up(void *context, uint32_t peer, bool news) {
     struct node *node = context;
     node->ups++;
+    node->news += news;
     if (node->on_up != NULL)
         node->on_up(node, peer);
 }
 
-static void on_down(void *context, uint32_t peer, const struct error *reason) {
+static void on_down(void *context, uint32_t peer, bool news, const struct error *reason) {
     struct node *node = context;
     (void)peer;
     node->downs++;
+    node->news += news;
     node->down = *reason;
 }
 
@@ -198,6 +200,7 @@ void fixture_config(struct fixture *f, uint32_t number, uint32_t count,
     config->listen = "127.0.0.1:0";
     config->backoff_ms = 20;
     config->backoff_ms_max = 200;
+    config->trouble_ms = 0;
     config->callbacks = (struct mesh_callbacks){
         .context = &f->node[number],
         .on_message = on_message,

@@ -15,6 +15,7 @@ struct node {
     uint16_t port;
     uint32_t ups;
     uint32_t downs;
+    uint32_t news; /* of these and the ups */
     uint32_t troubles;
     uint32_t strangers;
     uint32_t writables;

@@ -133,6 +133,27 @@ static void other_version_is_named(void **state) {
     assert_int_equal(rogue.heard, HELLO_BYTES); /* was told our version in turn */
 }
 
+/* Two at once; the next waits. What it was last stands in the statistics all the same. */
+static void a_peer_with_ever_new_troubles_fills_no_log(void **state) {
+    struct fixture *f = *state;
+    struct mesh_config config;
+    fixture_config(f, 1, 2, &config);
+    config.trouble_ms = FIXTURE_DEADLINE_MS;
+    fixture_start(f, 1, &config);
+    for (uint8_t version = 2; version < 8; version++) {
+        uint8_t say[HELLO_BYTES];
+        char expected[64];
+        hello(say, 0);
+        say[6] = version;
+        (void)snprintf(expected, sizeof expected, "it speaks version %d of the mesh", version);
+        struct rogue rogue = {f, 0, f->node[1].port, false, bytes_of(say, sizeof say), {0}, 0, 0};
+        rogue_start(&rogue);
+        fixture_until(f, strstr(fixture_stats(f, 1, 0).last_error.message, expected) != NULL);
+        rogue_join(&rogue);
+        assert_int_equal(f->node[1].troubles, version == 2 ? 1 : 2);
+    }
+}
+
 /* It may know a list in which it is no validator, and so dial everybody. */
 static void who_dials_against_the_order_gets_in(void **state) {
     struct fixture *f = *state;
@@ -307,6 +328,7 @@ int main(void) {
         EACH(a_peer_is_who_its_key_is_whatever_it_calls_itself),
         EACH(other_chain_is_named_on_both_sides),
         EACH(other_version_is_named),
+        EACH(a_peer_with_ever_new_troubles_fills_no_log),
         EACH(who_dials_against_the_order_gets_in),
         EACH(broken_frames_end_the_connection_and_name_the_peer),
         EACH(message_before_the_hello_is_refused),

@@ -190,6 +190,58 @@ static void dropped_peer_is_named_and_returns_after_a_while(void **state) {
     assert_int_equal(f->node[1].ups, 2);
 }
 
+/* Losses 1, 2, 4 and 8 are told, each with the return; the owner hears of all of them. */
+static void who_comes_and_goes_fills_no_log(void **state) {
+    struct fixture *f = *state;
+    struct error why;
+    for (uint32_t i = 2; i-- > 0;) {
+        struct mesh_config config;
+        fixture_config(f, i, 2, &config);
+        config.backoff_ms_max = config.backoff_ms;
+        config.trouble_ms = FIXTURE_DEADLINE_MS;
+        fixture_start(f, i, &config);
+    }
+    fixture_until(f, fixture_all_up(f, 2));
+    assert_int_equal(f->node[1].news, 1);
+    (void)error_set(&why, ERROR_PROTOCOL, "once more");
+    for (uint32_t losses = 1; losses <= 9; losses++) {
+        mesh_drop(f->node[1].mesh, 0, &why);
+        assert_int_equal(f->node[1].downs, losses);
+        fixture_until(f, f->node[0].downs == losses);
+        fixture_until(f, fixture_all_up(f, 2));
+    }
+    assert_int_equal(f->node[1].ups, 10);
+    assert_int_equal(f->node[1].news, 1 + 2 * 4);
+}
+
+/* The third loss in a row is no news, and what is behind it none either until it has lasted. */
+static void an_untold_loss_that_lasts_is_told_as_trouble(void **state) {
+    struct fixture *f = *state;
+    struct error why;
+    for (uint32_t i = 2; i-- > 0;) {
+        struct mesh_config config;
+        fixture_config(f, i, 2, &config);
+        config.backoff_ms_max = config.backoff_ms;
+        config.trouble_ms = 500;
+        fixture_start(f, i, &config);
+    }
+    fixture_until(f, fixture_all_up(f, 2));
+    (void)error_set(&why, ERROR_PROTOCOL, "once more");
+    for (uint32_t losses = 1; losses <= 2; losses++) {
+        mesh_drop(f->node[1].mesh, 0, &why);
+        fixture_until(f, f->node[0].downs == losses);
+        fixture_until(f, fixture_all_up(f, 2));
+    }
+    uint32_t troubles = f->node[0].troubles;
+    uint32_t news = f->node[0].news;
+    uint64_t before_ms = uv_now(&f->loop);
+    fixture_stop(f, 1);
+    fixture_until(f, f->node[0].downs == 3);
+    assert_int_equal(f->node[0].news, news);
+    fixture_until(f, f->node[0].troubles > troubles);
+    assert_true(uv_now(&f->loop) - before_ms >= 500);
+}
+
 static void observer_reads_along_and_only_when_listed(void **state) {
     struct fixture *f = *state;
     struct mesh_config config;
@@ -519,6 +571,8 @@ int main(void) {
         EACH(lane_keeps_order_with_sizes_mixed),
         EACH(slow_reader_meets_the_cap_and_gets_all_when_it_reads_again),
         EACH(dropped_peer_is_named_and_returns_after_a_while),
+        EACH(who_comes_and_goes_fills_no_log),
+        EACH(an_untold_loss_that_lasts_is_told_as_trouble),
         EACH(observer_reads_along_and_only_when_listed),
         EACH(one_peer_does_not_starve_another),
         EACH(hundred_thousand_small_messages_go_there_and_back),
