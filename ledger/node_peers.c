@@ -11,6 +11,8 @@
 #include "base/wire.h"
 
 static const char *peer_name(const struct node *node, uint32_t peer) {
+    if (peer == MESH_FORMER_PEER)
+        return "(former)"; /* its address stands in the reason */
     if (peer < node->members->validator_count)
         return node->members->validators[peer].name;
     uint32_t source = peer - MESH_SOURCE_FIRST;

@@ -118,7 +118,7 @@ static void remove_peer(struct mesh *mesh, struct net_peer *peer) {
         if (c->peer == peer && c->state != NET_CLOSED)
             net__close(c);
     if (peer->up && mesh->config.callbacks.on_peer_down != NULL)
-        mesh->config.callbacks.on_peer_down(mesh->config.callbacks.context, peer->id, true,
+        mesh->config.callbacks.on_peer_down(mesh->config.callbacks.context, MESH_FORMER_PEER, true,
                                             &reason);
     peer->gone = true;
     if (peer->resolving)

@@ -45,6 +45,8 @@ enum {
 /* Indexes from here on are of nodes that the configuration names and the list of members does not:
  * they are dialled, and nothing is broadcast to them. */
 #define MESH_SOURCE_FIRST 0x20000u
+/* For on_peer_down: a new list does not name it. Its old index may be another's by now. */
+#define MESH_FORMER_PEER UINT32_MAX
 
 enum mesh_lane { MESH_VOTES = 0, MESH_BULK, MESH_LANES };
 

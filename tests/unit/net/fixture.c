@@ -156,8 +156,8 @@ static void on_up(void *context, uint32_t peer, bool news) {
 
 static void on_down(void *context, uint32_t peer, bool news, const struct error *reason) {
     struct node *node = context;
-    (void)peer;
     node->downs++;
+    node->down_peer = peer;
     node->news += news;
     node->down = *reason;
 }

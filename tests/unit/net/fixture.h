@@ -21,6 +21,7 @@ struct node {
     uint32_t writables;
     uint64_t messages[MESH_LANES];
     struct error down;
+    uint32_t down_peer;
     struct error trouble;
     struct error stranger;
     const char *look_for; /* in any stranger's or peer's reason; NULL: nothing */

@@ -488,6 +488,9 @@ static void peers_change_while_running(void **state) {
     assert_int_equal(fixture_stats(f, 0, 0).connections, 1);
     assert_true(mesh_is_up(f->node[0].mesh, 0));
     assert_false(mesh_is_up(f->node[0].mesh, 2));
+    assert_int_equal(f->node[0].downs, 1);
+    assert_int_equal(f->node[0].down_peer, MESH_FORMER_PEER); /* and not who has its number now */
+    assert_non_null(strstr(f->node[0].down.message, ": it is no peer any more"));
     fixture_until(f, !mesh_is_up(f->node[2].mesh, 0));
     uint64_t before = f->node[1].messages[MESH_VOTES];
     assert_int_equal(mesh_broadcast(f->node[0].mesh, MESH_VOTES, bytes_of("vote", 4)), 1);
