@@ -1,6 +1,5 @@
 #include "ledger/store/votes.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -12,6 +11,7 @@
 #include "base/file.h"
 #include "base/wire.h"
 #include "ledger/store/crc.h"
+#include "ledger/store/pages.h"
 
 enum {
     VOTE_MAGIC = 0x52564f54, /* "RVOT" */
@@ -20,10 +20,6 @@ enum {
     CRC_AT = 20,
     ENTRIES_MAX = 1 << 20,
     PENDING_BYTES_MAX = 128 << 20,
-    PENDING_BYTES_FIRST = 64 << 10,
-    PAGE_BYTES = 4096,
-    /* So much is written past the page cache, where it would be copied to and never read. */
-    DIRECT_BYTES_MIN = 128 << 10,
 };
 
 struct votes {
@@ -31,11 +27,7 @@ struct votes {
     int fd;
     uint64_t size;
     uint64_t cached; /* from here on the page cache may have it */
-    /* What is collected, at the place in its first page at which it will stand in the file: so whole
-     * pages of the file are whole pages of memory. */
-    uint8_t *pending;
-    size_t pending_len;
-    size_t pending_capacity;
+    struct pages pending; /* from size on */
     bool pending_failed;
     struct buffer file; /* what was read at the start */
     struct votes_entry *entries;
@@ -140,8 +132,10 @@ enum error_code votes_open(const char *path, struct votes **ret_votes,
         return error_set(err, ERROR_NO_MEMORY, "%s: no memory", path);
     votes->fd = -1;
     buffer_init(&votes->file, VOTES_BYTES_MAX);
+    pages_init(&votes->pending, PENDING_BYTES_MAX);
     size_t count = 0;
     enum error_code code = open_log(votes, path, &count, err);
+    pages_begin(&votes->pending, votes->size);
     if (code != ERROR_NONE) {
         votes_close(votes);
         return code;
@@ -176,7 +170,7 @@ void votes_close(struct votes *votes) {
         return;
     if (votes->fd >= 0)
         (void)close(votes->fd);
-    free(votes->pending);
+    pages_done(&votes->pending);
     buffer_done(&votes->file);
     free(votes->entries);
     free(votes);
@@ -186,44 +180,19 @@ uint64_t votes_bytes(const struct votes *votes) {
     return votes->size;
 }
 
-static size_t lead(const struct votes *votes) {
-    return (size_t)(votes->size % PAGE_BYTES);
-}
-
-static bool pending_room(struct votes *votes, size_t len) {
-    size_t used = lead(votes) + votes->pending_len;
-    size_t capacity = votes->pending_capacity == 0 ? PENDING_BYTES_FIRST : votes->pending_capacity;
-    while (capacity < PENDING_BYTES_MAX && used + len > capacity)
-        capacity *= 2;
-    if (used + len > capacity)
-        return false;
-    if (capacity == votes->pending_capacity)
-        return true;
-    uint8_t *more = aligned_alloc(PAGE_BYTES, capacity);
-    if (more == NULL)
-        return false;
-    if (votes->pending_len > 0)
-        memcpy(more + lead(votes), votes->pending + lead(votes), votes->pending_len);
-    free(votes->pending);
-    votes->pending = more;
-    votes->pending_capacity = capacity;
-    return true;
-}
-
 void votes_add(struct votes *votes, enum votes_kind kind, struct bytes bytes) {
-    if (votes->pending_failed || !pending_room(votes, HEAD_BYTES + bytes.len)) {
+    uint8_t *at = votes->pending_failed ? NULL : pages_add(&votes->pending, HEAD_BYTES + bytes.len);
+    if (at == NULL) {
         votes->pending_failed = true;
         return;
     }
-    uint8_t *at = votes->pending + lead(votes) + votes->pending_len;
     encode_head(kind, bytes, votes->size, at);
     if (bytes.len > 0)
         memcpy(at + HEAD_BYTES, bytes.data, bytes.len);
-    votes->pending_len += HEAD_BYTES + bytes.len;
 }
 
 bool votes_dirty(const struct votes *votes) {
-    return votes->pending_len > 0 || votes->pending_failed;
+    return votes->pending.len > 0 || votes->pending_failed;
 }
 
 static void forget_file(struct votes *votes) {
@@ -232,43 +201,18 @@ static void forget_file(struct votes *votes) {
     buffer_done(&votes->file);
 }
 
-/* Whole pages, of memory and of the file; how much was written. What a file system does not take this
- * way, or takes in part, is for the caller to write as usual. */
-static size_t write_direct(struct votes *votes, const uint8_t *pages, size_t len, uint64_t at) {
-    int flags = fcntl(votes->fd, F_GETFL);
-    if (flags < 0 || fcntl(votes->fd, F_SETFL, flags | O_DIRECT) != 0)
-        return 0;
-    ssize_t written = pwrite(votes->fd, pages, len, (off_t)at);
-    int rc = fcntl(votes->fd, F_SETFL, flags);
-    assert(rc == 0); /* what was set a moment ago */
-    return written > 0 ? (size_t)written : 0;
-}
-
-static enum error_code write_pending(struct votes *votes, struct error *err) {
-    struct bytes data = bytes_of(votes->pending + lead(votes), votes->pending_len);
-    size_t done = 0;
-    if (data.len >= DIRECT_BYTES_MIN) {
-        size_t first = (PAGE_BYTES - lead(votes)) % PAGE_BYTES;
-        size_t whole = (data.len - first) / PAGE_BYTES * PAGE_BYTES;
-        TRY(file_write_at(votes->fd, bytes_of(data.data, first), votes->size, votes->path, err));
-        done = first + write_direct(votes, data.data + first, whole, votes->size + first);
-    }
-    return file_write_at(votes->fd, bytes_of(data.data + done, data.len - done), votes->size + done,
-                         votes->path, err);
-}
-
 enum error_code votes_sync(struct votes *votes, struct error *err) {
     if (votes->pending_failed)
         return error_set(err, ERROR_LIMIT, "%s: no memory for %zu bytes and more", votes->path,
-                         votes->pending_len);
-    if (votes->pending_len == 0)
+                         votes->pending.len);
+    if (votes->pending.len == 0)
         return ERROR_NONE;
     forget_file(votes);
-    TRY(write_pending(votes, err));
+    TRY(pages_write(&votes->pending, votes->fd, votes->path, err));
     if (fdatasync(votes->fd) != 0)
         return file_error(err, errno, "cannot sync", votes->path);
-    votes->size += votes->pending_len;
-    votes->pending_len = 0;
+    votes->size += votes->pending.len;
+    pages_begin(&votes->pending, votes->size);
     file_forget_written(votes->fd, &votes->cached, votes->size); /* it is read at a start only */
     return ERROR_NONE;
 }
@@ -292,7 +236,7 @@ enum error_code votes_replace(struct votes *votes, const struct votes_entry *ent
     votes->fd = fd;
     votes->size = fresh.len;
     votes->cached = 0;
-    votes->pending_len = 0;
+    pages_begin(&votes->pending, votes->size);
     votes->pending_failed = false;
     forget_file(votes);
     return ERROR_NONE;
