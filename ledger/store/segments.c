@@ -15,6 +15,7 @@
 #include "ledger/block.h"
 #include "ledger/store/crc.h"
 #include "ledger/store/store.h"
+#include "ledger/store/writer.h"
 
 enum {
     RECORD_MAGIC = 0x52424c4b, /* "RBLK" */
@@ -30,10 +31,10 @@ enum {
 struct segments {
     char folder[PATH_MAX];
     int heights_fd;
-    int fd; /* of the segment that is written */
+    int fd; /* of the segment that is written: for reading and syncing */
+    struct writer *writer; /* of its end */
     uint32_t segment;
     uint64_t offset; /* where the next record goes */
-    uint64_t cached; /* from here on the page cache may have what was written */
     uint64_t height;
     uint64_t earlier_bytes; /* in closed segments */
     uint64_t scanned_bytes; /* above `first` when it was opened */
@@ -72,12 +73,8 @@ static enum error_code segment_path(const struct segments *s, uint32_t segment, 
     return ERROR_NONE;
 }
 
-static enum error_code read_fd(struct segments *s, uint32_t segment, int *ret_fd,
-                               struct error *err) {
-    if (segment == s->segment) {
-        *ret_fd = s->fd;
-        return ERROR_NONE;
-    }
+static enum error_code closed_fd(struct segments *s, uint32_t segment, int *ret_fd,
+                                 struct error *err) {
     for (unsigned i = 0; i < OPEN_MAX; i++)
         if (s->open[i].segment == segment) {
             *ret_fd = s->open[i].fd;
@@ -95,6 +92,33 @@ static enum error_code read_fd(struct segments *s, uint32_t segment, int *ret_fd
     s->open[slot].fd = fd;
     *ret_fd = fd;
     return ERROR_NONE;
+}
+
+/* The end of the segment that is written may not be in the file yet. */
+static enum error_code read_written(struct segments *s, uint64_t at, uint8_t *data, size_t len,
+                                    size_t *ret_len, struct error *err) {
+    size_t done = 0;
+    while (done < len) {
+        size_t in_file = 0;
+        size_t got = writer_read(s->writer, at + done, data + done, len - done, &in_file);
+        if (in_file > 0)
+            TRY(file_read_at(s->fd, data + done, in_file, at + done, "blocks", &got, err));
+        done += got;
+        if (got == 0 || got < in_file)
+            break;
+    }
+    *ret_len = done;
+    return ERROR_NONE;
+}
+
+static enum error_code read_segment(struct segments *s, uint32_t segment, uint64_t at,
+                                    uint8_t *data, size_t len, size_t *ret_len,
+                                    struct error *err) {
+    int fd = -1;
+    if (segment == s->segment)
+        return read_written(s, at, data, len, ret_len, err);
+    TRY(closed_fd(s, segment, &fd, err));
+    return file_read_at(fd, data, len, at, "blocks", ret_len, err);
 }
 
 static enum error_code write_height(struct segments *s, uint64_t height, uint32_t segment,
@@ -205,11 +229,22 @@ static enum error_code open_segment(struct segments *s, uint32_t segment, bool c
     int old = s->fd;
     s->fd = fd;
     s->segment = segment;
-    s->offset = s->cached = 0;
+    s->offset = 0;
     pthread_mutex_unlock(&s->sync_lock);
     if (old >= 0)
         (void)close(old);
     *ret_there = true;
+    return ERROR_NONE;
+}
+
+/* From s->offset on, by a descriptor of the writer's own: its flags change while others read. */
+static enum error_code begin_writing(struct segments *s, struct error *err) {
+    char path[PATH_MAX];
+    TRY(segment_path(s, s->segment, path, err));
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return file_error(err, errno, "cannot open", path);
+    writer_begin(s->writer, fd, s->offset);
     return ERROR_NONE;
 }
 
@@ -261,7 +296,7 @@ static enum error_code recover(struct segments *s, uint8_t *scratch, struct erro
         if (!there) {
             if (size > end && ftruncate(s->fd, (off_t)end) != 0)
                 return file_error(err, errno, "cannot cut", "blocks");
-            return ERROR_NONE;
+            return begin_writing(s, err);
         }
         s->earlier_bytes += size;
     }
@@ -293,6 +328,8 @@ enum error_code segments_open(const char *folder, uint64_t first, struct segment
     s->height = first;
     s->synced = first;
     if (code == ERROR_NONE)
+        code = writer_new("blocks", &s->writer, err);
+    if (code == ERROR_NONE)
         code = recover(s, scratch, err);
     if (code == ERROR_NONE)
         code = segments_sync(s, s->height, err); /* what follows may then call this much synced */
@@ -310,6 +347,7 @@ enum error_code segments_open(const char *folder, uint64_t first, struct segment
 void segments_close(struct segments *segments) {
     if (segments == NULL)
         return;
+    writer_free(segments->writer);
     if (segments->fd >= 0)
         (void)close(segments->fd);
     if (segments->heights_fd >= 0)
@@ -338,6 +376,7 @@ static enum error_code next_segment(struct segments *s, struct error *err) {
     TRY(segments_sync(s, s->height, err));
     s->earlier_bytes += s->offset;
     TRY(open_segment(s, s->segment + 1, true, &there, err));
+    TRY(begin_writing(s, err));
     char path[PATH_MAX];
     if (snprintf(path, sizeof path, "%s/blocks", s->folder) >= (int)sizeof path)
         return error_set(err, ERROR_LIMIT, "%s: the path is too long", s->folder);
@@ -364,17 +403,15 @@ enum error_code segments_append(struct segments *s, uint64_t height, struct byte
     crc = crc32c(crc, block);
     wire_store_u32(head + RECORD_CRC_AT, crc32c(crc, certificate));
     const struct bytes parts[] = {bytes_of(head, sizeof head), block, certificate};
-    uint64_t at = s->offset;
-    for (size_t i = 0; i < 3; at += parts[i++].len)
-        TRY(file_write_at(s->fd, parts[i], at, "blocks", err));
+    TRY(writer_add(s->writer, parts, 3, err));
     TRY(write_height(s, height, s->segment, s->offset, err));
-    s->offset = at;
+    s->offset += sizeof head + block.len + certificate.len;
     s->height = height;
-    file_forget_written(s->fd, &s->cached, at);
     return ERROR_NONE;
 }
 
 enum error_code segments_sync(struct segments *s, uint64_t height, struct error *err) {
+    TRY(writer_finish(s->writer, err));
     pthread_mutex_lock(&s->sync_lock);
     int failed = fdatasync(s->fd) != 0 || fdatasync(s->heights_fd) != 0 ? errno : 0;
     if (failed == 0 && height > s->synced)
@@ -387,13 +424,11 @@ enum error_code segments_read(struct segments *s, uint64_t height, struct buffer
                               struct buffer *ret_certificate, struct error *err) {
     uint32_t segment = 0;
     uint64_t offset = 0;
-    int fd = -1;
     size_t len = 0;
     uint8_t head[RECORD_HEAD_BYTES];
     struct record record;
     TRY(find_height(s, height, &segment, &offset, err));
-    TRY(read_fd(s, segment, &fd, err));
-    TRY(file_read_at(fd, head, sizeof head, offset, "blocks", &len, err));
+    TRY(read_segment(s, segment, offset, head, sizeof head, &len, err));
     if (len != sizeof head || !record_head(head, &record) || record.height != height)
         return error_set(err, ERROR_CORRUPT, "block %llu: its record is damaged",
                          (unsigned long long)height);
@@ -401,7 +436,7 @@ enum error_code segments_read(struct segments *s, uint64_t height, struct buffer
     SCOPED_FREE uint8_t *data = malloc(body + 1);
     if (data == NULL)
         return error_set(err, ERROR_NO_MEMORY, "block: no memory");
-    TRY(file_read_at(fd, data, body, offset + sizeof head, "blocks", &len, err));
+    TRY(read_segment(s, segment, offset + sizeof head, data, body, &len, err));
     uint32_t crc = crc32c(crc32c(0, bytes_of(head, RECORD_CRC_AT)), bytes_of(data, body));
     if (len != body || crc != record.crc)
         return error_set(err, ERROR_CORRUPT, "block %llu: its checksum is wrong",
@@ -422,11 +457,8 @@ enum error_code segments_read_some(struct segments *s, uint64_t height, size_t o
                                    struct error *err) {
     uint32_t segment = 0;
     uint64_t record = 0;
-    int fd = -1;
     TRY(find_height(s, height, &segment, &record, err));
-    TRY(read_fd(s, segment, &fd, err));
-    return file_read_at(fd, ret_bytes, len, record + RECORD_HEAD_BYTES + offset, "blocks", ret_len,
-                        err);
+    return read_segment(s, segment, record + RECORD_HEAD_BYTES + offset, ret_bytes, len, ret_len, err);
 }
 
 /* Reading all there is, without a segments object. */

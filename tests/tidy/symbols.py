@@ -15,7 +15,7 @@ WORDS = {
     "connectors": "support",
     "normalizer": "address character charset date digest gaiji mapping normalizer number plan reason report value",
     "ledger": "anchor block chain checked client crc32c genesis incident lane leaf ledger local merkle node "
-              "pages pool segments setup signature state store transaction votes",
+              "pages pool segments setup signature state store transaction votes writer",
     "ledger/net": "mesh net",
     "ledger/pbft": "pbft",
     "gateway": "backend gateway listen settings",
