@@ -1,5 +1,6 @@
 """renkei-node backup, restore and fsck by the operator's commands, on real nodes."""
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -63,8 +64,10 @@ def test_a_running_node_is_backed_up_and_the_restored_one_votes_in_the_next_epoc
 
         def load():
             try:
-                while not enough.is_set():
-                    anchors(chain, chain.nodes[0], 1)
+                for leaves in itertools.cycle((3, 1500)):  # written at once, and by a thread
+                    if enough.is_set():
+                        break
+                    anchors(chain, chain.nodes[0], 1, leaves)
             except BaseException as e:
                 error.append(e)
         thread = threading.Thread(target=load)

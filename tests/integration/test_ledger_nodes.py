@@ -319,6 +319,30 @@ def test_blocks_lost_with_the_page_cache_come_back_from_the_vote_log(n):
         assert client.submit(signer.note(b"on"))["status"] == 0
 
 
+def test_large_blocks_are_read_while_they_are_written_and_outlive_a_kill():
+    """A thread writes them, after they were acknowledged; what it had not written is in the vote log."""
+    with Chain(1) as chain:
+        node, signer = chain.nodes[0], chain.signers[0]
+        told, blocks = {}, {}
+        for _ in range(8):
+            node.start()
+            client = node.client()
+            for height, block in blocks.items():
+                assert client.block(height)[2] == block
+            batch = [signer.anchor([Leaf() for _ in range(1500)]) for _ in range(4)]
+            receipts = client.submit_all(batch)
+            told.update(zip(batch, receipts))
+            blocks.update((r["height"], client.block(r["height"])[2]) for r in receipts)
+            node.kill()
+        node.start()
+        client = node.client()
+        assert client.head()["log_size"] == 1500 * len(told)
+        for transaction, receipt in told.items():
+            assert client.submit(transaction) == receipt
+            assert transaction in blocks[receipt["height"]]
+        assert max(len(block) for block in blocks.values()) > 128 << 10
+
+
 def test_state_that_went_to_the_database_is_found_after_a_crash():
     with Chain(1) as chain:
         chain.start()
