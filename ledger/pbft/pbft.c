@@ -467,13 +467,41 @@ static uint32_t fetch_candidate(const struct pbft *p) {
     return UINT32_MAX;
 }
 
+/* The (f + 1)-th highest of what the others say that they have: one of these is honest. */
+static uint64_t vouched_height(const struct pbft *p) {
+    uint64_t heights[PBFT_VALIDATORS_MAX];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < p->config.n; i++) {
+        if (i == p->config.self)
+            continue;
+        uint32_t at = count++;
+        for (; at > 0 && heights[at - 1] < p->peers[i].height; at--)
+            heights[at] = heights[at - 1];
+        heights[at] = p->peers[i].height;
+    }
+    return count > p->faults ? heights[p->faults] : 0;
+}
+
+/* How far the candidate is. One alone may be the only one that has the next few; that there are more is
+ * not believed of him, or we would look for ever for what does not exist. */
+static uint64_t fetch_target(const struct pbft *p, uint32_t candidate) {
+    uint64_t claimed = p->peers[candidate].height;
+    uint64_t most = p->committed.header.height + p->receive;
+    if (claimed <= most)
+        return claimed;
+    uint64_t vouched = vouched_height(p);
+    if (most < vouched)
+        most = vouched;
+    return claimed < most ? claimed : most;
+}
+
 static void fetch_tick(struct pbft *p) {
     uint32_t candidate = pbft__ended(p) ? UINT32_MAX : fetch_candidate(p);
     if (candidate == UINT32_MAX) {
         p->fetch_ms = 0;
         return;
     }
-    uint64_t committed = p->committed.header.height, to = p->peers[candidate].height;
+    uint64_t committed = p->committed.header.height, to = fetch_target(p, candidate);
     if (p->fetch_ms == 0) {
         /* A peer that is a few heights ahead is normal under load: our own votes will get there.
          * Past the receive window they cannot. */

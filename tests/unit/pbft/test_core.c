@@ -712,6 +712,53 @@ static void epochs_tell_each_other_how_far_they_are(void **state) {
     cluster_free(c);
 }
 
+static void hear_status(struct pbft *core, uint32_t from, uint64_t height, uint64_t now_ms) {
+    static const struct hash nothing;
+    SCOPED_BUFFER struct buffer bytes;
+    buffer_init(&bytes, PBFT_MESSAGE_BYTES_MAX);
+    wire_u8(&bytes, 1);
+    wire_u8(&bytes, PBFT_STATUS);
+    wire_u16(&bytes, (uint16_t)from);
+    wire_u64(&bytes, 0); /* epoch */
+    wire_u64(&bytes, 0); /* view */
+    wire_u64(&bytes, height);
+    wire_fixed(&bytes, nothing.byte, HASH_BYTES);
+    wire_u8(&bytes, 0);
+    struct pbft_event heard = {.kind = PBFT_EVENT_MESSAGE, .now_ms = now_ms, .wall_ms = now_ms};
+    heard.message.from = from;
+    heard.message.bytes = buffer_bytes(&bytes);
+    assert_int_equal(count_effects(core, heard, PBFT_EFFECT_FAULT, NULL), 0);
+}
+
+/* What f + 1 say is there; of one alone the next few heights are believed, which he may be the only one
+ * to have. */
+static void nobody_fetches_what_a_single_liar_says_that_there_is(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t heights[4]; /* of node 0 to 3; 0 is ours */
+        uint64_t to;
+    } rows[] = {
+        {{0, 3, 0, 0}, 3},
+        {{0, 1000, 0, 0}, 8}, /* the receive window is twice the window of 4 */
+        {{0, UINT64_C(1) << 61, 900, 700}, 900},
+        {{0, 700, UINT64_C(1) << 61, 900}, 700},
+        {{0, 1000, 900, 0}, 900},
+        {{0, 5, UINT64_C(1) << 61, 6}, 5},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct cluster *c = cluster_new(4, 4, 0, 20);
+        cluster_start(c);
+        struct pbft *core = c->nodes[0].pbft;
+        for (uint32_t from = 1; from < 4; from++)
+            hear_status(core, from, rows[i].heights[from], 5000);
+        struct pbft_effect effect = {0};
+        struct pbft_event tick = {.kind = PBFT_EVENT_TICK, .now_ms = 20000, .wall_ms = 20000};
+        assert_int_equal(count_effects(core, tick, PBFT_EFFECT_FETCH, &effect), 1);
+        assert_int_equal(effect.fetch.to, rows[i].to);
+        cluster_free(c);
+    }
+}
+
 static void quorums(void **state) {
     (void)state;
     /* n, f, Q as in the paper for n = 3f + 1, and for the sizes between. */
@@ -731,6 +778,7 @@ static void quorums(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(nobody_fetches_what_a_single_liar_says_that_there_is),
         cmocka_unit_test(quorums),
         cmocka_unit_test(commits_alone),
         cmocka_unit_test(commits_with_few),
