@@ -423,11 +423,8 @@ static void emit(struct node *node, struct held *held) {
                   NODE_PBFT, buffer_bytes(&held->bytes));
     else if (held->kind == PBFT_EFFECT_COMMITTED)
         committed(node, held);
-    else if (held->last > node->fetch.to) {
-        node->fetch.from = held->peer;
-        node->fetch.to = held->last;
-        node->fetch.beyond = false;
-    }
+    else if (held->last > node->fetch.to)
+        node_fetch_from(node, held->peer, held->last);
 }
 
 /* Syncs what the steps asked to persist, then lets out what stood behind it. */

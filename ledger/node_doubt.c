@@ -176,11 +176,11 @@ static void close_doubt(struct node *node) {
 static void fetch_up_to(struct node *node, uint64_t height) {
     if (node->fetch.to >= height)
         return;
+    uint32_t from = node->fetch.from;
     for (uint32_t i = 0; i < node->members->validator_count; i++)
         if (node->doubt.answers[i].told && node->doubt.answers[i].height >= height)
-            node->fetch.from = i;
-    node->fetch.to = height;
-    node->fetch.beyond = false;
+            from = i;
+    node_fetch_from(node, from, height);
 }
 
 /* Answers of a later epoch than ours mean that we are behind: we get there, and ask anew. */

@@ -371,6 +371,7 @@ void node_forget_core(struct node *node) {
     memset(node->equivocations, 0, sizeof node->equivocations);
     memset(node->watch.clock, 0, sizeof node->watch.clock);
     memset(node->fetch.refused, 0, sizeof node->fetch.refused);
+    memset(node->fetch.asked_of, 0, sizeof node->fetch.asked_of);
     node->epoch_over = false;
     pbft_free(node->pbft);
     node->pbft = NULL;

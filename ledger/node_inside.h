@@ -32,6 +32,7 @@ enum {
     NODE_FETCH_ASK_MS = 1000,
     NODE_FETCH_BEYOND_MS = 200,
     NODE_FETCH_PART_MS = 20, /* without another block, after less came than was asked for beyond */
+    NODE_FETCH_FROM_MS = 5000, /* then another one is asked, however well this one answers */
     NODE_FETCH_BLOCKS = 64,
     NODE_FETCH_BYTES_MAX = 8 << 20,
     NODE_CENSORED_MS = 5000,
@@ -220,6 +221,8 @@ struct node {
     bool pending_told;
     struct {
         uint32_t from;
+        uint64_t from_since_ms; /* that it is this one */
+        bool asked_of[GENESIS_VALIDATORS_MAX]; /* whose answer may still come */
         uint64_t to;      /* 0: nothing is fetched */
         bool beyond;      /* to is a guess: nobody said that there is so much */
         uint64_t asked_to;
@@ -229,6 +232,7 @@ struct node {
         uint64_t height_then; /* of the chain, when it was asked last */
         uint32_t block_from;  /* whose block the core looks at now */
         uint64_t refused[GENESIS_VALIDATORS_MAX]; /* blocks by each peer that were not the chain's */
+        uint64_t refused_sources; /* and by those that the configuration names */
     } fetch;
     struct buffer outgoing; /* transactions for the other validators */
     struct {
@@ -328,6 +332,8 @@ MUST_CHECK enum error_code node_open_mesh(struct node *node, struct error *err);
 void node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
                struct bytes body);
 void node_fetch(struct node *node, uint64_t now_ms);
+/* Blocks up to this height, first from this peer, which said that it has them. */
+void node_fetch_from(struct node *node, uint32_t peer, uint64_t to);
 /* The block of this height that the peer sent is not the chain's: named, and another peer asked. */
 void node_refuse_transfer(struct node *node, uint32_t peer, uint64_t height, const char *what);
 /* Asks for more than anybody spoke of, where no block came for long. */

@@ -70,9 +70,17 @@ static void on_get_blocks(struct node *node, uint32_t peer, struct bytes body) {
     }
 }
 
+/* A validator that was asked, and has sent nothing wrong since then; an answer may come late, when
+ * others were asked meanwhile. Nodes that only our own configuration names are trusted so far. */
+static bool was_asked(const struct node *node, uint32_t peer) {
+    return peer < GENESIS_VALIDATORS_MAX ? node->fetch.asked_of[peer] : peer >= MESH_SOURCE_FIRST;
+}
+
 /* A block by transfer: only its framing and roots are looked at here; the core judges the
  * certificate, whoever sent it. */
 static void on_block(struct node *node, uint32_t peer, struct bytes body) {
+    if (!was_asked(node, peer))
+        return;
     struct wire_reader r = wire_reader(body);
     struct bytes raw = wire_read_bytes(&r, BLOCK_BYTES_MAX);
     struct bytes certificate = wire_read_bytes(&r, PBFT_CERTIFICATE_BYTES_MAX);
@@ -118,22 +126,37 @@ static void next_source(struct node *node) {
         uint32_t next = (at + i) % count;
         node->fetch.from = next < validators ? next : next - validators + MESH_SOURCE_FIRST;
         if (mesh_is_up(node->mesh, node->fetch.from))
-            return;
+            break;
     }
+    node->fetch.from_since_ms = node_now_ms();
 }
 
-/* What it sent above goes too: forged blocks never become committed, and would stay for ever. */
+/* What it sent above goes too: forged blocks never become committed, and would stay for ever. Of many by
+ * one peer the first of each power of two is logged: it may be the only one that is up, and lie with
+ * each answer. */
 void node_refuse_transfer(struct node *node, uint32_t peer, uint64_t height, const char *what) {
-    log_event(LOG_LEVEL_WARNING, "transfer-refused", "peer", peer_name(node, peer), "height",
-              log_u64(height), "what", what, NULL);
-    if (peer < node->members->validator_count)
-        node->fetch.refused[peer]++;
+    uint64_t *count = peer < GENESIS_VALIDATORS_MAX ? &node->fetch.refused[peer]
+                                                    : &node->fetch.refused_sources;
+    if (log_is_due(++*count))
+        log_event(LOG_LEVEL_WARNING, "transfer-refused", "peer", peer_name(node, peer), "height",
+                  log_u64(height), "what", what, "count", log_u64(*count), NULL);
+    if (peer < GENESIS_VALIDATORS_MAX)
+        node->fetch.asked_of[peer] = false;
     payloads_drop_transferred(node->payloads, height);
     if (node->fetch.from == peer)
         next_source(node);
     node->fetch.fed = height - 1;
-    node->fetch.asked_ms = 0; /* the next one is asked at once */
+    if (node->fetch.from != peer)
+        node->fetch.asked_ms = 0; /* the next one is asked at once */
     node->fetch.height_then = 0;
+}
+
+void node_fetch_from(struct node *node, uint32_t peer, uint64_t to) {
+    if (node->fetch.to == 0 || node->fetch.from != peer)
+        node->fetch.from_since_ms = node_now_ms();
+    node->fetch.from = peer;
+    node->fetch.to = to;
+    node->fetch.beyond = false;
 }
 
 void node_guess(struct node *node, uint64_t now_ms) {
@@ -171,9 +194,13 @@ void node_fetch(struct node *node, uint64_t now_ms) {
         node->fetch.to = 0; /* there is no more */
     if (node->fetch.to == 0 || (!answered && waited_ms < NODE_FETCH_ASK_MS))
         return;
+    /* Who answers, but slowly, has its turn, and no more: the others may be faster. */
     if ((!answered && height == node->fetch.height_then) ||
+        now_ms - node->fetch.from_since_ms >= NODE_FETCH_FROM_MS ||
         !mesh_is_up(node->mesh, node->fetch.from))
         next_source(node);
+    if (node->fetch.from < GENESIS_VALIDATORS_MAX)
+        node->fetch.asked_of[node->fetch.from] = true;
     node->fetch.fed = height;
     node->fetch.bytes = 0;
     node->fetch.asked_ms = now_ms;

@@ -1,7 +1,8 @@
 /*
  * A validator that lies: RENKEI_GARBAGE=transactions passes on what its clients gave it whether it is
  * signed or not, RENKEI_GARBAGE=votes signs nothing right, RENKEI_GARBAGE=blocks proposes by names that
- * nobody has and hands out blocks that it changed. All else is the shipped node.
+ * nobody has and hands out blocks that it changed, RENKEI_GARBAGE=slow answers whoever catches
+ * up with one block of all that he asks for. All else is the shipped node.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,13 @@ void __real_node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum 
                       struct bytes body);
 void __wrap_node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum node_message kind,
                       struct bytes body);
+
+enum error_code __real_application_chunk(struct chain *chain, uint64_t height,
+                                         struct buffer *ret_block, struct buffer *ret_certificate,
+                                         struct error *err);
+enum error_code __wrap_application_chunk(struct chain *chain, uint64_t height,
+                                         struct buffer *ret_block, struct buffer *ret_certificate,
+                                         struct error *err);
 
 static bool lies_in(const char *what) {
     const char *garbage = getenv("RENKEI_GARBAGE");
@@ -59,4 +67,16 @@ void __wrap_node_send(struct node *node, uint32_t to, enum mesh_lane lane, enum 
         body = buffer_bytes(&changed);
     }
     __real_node_send(node, to, lane, kind, body);
+}
+
+enum error_code __wrap_application_chunk(struct chain *chain, uint64_t height,
+                                         struct buffer *ret_block, struct buffer *ret_certificate,
+                                         struct error *err) {
+    static uint64_t last = UINT64_MAX;
+    static bool ended;
+    ended = lies_in("slow") && height == last + 1 && !ended;
+    if (ended)
+        return error_set(err, ERROR_NOT_FOUND, "block: with the next question");
+    last = height;
+    return __real_application_chunk(chain, height, ret_block, ret_certificate, err);
 }

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from tests.harness.ledger import BUILD, Chain, wait_until
+from tests.harness.ledger import BUILD, Chain, HEADER, wait_until
+from tests.harness.long_chain import lengthen
 from tests.integration.test_ledger_members import Impostor
 
 GARBAGE = BUILD / "tests" / "harness" / "renkei-node-garbage"
@@ -96,3 +97,43 @@ def test_one_peers_questions_take_only_so_much_of_a_nodes_time():
                    "most is not answered")
         assert client.submit(signer.note(b"after"))["status"] == 0
         liar.close()
+
+
+def test_blocks_that_nobody_asked_for_are_not_looked_at():
+    """A validator says that it has far more than there is, and sends forged blocks on and on: that is no
+    reason to look for it, to fill the log, or to begin anew with what honest peers send."""
+    with Chain(4) as chain:
+        chain.start()
+        client, signer = chain.nodes[0].client(), chain.signers[0]
+        assert client.submit(signer.note(b"before"))["status"] == 0
+        chain.nodes[3].kill() # its keys are in other hands now
+        liar = Impostor(chain, 3)
+        liar.connect(0)
+        status = struct.pack(">BBHQQQ", 1, 6, 3, 0, 0, 1 << 61) + bytes(32) + b"\0"
+        liar.ask(1, status, 1)
+        wait_until(lambda: client.status()["peers"][3]["height"] == 1 << 61, 30, "it is heard")
+        _, _, block, certificate = client.block(1)
+        header = list(HEADER.unpack(block[:HEADER.size]))
+        for i in range(10): # as often as it is asked for something, and far more
+            header[5] = client.head()["height"] + 1
+            forged = HEADER.pack(*header) + block[HEADER.size:-1] + bytes([block[-1] ^ 1])
+            body = b"".join(struct.pack(">I", len(part)) + part for part in (forged, certificate))
+            liar.ask(6, body, 1000)
+            assert client.submit(signer.note(b"%d" % i))["status"] == 0
+        liar.ask(11, b"", 1) # the last of them is past
+        assert chain.nodes[0].log_text().count('"event":"transfer-refused"') < 20
+        assert client.status()["peers"][3].get("transfer_refused", 0) < 100
+        liar.close()
+
+
+def test_a_peer_that_gives_one_block_a_question_does_not_keep_the_others_from_being_asked(monkeypatch):
+    """It has what is asked for, and progress is made, at a block a second. Of the two that tell how far
+    they are the later one is asked first."""
+    with Chain(4) as chain:
+        monkeypatch.setenv("RENKEI_GARBAGE", "slow") # of whoever is built to lie
+        chain.nodes[2].program = GARBAGE
+        lengthen(chain, "notes", 1500, 100, chain.nodes[1:3])
+        for node in chain.nodes[1:]:
+            node.start()
+        client = chain.nodes[3].client()
+        wait_until(lambda: client.head()["height"] >= 1500, 60, "it has caught up")
