@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from tests.harness.wait import wait_until
+
 # A namespace's mounts are made private where they can be. Where "/" is no mount point that fails; then
 # they stay as they are, and close() takes back what a shared parent may have passed on.
 WAYS = ([], ["--propagation", "unchanged"])
@@ -38,8 +40,24 @@ class SmallDisk:
     def run(self, *command):
         return subprocess.check_output(self.inside(command), text=True)
 
-    def resize(self, mib):
-        self.run("mount", "-o", f"remount,size={mib}m", self.folder)
+    def mount(self, folder, mib):
+        """One more, below the first."""
+        self.run("mkdir", "-p", folder)
+        self.run("mount", "-t", "tmpfs", "-o", f"size={mib}m,mode=0700", "tmpfs", folder)
+
+    def resize(self, mib, folder=None):
+        self.run("mount", "-o", f"remount,size={mib}m", folder or self.folder)
+
+    def fill(self, folder):
+        """Takes what is free away, but for a page (0 would be no limit), while others may be writing."""
+        def shrunk():
+            used = int(self.run("df", "--output=used", "--block-size=1", folder).split()[-1])
+            try:
+                self.run("mount", "-o", f"remount,size={max(used, 4096)}", folder)
+            except subprocess.CalledProcessError:
+                return False # more is there by now
+            return True
+        wait_until(shrunk, f"{folder} is full", 30)
 
     def close(self):
         subprocess.run(self.inside(["umount", "--lazy", self.folder]), check=False)

@@ -11,7 +11,7 @@ DISK_MIB = 24
 
 
 @pytest.fixture
-def chain():
+def stopped():
     with Chain(4, view_timeout_ms=1000, empty_block_ms=1000) as chain:
         node = chain.nodes[3]
         disk = SmallDisk(node.folder / "data", DISK_MIB)
@@ -20,11 +20,16 @@ def chain():
         wrapper.chmod(0o755)
         node.program = wrapper
         try:
-            chain.start()
             yield chain, node, disk
             node.kill()
         finally:
             disk.close()
+
+
+@pytest.fixture
+def chain(stopped):
+    stopped[0].start()
+    return stopped
 
 
 def anchor(chain, node, leaves=4096):
@@ -83,6 +88,42 @@ def test_a_disk_that_is_filled_to_the_last_byte_loses_nothing_acknowledged(chain
     disk.run("rm", f"{node.folder}/data/filler")
     disk.resize(400)
     node.start()
+    with contextlib.closing(node.client()) as client:
+        height = promised[-1][1]["height"]
+        wait_until(lambda: client.head()["height"] >= height, 60, "it catches up")
+        for transaction, receipt in promised:
+            assert client.submit(transaction) == receipt
+
+
+def test_a_part_of_the_data_folder_that_is_full_is_named_and_goes_on_with_room(stopped):
+    """Each on a file system of its own, so that the free space of the data folder says nothing: it is the
+    write that fails, of one after the other."""
+    chain, node, disk = stopped
+    disk.resize(400)
+    full = {"blocks": "cannot write blocks:", "log": "cannot write log:",
+            "map": f"cannot write {node.folder}/data/map/", "state": "state: committing:"}
+    for part in full:
+        disk.mount(f"{node.folder}/data/{part}", 400)
+    chain.start()
+    for part in full:
+        disk.fill(f"{node.folder}/data/{part}")
+    promised = []
+
+    def stops():
+        """What is in memory moves to the map and the state when there are 65,536 leaves."""
+        promised.append(anchor(chain, chain.nodes[0]))
+        return node.process.poll() is not None
+    while full:
+        before = len(node.log_text())
+        wait_until(stops, 60, f"a write fails, to one of {list(full)}")
+        assert ended(node) == 7
+        log = node.log_text()[before:]
+        named = [part for part, said in full.items() if f"the disk is full: {said}" in log]
+        assert len(named) == 1 and "No space left on device" in log, log
+        del full[named[0]]
+        disk.resize(400, f"{node.folder}/data/{named[0]}")
+        node.start(wait=False)
+    wait_until(node.ready, 30, "socket")
     with contextlib.closing(node.client()) as client:
         height = promised[-1][1]["height"]
         wait_until(lambda: client.head()["height"] >= height, 60, "it catches up")
