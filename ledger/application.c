@@ -32,6 +32,7 @@ static void tentative_free(struct tentative *t) {
     if (t == NULL)
         return;
     buffer_done(&t->block);
+    block_tree_free(t->tree);
     free(t);
 }
 
@@ -171,7 +172,8 @@ enum error_code application_prepare(struct chain *chain, const struct pool *pool
     (void)buffer_reserve(&b.block, BLOCK_HEADER_BYTES);
     b.block.len = BLOCK_HEADER_BYTES; /* filled in when all else is known */
     code = build_entries(&b, t->header.height, err);
-    struct hash root = merkle_root_of(b.leaves, b.count);
+    if (code == ERROR_NONE)
+        t->tree = block_tree_new(b.leaves, b.count);
     free(b.leaves);
     if (code != ERROR_NONE) {
         buffer_done(&b.block);
@@ -181,7 +183,7 @@ enum error_code application_prepare(struct chain *chain, const struct pool *pool
     }
     t->header.transaction_count = b.count;
     t->header.size = (uint32_t)(b.block.len - BLOCK_HEADER_BYTES);
-    t->header.transaction_root = root;
+    t->header.transaction_root = block_tree_root(t->tree);
     finish_header(chain, &t->header);
     block_header_encode(&t->header, b.block.data);
     t->block = b.block;
@@ -250,8 +252,10 @@ static enum error_code execute_entry(struct chain *chain, const struct pool *poo
     return code;
 }
 
+/* Makes the tree of the transactions on the way. */
 static enum error_code execute_entries(struct chain *chain, const struct pool *pool, check_fn check,
-                                       const struct block *block, struct error *err) {
+                                       const struct block *block, struct tentative *t,
+                                       struct error *err) {
     struct block_cursor cursor = block_cursor(block);
     uint32_t count = block->header.transaction_count;
     SCOPED_FREE struct hash *leaves = array_new((size_t)count + 1, sizeof *leaves);
@@ -264,8 +268,9 @@ static enum error_code execute_entries(struct chain *chain, const struct pool *p
                           &leaves[index], err));
     }
     TRY(state_end(chain->state, err));
+    t->tree = block_tree_new(leaves, count);
     struct block_header expected = block->header;
-    expected.transaction_root = merkle_root_of(leaves, count);
+    expected.transaction_root = block_tree_root(t->tree);
     finish_header(chain, &expected);
     if (!hash_equal(&expected.transaction_root, &block->header.transaction_root))
         return invalid(err, &block->header, "its transaction root is wrong");
@@ -297,7 +302,7 @@ static enum error_code process(struct chain *chain, const struct pool *pool, che
         tentative_free(t);
         return code;
     }
-    code = execute_entries(chain, pool, check, &block, err);
+    code = execute_entries(chain, pool, check, &block, t, err);
     if (code != ERROR_NONE) {
         drop_layer(chain);
         tentative_free(t);
@@ -349,6 +354,19 @@ static enum error_code settle(struct chain *chain, const struct tentative *t, st
     return ERROR_NONE;
 }
 
+/* The lowest tentative block, which is settled, is it now; it goes. */
+static void become_head(struct chain *chain, struct tentative *t) {
+    chain->head = t->header;
+    chain->head_hash = t->hash;
+    block_tree_free(chain->head_tree);
+    chain->head_tree = t->tree;
+    t->tree = NULL;
+    tentative_free(t);
+    memmove(chain->tentative, chain->tentative + 1,
+            (STATE_LAYERS_MAX - 1) * sizeof chain->tentative[0]);
+    chain->tentative[STATE_LAYERS_MAX - 1] = NULL;
+}
+
 enum error_code application_commit(struct chain *chain, struct bytes certificate,
                                    struct buffer *ret_block, struct error *err) {
     struct tentative *t = chain__tentative_at(chain, chain->head.height + 1);
@@ -360,16 +378,11 @@ enum error_code application_commit(struct chain *chain, struct bytes certificate
     TRY(buffer_check(&chain->certificate, "certificate", err));
     TRY(settle(chain, t, err));
     TRY(chain_map_commit(chain->map, &t->header, err));
-    chain->head = t->header;
-    chain->head_hash = t->hash;
     if (ret_block != NULL) {
         *ret_block = t->block;
         t->block = (struct buffer){0};
     }
-    tentative_free(t);
-    memmove(chain->tentative, chain->tentative + 1,
-            (STATE_LAYERS_MAX - 1) * sizeof chain->tentative[0]);
-    chain->tentative[STATE_LAYERS_MAX - 1] = NULL;
+    become_head(chain, t);
     chain->finalized = false;
     return ERROR_NONE;
 }
@@ -440,10 +453,7 @@ static enum error_code execute_stored(struct chain *chain, uint64_t height, stru
     struct tentative *t = chain->tentative[0];
     TRY(settle(chain, t, err));
     TRY(chain_map_commit(chain->map, &t->header, err));
-    chain->head = t->header;
-    chain->head_hash = t->hash;
-    tentative_free(t);
-    chain->tentative[0] = NULL;
+    become_head(chain, t);
     return ERROR_NONE;
 }
 
@@ -551,6 +561,7 @@ void application_close(struct chain *chain) {
         return;
     for (int i = 0; i < STATE_LAYERS_MAX; i++)
         tentative_free(chain->tentative[i]);
+    block_tree_free(chain->head_tree);
     chain_map_close(chain->map);
     state_free(chain->state);
     store_close(chain->store);

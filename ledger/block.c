@@ -3,6 +3,7 @@
 #include <assert.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/wire.h"
 #include "ledger/genesis.h"
 #include "ledger/members.h"
@@ -145,23 +146,28 @@ struct hash block_transaction_leaf(const struct transaction *tx, enum transactio
     return sha256_of(bytes_of(raw, sizeof raw));
 }
 
-bool block_entries_fit(struct bytes input) {
-    struct block block;
-    if (block_decode(input, &block, NULL) != ERROR_NONE)
-        return false;
-    struct block_cursor cursor = block_cursor(&block);
-    struct merkle_frontier tree;
-    merkle_frontier_init(&tree);
+enum error_code block_leaves(const struct block *block, struct hash *ret_leaves,
+                             struct error *err) {
+    struct block_cursor cursor = block_cursor(block);
     struct bytes bytes;
     enum transaction_status status;
     while (block_next(&cursor, &bytes, &status)) {
         struct transaction tx;
-        if (transaction_decode(bytes, &tx, NULL) != ERROR_NONE)
-            return false;
-        struct hash leaf = block_transaction_leaf(&tx, status);
-        merkle_append(&tree, &leaf, NULL);
+        TRY(transaction_decode(bytes, &tx, err));
+        ret_leaves[cursor.index - 1] = block_transaction_leaf(&tx, status);
     }
-    struct hash root = merkle_root(&tree);
+    return ERROR_NONE;
+}
+
+bool block_entries_fit(struct bytes input) {
+    struct block block;
+    if (block_decode(input, &block, NULL) != ERROR_NONE)
+        return false;
+    uint32_t count = block.header.transaction_count;
+    SCOPED_FREE struct hash *leaves = array_new((size_t)count + 1, sizeof *leaves);
+    if (block_leaves(&block, leaves, NULL) != ERROR_NONE)
+        return false;
+    struct hash root = merkle_root_of(leaves, count);
     return hash_equal(&root, &block.header.transaction_root);
 }
 

@@ -87,6 +87,10 @@ void block_entry(struct buffer *entries, struct bytes transaction, enum transact
  * commits to every byte of the transaction and to what became of it. */
 struct hash block_transaction_leaf(const struct transaction *tx, enum transaction_status status);
 
+/* The leaves of all of a block's transactions, one for each. Fails where one cannot be decoded. */
+MUST_CHECK enum error_code block_leaves(const struct block *block, struct hash *ret_leaves,
+                                        struct error *err);
+
 /* True where the block's entries are those that its header binds: whoever sent it did not change
  * it, and what is wrong with it is its proposer's doing. */
 bool block_entries_fit(struct bytes block);

@@ -113,6 +113,10 @@ struct bytes chain_head_certificate(const struct chain *chain) {
     return buffer_bytes(&chain->certificate);
 }
 
+const struct block_tree *chain_head_tree(const struct chain *chain) {
+    return chain->head_tree;
+}
+
 struct store *chain_store(struct chain *chain) {
     return chain->store;
 }
@@ -328,110 +332,4 @@ enum error_code chain_prove(struct chain *chain, const struct locator *locator,
 
 bool chain_map_is_behind(const struct chain *chain) {
     return chain_map_lags(chain->map);
-}
-
-struct chain_block_tree {
-    struct block block;
-    uint32_t count;
-    struct tree_entry {
-        struct bytes bytes;
-        enum transaction_status status;
-        struct hash id;
-    } *entries;
-    struct hash *nodes[MERKLE_LEVELS_MAX];
-    size_t node_count[MERKLE_LEVELS_MAX];
-};
-
-static void tree_keep(void *self, unsigned level, uint64_t index, const struct hash *hash) {
-    struct chain_block_tree *tree = self;
-    if (tree->nodes[level] == NULL)
-        tree->nodes[level] = calloc(((size_t)tree->count >> level) + 1, sizeof(struct hash));
-    if (tree->nodes[level] == NULL)
-        abort();
-    assert(index <= tree->count >> level);
-    tree->nodes[level][index] = *hash;
-    tree->node_count[level] = (size_t)index + 1;
-}
-
-static bool tree_node(void *self, unsigned level, uint64_t index, struct hash *ret_hash) {
-    const struct chain_block_tree *tree = self;
-    if (level >= MERKLE_LEVELS_MAX || index >= tree->node_count[level])
-        return false;
-    *ret_hash = tree->nodes[level][index];
-    return true;
-}
-
-/* What the tree says of a transaction: from the pool where the same bytes were hashed already. */
-static enum error_code tree_transaction(const struct members *members, const struct pool *pool,
-                                        struct tree_entry *entry, struct hash *ret_leaf,
-                                        struct error *err) {
-    const struct pool_entry *known =
-        pool == NULL ? NULL : pool_find_bytes(pool, members, entry->bytes);
-    struct transaction tx;
-    if (known == NULL)
-        TRY(transaction_decode(entry->bytes, &tx, err));
-    entry->id = known != NULL ? known->checked->tx.id : tx.id;
-    *ret_leaf = known != NULL ? checked_transaction_leaf(known->checked, entry->status)
-                              : block_transaction_leaf(&tx, entry->status);
-    return ERROR_NONE;
-}
-
-enum error_code chain_tree_new(const struct chain *chain, const struct pool *pool,
-                               struct bytes block, struct chain_block_tree **ret_tree,
-                               struct error *err) {
-    struct chain_block_tree *tree = calloc(1, sizeof *tree);
-    if (tree == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "block: no memory");
-    enum error_code code = block_decode(block, &tree->block, err);
-    tree->count = code == ERROR_NONE ? tree->block.header.transaction_count : 0;
-    tree->entries = calloc((size_t)tree->count + 1, sizeof *tree->entries);
-    SCOPED_FREE struct hash *leaves = calloc((size_t)tree->count + 1, sizeof *leaves);
-    if (code == ERROR_NONE && (tree->entries == NULL || leaves == NULL))
-        code = error_set(err, ERROR_NO_MEMORY, "block: no memory");
-    struct block_cursor cursor = block_cursor(&tree->block);
-    struct merkle_frontier frontier;
-    struct merkle_sink sink = {tree_keep, tree};
-    merkle_frontier_init(&frontier);
-    struct bytes bytes;
-    enum transaction_status status;
-    while (code == ERROR_NONE && block_next(&cursor, &bytes, &status)) {
-        struct tree_entry *entry = &tree->entries[cursor.index - 1];
-        *entry = (struct tree_entry){.bytes = bytes, .status = status};
-        code = tree_transaction(chain_members(chain), pool, entry, &leaves[cursor.index - 1], err);
-    }
-    if (code == ERROR_NONE)
-        merkle_append_many(&frontier, leaves, tree->count, &sink);
-    if (code != ERROR_NONE) {
-        chain_tree_free(tree);
-        return code;
-    }
-    *ret_tree = tree;
-    return ERROR_NONE;
-}
-
-void chain_tree_free(struct chain_block_tree *tree) {
-    if (tree == NULL)
-        return;
-    for (int i = 0; i < MERKLE_LEVELS_MAX; i++)
-        free(tree->nodes[i]);
-    free(tree->entries);
-    free(tree);
-}
-
-uint32_t chain_tree_count(const struct chain_block_tree *tree) {
-    return tree->count;
-}
-
-void chain_tree_at(const struct chain_block_tree *tree, uint32_t index,
-                   struct bytes *ret_transaction, enum transaction_status *ret_status,
-                   struct hash *ret_id, struct merkle_path *ret_path) {
-    assert(index < tree->count);
-    const struct tree_entry *entry = &tree->entries[index];
-    /* The reader's context is not written to. */
-    struct merkle_reader reader = {tree_node, (void *)(uintptr_t)tree};
-    *ret_transaction = entry->bytes;
-    *ret_status = entry->status;
-    *ret_id = entry->id;
-    bool made = merkle_inclusion(&reader, index, tree->count, ret_path);
-    assert(made);
 }

@@ -8,6 +8,7 @@
 #define LEDGER_CHAIN_H
 
 #include "ledger/block.h"
+#include "ledger/block_tree.h"
 #include "ledger/genesis.h"
 #include "ledger/pool.h"
 #include "ledger/merkle/map.h"
@@ -30,6 +31,9 @@ uint64_t chain_height(const struct chain *chain); /* committed */
 const struct block_header *chain_head(const struct chain *chain);
 struct hash chain_head_hash(const struct chain *chain);
 struct bytes chain_head_certificate(const struct chain *chain);
+/* Of the head's transactions; NULL where the head was not executed since the start. Borrowed until the
+ * next commit. */
+const struct block_tree *chain_head_tree(const struct chain *chain);
 struct store *chain_store(struct chain *chain);
 
 /* The height up to which tentative blocks are executed. */
@@ -48,28 +52,6 @@ struct bytes chain_tentative_at(const struct chain *chain, uint64_t height);
 
 /* True where the pool has a transaction that could stand in the next block. */
 bool chain_has_work(struct chain *chain, const struct pool *pool);
-
-/* A transaction of a committed block with the path to its header's transaction root. */
-struct chain_receipt {
-    struct block_header header;
-    struct buffer certificate;
-    uint32_t index;
-    enum transaction_status status;
-    uint64_t log_index;
-    struct merkle_path path;
-};
-/* All transactions of one committed block, for many receipts at the price of one. The pool, where
- * it is not NULL, saves hashing what it holds. */
-struct chain_block_tree;
-MUST_CHECK enum error_code chain_tree_new(const struct chain *chain, const struct pool *pool,
-                                          struct bytes block, struct chain_block_tree **ret_tree,
-                                          struct error *err);
-void chain_tree_free(struct chain_block_tree *tree);
-/* Bytes are borrowed from the block. */
-void chain_tree_at(const struct chain_block_tree *tree, uint32_t index,
-                   struct bytes *ret_transaction, enum transaction_status *ret_status,
-                   struct hash *ret_id, struct merkle_path *ret_path);
-uint32_t chain_tree_count(const struct chain_block_tree *tree);
 
 /* Where the committed chain has a transaction; found is false where it has not. */
 MUST_CHECK enum error_code chain_find(struct chain *chain, const struct hash *id,

@@ -9,6 +9,7 @@ struct tentative {
     struct block_header header;
     struct hash hash;
     struct buffer block;
+    struct block_tree *tree; /* of its transactions, as their execution found them */
 };
 
 struct chain {
@@ -18,6 +19,7 @@ struct chain {
     struct chain_map *map;
     struct block_header head;
     struct hash head_hash;
+    struct block_tree *head_tree; /* NULL: the head was not executed since the start */
     struct block_header epoch_base;
     struct buffer certificate;
     struct tentative *tentative[STATE_LAYERS_MAX];

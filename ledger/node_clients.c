@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "base/wire.h"
 
 struct asker {
@@ -25,24 +26,43 @@ static void write_head(struct node *node, struct buffer *out) {
 
 /* Receipts of transactions that are committed already. */
 
-static void fill_receipt(const struct chain_block_tree *tree, uint32_t index,
-                         struct lane_receipt *ret_receipt, struct bytes *ret_transaction) {
-    chain_tree_at(tree, index, ret_transaction, &ret_receipt->status, &ret_receipt->id,
-                  &ret_receipt->path);
+static void fill_receipt(const struct block_tree *tree, uint32_t index, struct bytes transaction,
+                         struct lane_receipt *ret_receipt) {
     ret_receipt->index = index;
     memcpy(ret_receipt->signature,
-           ret_transaction->data + ret_transaction->len - TRANSACTION_SIGNATURE_BYTES,
+           transaction.data + transaction.len - TRANSACTION_SIGNATURE_BYTES,
            TRANSACTION_SIGNATURE_BYTES);
+    block_tree_path(tree, index, &ret_receipt->path);
+}
+
+static void forget_tree(struct stored_tree *stored) {
+    buffer_done(&stored->block);
+    buffer_done(&stored->certificate);
+    free(stored->entries);
+    block_tree_free(stored->tree);
+    *stored = (struct stored_tree){0};
 }
 
 void node_trees_done(struct node *node) {
-    for (size_t i = 0; i < NODE_TREES_MAX; i++) {
-        struct stored_tree *stored = &node->trees[i];
-        buffer_done(&stored->block);
-        buffer_done(&stored->certificate);
-        chain_tree_free(stored->tree);
-        *stored = (struct stored_tree){0};
-    }
+    for (size_t i = 0; i < NODE_TREES_MAX; i++)
+        forget_tree(&node->trees[i]);
+}
+
+static enum error_code read_tree(struct node *node, uint64_t height, struct stored_tree *stored,
+                                 struct error *err) {
+    struct block block;
+    TRY(store_read(chain_store(node->chain), height, &stored->block, &stored->certificate, err));
+    TRY(block_decode(buffer_bytes(&stored->block), &block, err));
+    uint32_t count = block.header.transaction_count;
+    SCOPED_FREE struct hash *leaves = array_new((size_t)count + 1, sizeof *leaves);
+    TRY(block_leaves(&block, leaves, err));
+    stored->tree = block_tree_new(leaves, count);
+    stored->entries = array_new((size_t)count + 1, sizeof *stored->entries);
+    struct block_cursor cursor = block_cursor(&block);
+    struct stored_entry *entry = stored->entries;
+    while (block_next(&cursor, &entry->transaction, &entry->status))
+        entry++;
+    return ERROR_NONE;
 }
 
 /* The tree of a stored block. A client that lost its node asks another one for the receipts of all
@@ -55,42 +75,45 @@ static enum error_code stored_tree(struct node *node, uint64_t height,
             return ERROR_NONE;
         }
     struct stored_tree *stored = &node->trees[node->tree_next++ % NODE_TREES_MAX];
-    buffer_done(&stored->block);
-    buffer_done(&stored->certificate);
-    chain_tree_free(stored->tree);
-    *stored = (struct stored_tree){0};
+    forget_tree(stored);
     buffer_init(&stored->block, BLOCK_BYTES_MAX);
     buffer_init(&stored->certificate, STORE_CERTIFICATE_BYTES_MAX);
-    TRY(store_read(chain_store(node->chain), height, &stored->block, &stored->certificate, err));
-    TRY(chain_tree_new(node->chain, NULL, buffer_bytes(&stored->block), &stored->tree, err));
+    enum error_code code = read_tree(node, height, stored, err);
+    if (code != ERROR_NONE) {
+        forget_tree(stored);
+        return code;
+    }
     stored->height = height;
     *ret_stored = stored;
     return ERROR_NONE;
 }
 
-/* Appends (where with_bytes is set) the transaction, and its receipt. */
-static enum error_code stored_receipt(struct node *node, const struct state_place *place,
-                                      bool with_bytes, struct buffer *out, struct error *err) {
+/* Appends (where with_bytes is set) the transaction of this id and place, and its receipt. */
+static enum error_code stored_receipt(struct node *node, const struct hash *id,
+                                      const struct state_place *place, bool with_bytes,
+                                      struct buffer *out, struct error *err) {
     struct stored_tree *stored = NULL;
     TRY(stored_tree(node, place->height, &stored, err));
-    if (place->index >= chain_tree_count(stored->tree))
+    if (place->index >= block_tree_count(stored->tree))
         return error_set(err, ERROR_CORRUPT, "block %llu: no transaction %u",
                          (unsigned long long)place->height, place->index);
-    struct lane_receipt receipt = {.log_index = place->log_index};
-    struct bytes transaction;
-    fill_receipt(stored->tree, place->index, &receipt, &transaction);
+    const struct stored_entry *entry = &stored->entries[place->index];
+    struct lane_receipt receipt = {
+        .id = *id, .status = entry->status, .log_index = place->log_index};
+    fill_receipt(stored->tree, place->index, entry->transaction, &receipt);
     struct bytes header = bytes_of(stored->block.data, BLOCK_HEADER_BYTES);
     TRY(block_header_decode(header, &receipt.head.header, err));
     receipt.head.certificate = buffer_bytes(&stored->certificate);
     if (with_bytes)
-        wire_bytes(out, transaction);
+        wire_bytes(out, entry->transaction);
     lane_write_receipt(out, &receipt);
     return buffer_check(out, "receipt", err);
 }
 
 enum error_code node_answer_block(struct node *node, struct bytes block, struct error *err) {
-    struct chain_block_tree *tree = NULL; /* made only where somebody waits */
+    const struct block_tree *tree = chain_head_tree(node->chain);
     struct block decoded;
+    assert(tree != NULL); /* it was committed just now */
     TRY(block_decode(block, &decoded, err));
     const struct members *before = chain_members_of(node->chain, decoded.header.epoch);
     assert(before != NULL);
@@ -106,17 +129,15 @@ enum error_code node_answer_block(struct node *node, struct bytes block, struct 
         struct pool_entry *entry = pool_find_awaited(node->pool, before, bytes);
         if (entry == NULL)
             continue;
-        if (tree == NULL)
-            code = chain_tree_new(node->chain, node->pool, block, &tree, err);
+        const struct hash *id = &entry->checked->tx.id;
         struct state_place place;
         bool found = false;
-        if (code == ERROR_NONE)
-            code = chain_find(node->chain, &entry->checked->tx.id, &place, &found, err);
+        code = chain_find(node->chain, id, &place, &found, err);
         if (code != ERROR_NONE || !found)
             break;
-        struct lane_receipt receipt = {.log_index = place.log_index};
-        struct bytes transaction;
-        fill_receipt(tree, cursor.index - 1, &receipt, &transaction);
+        struct lane_receipt receipt = {
+            .id = *id, .status = status, .log_index = place.log_index};
+        fill_receipt(tree, cursor.index - 1, bytes, &receipt);
         receipt.head.header = decoded.header;
         receipt.head.certificate = chain_head_certificate(node->chain);
         buffer_clear(&out);
@@ -125,7 +146,6 @@ enum error_code node_answer_block(struct node *node, struct bytes block, struct 
             local_answer(node->local, w->client, LANE_SUBMIT | LANE_ANSWER, w->request,
                          buffer_bytes(&out));
     }
-    chain_tree_free(tree);
     return code;
 }
 
@@ -179,7 +199,7 @@ static enum error_code submit_checked(const struct asker *asker,
     if (found) {
         SCOPED_BUFFER struct buffer out;
         buffer_init(&out, LANE_ANSWER_BYTES_MAX);
-        TRY(stored_receipt(node, &place, false, &out, err));
+        TRY(stored_receipt(node, &checked->tx.id, &place, false, &out, err));
         answer(asker, buffer_bytes(&out));
         checked_transaction_free(checked);
         return ERROR_NONE;
@@ -375,7 +395,7 @@ static enum error_code give_transaction(const struct asker *asker, struct bytes 
         return error_set(err, ERROR_NOT_FOUND, "transaction: the chain has none with this id");
     SCOPED_BUFFER struct buffer out;
     buffer_init(&out, LANE_ANSWER_BYTES_MAX);
-    TRY(stored_receipt(asker->node, &place, true, &out, err));
+    TRY(stored_receipt(asker->node, &id, &place, true, &out, err));
     answer(asker, buffer_bytes(&out));
     return ERROR_NONE;
 }

@@ -150,7 +150,11 @@ struct stored_tree {
     uint64_t height; /* 0: free */
     struct buffer block;
     struct buffer certificate;
-    struct chain_block_tree *tree; /* borrows from the block */
+    struct stored_entry {
+        struct bytes transaction; /* borrowed from the block */
+        enum transaction_status status;
+    } *entries;
+    struct block_tree *tree;
 };
 
 struct node {

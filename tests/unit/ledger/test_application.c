@@ -162,6 +162,27 @@ static void certify(const struct engine *e, struct bytes block, uint32_t signatu
     free(c);
 }
 
+/* The tree that receipts are made of is that of the block which was committed, not of one that was
+ * executed at its height before. */
+static void assert_head_tree(const struct chain *chain, struct bytes raw) {
+    struct block block;
+    assert_int_equal(block_decode(raw, &block, NULL), ERROR_NONE);
+    const struct block_tree *tree = chain_head_tree(chain);
+    assert_non_null(tree);
+    struct hash root = block_tree_root(tree);
+    assert_true(hash_equal(&root, &block.header.transaction_root));
+    assert_int_equal(block_tree_count(tree), block.header.transaction_count);
+    struct hash *leaves = calloc((size_t)block.header.transaction_count + 1, sizeof *leaves);
+    assert_int_equal(block_leaves(&block, leaves, NULL), ERROR_NONE);
+    for (uint32_t i = 0; i < block.header.transaction_count; i++) {
+        struct merkle_path path;
+        block_tree_path(tree, i, &path);
+        assert_true(merkle_verify_inclusion(&leaves[i], i, block.header.transaction_count, &path,
+                                            &block.header.transaction_root));
+    }
+    free(leaves);
+}
+
 /* The engine decided: every application finalizes, answers the same, and commits. */
 static void decide(const struct engine *e, struct app *apps, size_t count, struct bytes block) {
     struct application_result results[4];
@@ -177,6 +198,7 @@ static void decide(const struct engine *e, struct app *apps, size_t count, struc
         assert_int_equal(application_commit(apps[i].chain, buffer_bytes(&certificate), NULL, NULL),
                          ERROR_NONE);
         pool_advance(apps[i].pool, 0, e->sequence);
+        assert_head_tree(apps[i].chain, block);
     }
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "base/wire.h"
-#include "ledger/merkle/merkle.h"
+#include "ledger/block_tree.h"
 #include "tests/unit/ledger/vectors.h"
 
 enum { SIZES = 70 };
@@ -181,6 +181,41 @@ static void a_reader_that_fails_makes_no_proof(void **state) {
     assert_false(merkle_inclusion(&reader, 3, SIZES + 8, &path));
 }
 
+/* SIZES cuts levels of odd widths at every height; the maximum is more than one round of appending. */
+static void a_blocks_tree_gives_its_root_and_every_path(void **state) {
+    struct tree *t = *state;
+    for (uint32_t size = 0; size < SIZES; size++) {
+        struct block_tree *tree = block_tree_new(t->leaves, size);
+        struct hash root = block_tree_root(tree);
+        assert_true(hash_equal(&root, &t->roots[size]));
+        assert_int_equal(block_tree_count(tree), size);
+        for (uint32_t i = 0; i < size; i++) {
+            struct merkle_path path;
+            struct merkle_path expected;
+            block_tree_path(tree, i, &path);
+            assert_true(merkle_inclusion_of(t->leaves, size, i, &expected));
+            assert_int_equal(path.count, expected.count);
+            assert_memory_equal(path.hash, expected.hash, path.count * sizeof path.hash[0]);
+        }
+        block_tree_free(tree);
+    }
+    struct hash *leaves = calloc(BLOCK_TRANSACTIONS_MAX, sizeof *leaves);
+    for (uint32_t i = 0; i < BLOCK_TRANSACTIONS_MAX; i++)
+        wire_store_u32(leaves[i].byte, i);
+    for (uint32_t less = 0; less < 2; less++) {
+        uint32_t size = BLOCK_TRANSACTIONS_MAX - less;
+        struct block_tree *tree = block_tree_new(leaves, size);
+        struct hash root = block_tree_root(tree);
+        for (uint32_t i = 0; i < size; i += i < size - 300 ? 257 : 1) {
+            struct merkle_path path;
+            block_tree_path(tree, i, &path);
+            assert_true(merkle_verify_inclusion(&leaves[i], i, size, &path, &root));
+        }
+        block_tree_free(tree);
+    }
+    free(leaves);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(roots_are_those_of_the_definition),
@@ -188,6 +223,7 @@ int main(void) {
         cmocka_unit_test(every_inclusion_proof_verifies_and_no_other_does),
         cmocka_unit_test(every_consistency_proof_verifies_and_no_other_does),
         cmocka_unit_test(a_reader_that_fails_makes_no_proof),
+        cmocka_unit_test(a_blocks_tree_gives_its_root_and_every_path),
     };
     return cmocka_run_group_tests(tests, make_tree, free_tree);
 }
