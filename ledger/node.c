@@ -343,6 +343,8 @@ static void tell_pending(struct node *node) {
     plain_event(node, &event);
 }
 
+/* At a start, and when an epoch begins: whoever joins may have submitted before, under another number. In
+ * between each block's own transactions say it. */
 static enum error_code advance_pool(struct node *node, struct error *err) {
     for (uint32_t i = 0; i < node->members->submitter_count; i++) {
         struct state_submitter submitter;
@@ -401,11 +403,11 @@ static void committed(struct node *node, const struct held *held) {
         node_votes_live(node);
     node->members = chain_members(node->chain); /* others, where the epoch ended */
     if (code == ERROR_NONE)
-        code = node_answer_block(node, buffer_bytes(&block), &err);
-    if (code == ERROR_NONE && held->ends)
+        code = node_finish_block(node, buffer_bytes(&block), &err);
+    if (code == ERROR_NONE && held->ends) {
         node_next_epoch(node);
-    if (code == ERROR_NONE)
         code = advance_pool(node, &err);
+    }
     if (code != ERROR_NONE) {
         node_fail(node, code, &err);
         return;

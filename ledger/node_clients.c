@@ -26,15 +26,6 @@ static void write_head(struct node *node, struct buffer *out) {
 
 /* Receipts of transactions that are committed already. */
 
-static void fill_receipt(const struct block_tree *tree, uint32_t index, struct bytes transaction,
-                         struct lane_receipt *ret_receipt) {
-    ret_receipt->index = index;
-    memcpy(ret_receipt->signature,
-           transaction.data + transaction.len - TRANSACTION_SIGNATURE_BYTES,
-           TRANSACTION_SIGNATURE_BYTES);
-    block_tree_path(tree, index, &ret_receipt->path);
-}
-
 static void forget_tree(struct stored_tree *stored) {
     buffer_done(&stored->block);
     buffer_done(&stored->certificate);
@@ -98,55 +89,67 @@ static enum error_code stored_receipt(struct node *node, const struct hash *id,
         return error_set(err, ERROR_CORRUPT, "block %llu: no transaction %u",
                          (unsigned long long)place->height, place->index);
     const struct stored_entry *entry = &stored->entries[place->index];
-    struct lane_receipt receipt = {
-        .id = *id, .status = entry->status, .log_index = place->log_index};
-    fill_receipt(stored->tree, place->index, entry->transaction, &receipt);
+    struct bytes tx = entry->transaction;
+    struct lane_receipt receipt = {.id = *id, .status = entry->status, .index = place->index,
+                                   .log_index = place->log_index};
+    memcpy(receipt.signature, tx.data + tx.len - TRANSACTION_SIGNATURE_BYTES,
+           TRANSACTION_SIGNATURE_BYTES);
+    block_tree_path(stored->tree, place->index, &receipt.path);
     struct bytes header = bytes_of(stored->block.data, BLOCK_HEADER_BYTES);
     TRY(block_header_decode(header, &receipt.head.header, err));
     receipt.head.certificate = buffer_bytes(&stored->certificate);
     if (with_bytes)
-        wire_bytes(out, entry->transaction);
+        wire_bytes(out, tx);
     lane_write_receipt(out, &receipt);
     return buffer_check(out, "receipt", err);
 }
 
-enum error_code node_answer_block(struct node *node, struct bytes block, struct error *err) {
-    const struct block_tree *tree = chain_head_tree(node->chain);
-    struct block decoded;
-    assert(tree != NULL); /* it was committed just now */
-    TRY(block_decode(block, &decoded, err));
-    const struct members *before = chain_members_of(node->chain, decoded.header.epoch);
+/* Tells those who wait for a transaction of the head; head, index and status stand in the receipt. */
+static enum error_code answer_waiters(struct node *node, const struct pool_entry *entry,
+                                      struct lane_receipt *receipt, struct buffer *out,
+                                      struct error *err) {
+    const struct transaction *tx = &entry->checked->tx;
+    struct state_place place;
+    bool found = false;
+    TRY(chain_find(node->chain, &tx->id, &place, &found, err));
+    assert(found); /* it was executed */
+    receipt->id = tx->id;
+    receipt->log_index = place.log_index;
+    memcpy(receipt->signature, tx->signature, TRANSACTION_SIGNATURE_BYTES);
+    block_tree_path(chain_head_tree(node->chain), receipt->index, &receipt->path);
+    buffer_clear(out);
+    lane_write_receipt(out, receipt);
+    for (struct pool_waiter *w = entry->waiters; w != NULL; w = w->next)
+        local_answer(node->local, w->client, LANE_SUBMIT | LANE_ANSWER, w->request,
+                     buffer_bytes(out));
+    return ERROR_NONE;
+}
+
+enum error_code node_finish_block(struct node *node, struct bytes raw, struct error *err) {
+    struct block block;
+    TRY(block_decode(raw, &block, err));
+    const struct members *before = chain_members_of(node->chain, block.header.epoch);
     assert(before != NULL);
-    struct block_cursor cursor = block_cursor(&decoded);
-    struct bytes bytes;
-    enum transaction_status status;
-    enum error_code code = ERROR_NONE;
+    struct lane_receipt receipt = {
+        .head = {block.header, chain_head_certificate(node->chain)}};
     SCOPED_BUFFER struct buffer out;
     buffer_init(&out, LANE_ANSWER_BYTES_MAX);
-    while (code == ERROR_NONE && block_next(&cursor, &bytes, &status)) {
+    struct block_cursor cursor = block_cursor(&block);
+    struct bytes bytes;
+    while (block_next(&cursor, &bytes, &receipt.status)) {
         node->count.transactions++;
-        node->count.failed_transactions += status != TX_DONE ? 1 : 0;
-        struct pool_entry *entry = pool_find_awaited(node->pool, before, bytes);
-        if (entry == NULL)
-            continue;
-        const struct hash *id = &entry->checked->tx.id;
-        struct state_place place;
-        bool found = false;
-        code = chain_find(node->chain, id, &place, &found, err);
-        if (code != ERROR_NONE || !found)
-            break;
-        struct lane_receipt receipt = {
-            .id = *id, .status = status, .log_index = place.log_index};
-        fill_receipt(tree, cursor.index - 1, bytes, &receipt);
-        receipt.head.header = decoded.header;
-        receipt.head.certificate = chain_head_certificate(node->chain);
-        buffer_clear(&out);
-        lane_write_receipt(&out, &receipt);
-        for (struct pool_waiter *w = entry->waiters; w != NULL; w = w->next)
-            local_answer(node->local, w->client, LANE_SUBMIT | LANE_ANSWER, w->request,
-                         buffer_bytes(&out));
+        node->count.failed_transactions += receipt.status != TX_DONE ? 1 : 0;
+        receipt.index = cursor.index - 1;
+        const struct pool_entry *entry = pool_find_awaited(node->pool, before, bytes);
+        if (entry != NULL)
+            TRY(answer_waiters(node, entry, &receipt, &out, err));
+        uint32_t submitter;
+        uint64_t sequence;
+        bool known = pool_peek(before, bytes, &submitter, &sequence);
+        assert(known); /* it was executed, too */
+        pool_advance(node->pool, submitter, sequence + 1);
     }
-    return code;
+    return ERROR_NONE;
 }
 
 /* Who hung up waits for nothing: a client that loses patience asks again on a new connection, as often as
@@ -195,7 +198,8 @@ static enum error_code submit_checked(const struct asker *asker,
     struct node *node = asker->node;
     struct state_place place;
     bool found = false;
-    TRY(chain_find(node->chain, &checked->tx.id, &place, &found, err));
+    if (checked->tx.sequence < pool_next(node->pool, checked->submitter)) /* else it cannot be there */
+        TRY(chain_find(node->chain, &checked->tx.id, &place, &found, err));
     if (found) {
         SCOPED_BUFFER struct buffer out;
         buffer_init(&out, LANE_ANSWER_BYTES_MAX);

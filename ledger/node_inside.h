@@ -372,8 +372,9 @@ void node_on_get_transactions(struct node *node, uint32_t peer, struct bytes bod
 void node_trees_done(struct node *node);
 void node_request(void *context, uint64_t client, unsigned kind, uint32_t request,
                   struct bytes body);
-/* Tells those who wait for the transactions of a block that was just committed. */
-MUST_CHECK enum error_code node_answer_block(struct node *node, struct bytes block,
+/* Of the block that was committed just now: tells those who wait for its transactions, and takes these from
+ * the pool. */
+MUST_CHECK enum error_code node_finish_block(struct node *node, struct bytes block,
                                              struct error *err);
 
 /* node_watch.c */
