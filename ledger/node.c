@@ -83,7 +83,7 @@ static struct held *hold(struct node *node, enum pbft_effect_kind kind, struct b
 }
 
 bool node_holds_enough(const struct node *node) {
-    return node->held_bytes >= NODE_HELD_BYTES_MAX;
+    return node->held_bytes >= node->held_bytes_max;
 }
 
 static void want(struct node *node, const struct pbft_effect *effect) {
@@ -895,6 +895,7 @@ enum error_code node_run(const struct node_settings *settings, struct error *err
     node->settings = settings;
     node->loop = &loop;
     node->key_lock_fd = -1;
+    node->held_bytes_max = NODE_HELD_BYTES_MAX;
     node->watch.certificate_stage = CERTIFICATE_STAGES;
     node->fetch.block_from = PBFT_OBSERVER;
     node->events = calloc(NODE_EVENTS_MAX, sizeof *node->events);

@@ -212,6 +212,7 @@ struct node {
     size_t held_count;
     size_t held_capacity;
     size_t held_bytes; /* with their places in the list */
+    size_t held_bytes_max; /* NODE_HELD_BYTES_MAX; a test takes less */
 
     struct payloads *payloads;
     struct wanted wanted[PBFT_WINDOW_MAX + 1];

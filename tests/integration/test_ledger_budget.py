@@ -10,6 +10,7 @@ from tests.harness.long_chain import lengthen
 from tests.integration.test_ledger_members import Impostor
 
 GARBAGE = BUILD / "tests" / "harness" / "renkei-node-garbage"
+TIGHT = BUILD / "tests" / "harness" / "renkei-node-tight"
 
 
 @pytest.mark.parametrize("what", ["transactions", "votes"])
@@ -137,3 +138,21 @@ def test_a_peer_that_gives_one_block_a_question_does_not_keep_the_others_from_be
             node.start()
         client = chain.nodes[3].client()
         wait_until(lambda: client.head()["height"] >= 1500, 60, "it has caught up")
+
+
+def test_what_waits_for_a_sync_has_a_maximum_and_a_node_that_meets_it_all_the_time_goes_on():
+    """One whose maximum is what a single step adds: what it does not look at is as if it were lost, and sent
+    again. It ends itself where more would wait."""
+    with Chain(4, view_timeout_ms=2000) as chain:
+        tight = chain.nodes[3]
+        tight.program = TIGHT
+        chain.start()
+        client, signer = chain.nodes[0].client(), chain.signers[0]
+
+        def met():
+            client.submit_all([signer.note(b"note") for _ in range(50)])
+            return tight.client().metric("renkei_node_over_budget_total") > 20
+        wait_until(met, 60, "it meets its maximum")
+        height = client.head()["height"]
+        wait_until(lambda: tight.client().head()["height"] >= height, 60, "and keeps up")
+        assert tight.client().status()["votes"] == "yes"
