@@ -8,6 +8,7 @@
 
 #include "ledger/application.h"
 #include "ledger/budget.h"
+#include "ledger/inbox.h"
 #include "ledger/lane.h"
 #include "ledger/local.h"
 #include "ledger/net/net.h"
@@ -106,9 +107,7 @@ struct node_key {
 
 /* What one peer passed on and is not checked yet. Each peer has its own, and its turn in the round. */
 struct inbox_lane {
-    struct inbox *first;
-    struct inbox *last;
-    size_t bytes;
+    struct inbox inbox;
     bool paused; /* its bulk lane is not read until this is shorter */
     bool former; /* some of it came from whoever had this number in the epoch before */
     struct budget answers_us; /* that looking up what the peer asks for may take */

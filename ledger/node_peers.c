@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/array.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/wire.h"
@@ -270,28 +269,6 @@ void node_pass_on(struct node *node, uint64_t now_ms) {
 /* What a peer passes on waits here, and is checked in slices, so that votes never wait behind a heap
  * of signatures. A peer that sends faster than we check is read no more until we have caught up. */
 
-/* Where a transaction begins, and what a proposal may name it by. To find that out anew for each proposal
- * that comes while a message waits would touch all its bytes as often. */
-struct inbox_place {
-    uint32_t at;
-    uint32_t submitter;
-    uint64_t sequence;
-};
-
-struct inbox {
-    struct inbox *next;
-    uint64_t order; /* of all peers' */
-    uint64_t searched_for; /* the order of the proposal for which it was looked through last */
-    size_t searched;       /* places up to here */
-    struct inbox_place *places;
-    size_t place_count;
-    bool placed; /* they are known, by the list of this epoch: */
-    uint64_t epoch;
-    size_t at;
-    size_t len;
-    uint8_t bytes[];
-};
-
 /* NULL: no peer of ours. */
 static struct inbox_lane *inbox_lane(struct node *node, uint32_t peer) {
     if (peer < GENESIS_VALIDATORS_MAX)
@@ -307,21 +284,9 @@ static uint32_t lane_peer(uint32_t lane) {
                                          : MESH_OBSERVER_FIRST + lane - GENESIS_VALIDATORS_MAX;
 }
 
-static void inbox_drop_first(struct node *node, struct inbox_lane *lane) {
-    struct inbox *first = lane->first;
-    lane->first = first->next;
-    if (first->next == NULL)
-        lane->last = NULL;
-    lane->bytes -= first->len;
-    node->inbox.waiting--;
-    free(first->places);
-    free(first);
-}
-
 void node_inbox_done(struct node *node) {
     for (uint32_t i = 0; i < NODE_LANES_MAX; i++)
-        while (node->inbox.lanes[i].first != NULL)
-            inbox_drop_first(node, &node->inbox.lanes[i]);
+        node->inbox.waiting -= inbox_clear(&node->inbox.lanes[i].inbox);
 }
 
 void node_inbox_epoch(struct node *node) {
@@ -331,7 +296,7 @@ void node_inbox_epoch(struct node *node) {
             mesh_pause(node->mesh, lane_peer(i), MESH_BULK, false);
         lane->paused = false;
         lane->answers_us = (struct budget){0};
-        lane->former = lane->first != NULL;
+        lane->former = lane->inbox.first != NULL;
     }
 }
 
@@ -347,21 +312,12 @@ static void on_transactions(struct node *node, uint32_t peer, struct bytes body)
     struct inbox_lane *lane = inbox_lane(node, peer);
     if (lane == NULL || body.len == 0)
         return;
-    struct inbox *inbox = malloc(sizeof *inbox + body.len);
-    if (inbox == NULL || lane->bytes >= NODE_INBOX_PEER_BYTES_MAX) {
-        free(inbox); /* the sender tells us again of what its clients wait for */
-        return;
-    }
-    *inbox = (struct inbox){.order = ++node->inbox.came, .len = body.len};
-    memcpy(inbox->bytes, body.data, body.len);
-    if (lane->last != NULL)
-        lane->last->next = inbox;
-    else
-        lane->first = inbox;
-    lane->last = inbox;
-    lane->bytes += body.len;
+    if (lane->inbox.bytes >= NODE_INBOX_PEER_BYTES_MAX ||
+        !inbox_add(&lane->inbox, node->inbox.came + 1, body))
+        return; /* the sender tells us again of what its clients wait for */
+    node->inbox.came++;
     node->inbox.waiting++;
-    if (lane->bytes >= NODE_INBOX_PEER_BYTES_MAX / 2)
+    if (lane->inbox.bytes >= NODE_INBOX_PEER_BYTES_MAX / 2)
         pause_bulk(node, peer, true);
 }
 
@@ -393,8 +349,8 @@ static bool take_transaction(struct node *node, struct bytes bytes, uint64_t now
 
 static void lane_moved(struct node *node, uint32_t peer) {
     struct inbox_lane *lane = inbox_lane(node, peer);
-    lane->former = lane->former && lane->first != NULL;
-    if (lane->bytes < NODE_INBOX_PEER_BYTES_MAX / 4)
+    lane->former = lane->former && lane->inbox.first != NULL;
+    if (lane->inbox.bytes < NODE_INBOX_PEER_BYTES_MAX / 4)
         pause_bulk(node, peer, false);
 }
 
@@ -402,8 +358,7 @@ static void lane_moved(struct node *node, uint32_t peer) {
 static void refuse_peer(struct node *node, uint32_t peer, const struct error *reason) {
     struct inbox_lane *lane = inbox_lane(node, peer);
     node->count.bad_transactions++;
-    while (lane->first != NULL)
-        inbox_drop_first(node, lane);
+    node->inbox.waiting -= inbox_clear(&lane->inbox);
     if (!lane->former)
         mesh_drop(node->mesh, peer, reason);
     lane_moved(node, peer);
@@ -412,81 +367,44 @@ static void refuse_peer(struct node *node, uint32_t peer, const struct error *re
 /* One transaction of one peer. */
 static void take_one(struct node *node, uint32_t peer, uint64_t now_ms) {
     struct inbox_lane *lane = inbox_lane(node, peer);
-    struct inbox *first = lane->first;
-    struct wire_reader r = wire_reader(bytes_of(first->bytes + first->at, first->len - first->at));
-    struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
+    struct bytes bytes;
     struct error err;
-    bool good = !r.failed;
+    bool good = inbox_first(&lane->inbox, &bytes);
     if (!good)
         error_set(&err, ERROR_PROTOCOL, "transactions: a message that is cut short");
     else
         good = take_transaction(node, bytes, now_ms, &err);
-    first->at = (size_t)(r.at - first->bytes);
     if (!good) {
         refuse_peer(node, peer, &err);
         return;
     }
-    if (first->at >= first->len)
-        inbox_drop_first(node, lane);
+    node->inbox.waiting -= inbox_pass(&lane->inbox);
     lane_moved(node, peer);
 }
 
-/* Of what stands there from where it was taken to; what is cut short, or no transaction, is judged when
- * its turn comes. */
-static void find_places(const struct node *node, struct inbox *in) {
-    size_t capacity = in->place_count;
-    struct wire_reader r = wire_reader(bytes_of(in->bytes + in->at, in->len - in->at));
-    in->place_count = 0;
-    in->placed = true;
-    in->epoch = node->members->epoch;
-    while (wire_read_left(&r) > 0) {
-        struct inbox_place place = {.at = (uint32_t)(r.at - in->bytes)};
-        struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
-        if (r.failed)
-            break;
-        if (!pool_peek(node->members, bytes, &place.submitter, &place.sequence))
-            continue;
-        in->places = array_grown(in->places, in->place_count, &capacity, sizeof place);
-        in->places[in->place_count++] = place;
-    }
-}
-
-static bool is_awaited(const struct node *node, const struct inbox *in,
-                       const struct inbox_place *place, const uint64_t *last) {
-    return place->at >= in->at && place->sequence <= last[place->submitter] &&
-           place->sequence >= pool_next(node->pool, place->submitter) &&
-           pool_find(node->pool, place->submitter, place->sequence) == NULL;
-}
-
-/* Of one peer's, what the proposal awaits, each message looked through once for it. What is taken stays
- * where it is: when its turn comes it is known. False where the slice is used up. */
+/* Of one peer's, what the proposal awaits. What is taken stays where it is: when its turn comes it is
+ * known. False where the slice is used up. */
 static bool take_awaited(struct node *node, uint32_t peer, const struct payload *p,
                          const uint64_t *last, uint64_t now_ms) {
-    for (struct inbox *in = inbox_lane(node, peer)->first; in != NULL; in = in->next) {
-        if (in->order <= p->searched)
-            continue;
-        if (!in->placed || in->epoch != node->members->epoch)
-            find_places(node, in);
-        if (in->searched_for != p->order)
-            in->searched = 0;
-        in->searched_for = p->order;
-        for (; in->searched < in->place_count; in->searched++) {
-            const struct inbox_place *place = &in->places[in->searched];
-            if (!is_awaited(node, in, place, last))
-                continue;
-            if (node->inbox.checked >= NODE_INBOX_SLICE)
-                return false;
-            struct wire_reader r =
-                wire_reader(bytes_of(in->bytes + place->at, in->len - place->at));
-            struct bytes bytes = wire_read_bytes(&r, TRANSACTION_BYTES_MAX);
-            struct error err;
-            if (!take_transaction(node, bytes, now_ms, &err)) {
-                refuse_peer(node, peer, &err);
-                return true;
-            }
+    struct inbox_search search = {
+        .at = inbox_lane(node, peer)->inbox.first,
+        .members = node->members,
+        .pool = node->pool,
+        .proposal = p->order,
+        .after = p->searched,
+        .last = last,
+    };
+    while (node->inbox.checked < NODE_INBOX_SLICE) {
+        struct bytes bytes;
+        struct error err;
+        if (!inbox_search_next(&search, &bytes))
+            return true;
+        if (!take_transaction(node, bytes, now_ms, &err)) {
+            refuse_peer(node, peer, &err);
+            return true;
         }
     }
-    return true;
+    return false;
 }
 
 /* Looks through what waits for what the lowest proposal lacks: others' are not checked before it. */
@@ -512,7 +430,7 @@ void node_take_inbox(struct node *node) {
     take_for_proposal(node, now_ms);
     while (node->inbox.waiting > 0 && node->inbox.checked < NODE_INBOX_SLICE) {
         uint32_t lane = node->inbox.next++ % NODE_LANES_MAX;
-        if (node->inbox.lanes[lane].first != NULL)
+        if (node->inbox.lanes[lane].inbox.first != NULL)
             take_one(node, lane_peer(lane), now_ms);
     }
 }
