@@ -643,6 +643,7 @@ static void on_tick(uv_timer_t *timer) {
     if (now_ms - node->watched_ms >= NODE_WATCH_MS) {
         node->watched_ms = now_ms;
         node_resend(node, now_ms);
+        pool_rest(node->pool, now_ms);
         watch_for_censorship(node, now_ms);
         node_watch(node, now_ms);
         node_look_for_next_key(node);

@@ -293,6 +293,9 @@ void node_metrics(struct node *node, struct buffer *out) {
     metric(out, "renkei_node_pool_transactions", "gauge", "Transactions that wait.",
            pool_count(node->pool));
     metric(out, "renkei_node_pool_bytes", "gauge", "Their bytes.", pool_bytes(node->pool));
+    metric(out, "renkei_node_pool_ring_bytes", "gauge",
+           "What the pool takes beside them, for submitters that were busy in the last minute.",
+           pool_ring_bytes(node->pool));
     metric(out, "renkei_node_vote_log_bytes", "gauge", "Size of the vote log.",
            votes_bytes(node->votes));
     metric(out, "renkei_node_vote_syncs_total", "counter", "Syncs of the vote log.",

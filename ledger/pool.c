@@ -13,6 +13,7 @@ struct ring {
     uint64_t end;  /* one past the highest that is here; next where none is */
     size_t count;
     size_t bytes;
+    uint64_t used_ms; /* when the last entry came */
     struct pool_entry *slot; /* POOL_WINDOW, by sequence; made with the first entry */
 };
 
@@ -95,6 +96,7 @@ enum pool_result pool_add(struct pool *pool, struct checked_transaction *checked
     bool is_head = sequence == ring->next;
     *entry = (struct pool_entry){.checked = checked, .added_ms = now_ms,
                                  .head_ms = is_head ? now_ms : 0, .head_height = height};
+    ring->used_ms = now_ms;
     ring->count++;
     ring->bytes += checked->len;
     pool->count++;
@@ -207,6 +209,19 @@ void pool_members(struct pool *pool, const struct members *members) {
               members->submitters[i].removed ? NULL : members->submitters[i].key);
 }
 
+/* A ring takes more than a megabyte, and there may be thousands of submitters. Not at once: one that is
+ * emptied by every block would be made anew for the next. */
+void pool_rest(struct pool *pool, uint64_t now_ms) {
+    for (uint32_t i = 0; i < pool->submitters; i++) {
+        struct ring *ring = &pool->rings[i];
+        if (ring->slot == NULL || ring->count > 0 || now_ms - ring->used_ms < POOL_IDLE_MS)
+            continue;
+        free(ring->slot);
+        ring->slot = NULL;
+        ring->end = ring->next;
+    }
+}
+
 bool pool_waits(const struct pool *pool, uint32_t submitter) {
     return pool->rings[submitter].count > 0;
 }
@@ -235,6 +250,13 @@ size_t pool_count(const struct pool *pool) {
 
 size_t pool_bytes(const struct pool *pool) {
     return pool->bytes;
+}
+
+size_t pool_ring_bytes(const struct pool *pool) {
+    size_t rings = 0;
+    for (uint32_t i = 0; i < pool->submitters; i++)
+        rings += pool->rings[i].slot != NULL ? 1 : 0;
+    return rings * POOL_WINDOW * sizeof(struct pool_entry);
 }
 
 struct pool_entry *pool_each(const struct pool *pool, struct pool_cursor *cursor) {

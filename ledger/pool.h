@@ -13,6 +13,7 @@ enum {
     POOL_BYTES_MAX = 128 << 20,
     POOL_SUBMITTER_BYTES_MAX = 64 << 20, /* one submitter may not crowd out the others */
     POOL_WINDOW = 32768, /* sequences ahead of the chain, a submitter */
+    POOL_IDLE_MS = 60000, /* since the last one came; see pool_rest */
 };
 
 struct pool_waiter {
@@ -76,10 +77,15 @@ struct pool_entry *pool_head(const struct pool *pool, uint32_t submitter, uint64
 /* True where anything of the submitter's is here. */
 bool pool_waits(const struct pool *pool, uint32_t submitter);
 
+/* Gives back what is kept of submitters of whom nothing is here and nothing has come for long. */
+void pool_rest(struct pool *pool, uint64_t now_ms);
+
 /* Transactions whose turn it is, or that stand right behind such. */
 bool pool_ready(const struct pool *pool);
 size_t pool_count(const struct pool *pool);
 size_t pool_bytes(const struct pool *pool);
+/* What the rings take. */
+size_t pool_ring_bytes(const struct pool *pool);
 
 /* Every entry, by submitter and sequence; NULL after the last. Start with a zeroed cursor. */
 struct pool_cursor {

@@ -174,6 +174,42 @@ static void what_waits_behind_others_is_the_head_only_from_its_turn_on(void **st
     assert_null(pool_head(w->pool, 0, 3000, 10));
 }
 
+static void the_ring_of_an_idle_submitter_is_given_back(void **state) {
+    struct world *w = *state;
+    assert_int_equal(pool_ring_bytes(w->pool), 0);
+    assert_int_equal(add(w, 0, 1, "note"), POOL_ADDED); /* at 5 ms */
+    assert_int_equal(add(w, 1, 1, "note"), POOL_ADDED);
+    assert_int_equal(add(w, 1, 9, "after a gap"), POOL_ADDED);
+    size_t one = POOL_WINDOW * sizeof(struct pool_entry);
+    assert_int_equal(pool_ring_bytes(w->pool), 2 * one);
+    pool_rest(w->pool, 5 + POOL_IDLE_MS); /* something waits */
+    assert_int_equal(pool_ring_bytes(w->pool), 2 * one);
+    pool_advance(w->pool, 0, 2);
+    pool_rest(w->pool, 5 + POOL_IDLE_MS - 1); /* it may be back with the next block */
+    assert_int_equal(pool_ring_bytes(w->pool), 2 * one);
+    pool_rest(w->pool, 5 + POOL_IDLE_MS);
+    assert_int_equal(pool_ring_bytes(w->pool), one);
+    assert_null(pool_find(w->pool, 0, 2));
+    assert_int_equal(add(w, 0, 1, "note"), POOL_OLD);
+    assert_int_equal(add(w, 0, 2, "back"), POOL_ADDED);
+    assert_true(pool_ready(w->pool));
+    assert_non_null(pool_find(w->pool, 0, 2));
+    assert_int_equal(pool_ring_bytes(w->pool), 2 * one);
+
+    memset(w->submitters[1].key, 1, sizeof w->submitters[1].key); /* a new key: all of the old goes */
+    struct members *later = members_of_genesis(&w->genesis);
+    pool_members(w->pool, later);
+    assert_false(pool_waits(w->pool, 1));
+    pool_rest(w->pool, 5 + POOL_IDLE_MS);
+    assert_int_equal(pool_ring_bytes(w->pool), one);
+    pool_advance(w->pool, 1, 5); /* amid where the last one stood */
+    assert_int_equal(pool_next(w->pool, 1), 5);
+    struct pool_cursor cursor = {0, 0};
+    assert_non_null(pool_each(w->pool, &cursor));
+    assert_null(pool_each(w->pool, &cursor));
+    members_free(later);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_sequence_has_one_transaction, make_world, free_world),
@@ -186,6 +222,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_waits_behind_others_is_the_head_only_from_its_turn_on,
                                         make_world, free_world),
         cmocka_unit_test_setup_teardown(every_entry_is_walked_once, make_world, free_world),
+        cmocka_unit_test_setup_teardown(the_ring_of_an_idle_submitter_is_given_back, make_world,
+                                        free_world),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
