@@ -413,26 +413,33 @@ void node_next_epoch(struct node *node) {
 
 /* Evidence: whoever saw it submits it; the chain judges. */
 
-void node_keep_evidence(struct node *node, struct bytes evidence) {
-    if (evidence.len != PBFT_EVIDENCE_BYTES || node->evidence_count == NODE_EVIDENCE_MAX)
-        return; /* so many wait already, that this one's signer is the least of the troubles */
-    for (size_t i = 0; i < node->evidence_count; i++)
-        if (memcmp(node->evidence[i], evidence.data, PBFT_EVIDENCE_BYTES) == 0)
-            return;
-    memcpy(node->evidence[node->evidence_count++], evidence.data, PBFT_EVIDENCE_BYTES);
-}
-
 /* True while the chain would still do something about it. */
-static bool evidence_counts(const struct node *node, const uint8_t *bytes) {
-    struct pbft_evidence e;
-    if (pbft_evidence_decode(bytes_of(bytes, PBFT_EVIDENCE_BYTES), &e, NULL) != ERROR_NONE)
+static bool evidence_counts(const struct node *node, const struct pbft_evidence *e) {
+    const struct members *then = chain_members_of(node->chain, e->domain.epoch);
+    if (then == NULL || e->signer >= then->validator_count)
         return false;
-    const struct members *then = chain_members_of(node->chain, e.domain.epoch);
-    if (then == NULL || e.signer >= then->validator_count)
-        return false;
-    int now = members_validator_by_key(node->members, then->validators[e.signer].vote_key);
+    int now = members_validator_by_key(node->members, then->validators[e->signer].vote_key);
     return now >= 0 && !(node->members->validators[now].suspended &&
                          node->members->validator_count <= MEMBERS_EXPEL_LEAST);
+}
+
+static bool evidence_read(const uint8_t *bytes, struct pbft_evidence *ret_evidence) {
+    return pbft_evidence_decode(bytes_of(bytes, PBFT_EVIDENCE_BYTES), ret_evidence, NULL) ==
+           ERROR_NONE;
+}
+
+/* One of each signer is enough, and leaves room for the others'. */
+void node_keep_evidence(struct node *node, struct bytes evidence) {
+    struct pbft_evidence e;
+    struct pbft_evidence kept;
+    if (evidence.len != PBFT_EVIDENCE_BYTES || node->evidence_count == NODE_EVIDENCE_MAX ||
+        !evidence_read(evidence.data, &e) || !evidence_counts(node, &e))
+        return;
+    for (size_t i = 0; i < node->evidence_count; i++)
+        if (evidence_read(node->evidence[i], &kept) && kept.signer == e.signer &&
+            kept.domain.epoch == e.domain.epoch)
+            return;
+    memcpy(node->evidence[node->evidence_count++], evidence.data, PBFT_EVIDENCE_BYTES);
 }
 
 static enum error_code submit_own(struct node *node, enum transaction_type type,
@@ -463,7 +470,9 @@ static enum error_code submit_own(struct node *node, enum transaction_type type,
 
 void node_submit_evidence(struct node *node) {
     struct error err;
-    while (node->evidence_count > 0 && !evidence_counts(node, node->evidence[0])) {
+    struct pbft_evidence e;
+    while (node->evidence_count > 0 &&
+           !(evidence_read(node->evidence[0], &e) && evidence_counts(node, &e))) {
         node->evidence_count--;
         memmove(node->evidence[0], node->evidence[1],
                 node->evidence_count * sizeof node->evidence[0]);

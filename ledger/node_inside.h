@@ -43,7 +43,7 @@ enum {
     NODE_MAP_BLOCK_MS = 500, /* between empty blocks while the map's root lags behind the log */
     NODE_QUIET_MS = 3000, /* no block for so long, and one is due: somebody is asked for more */
     NODE_KEYS = 2,        /* the key, and the one that takes its place in the next epoch */
-    NODE_EVIDENCE_MAX = 16,
+    NODE_EVIDENCE_MAX = GENESIS_VALIDATORS_MAX, /* one by each */
     NODE_INBOX_SLICE = 64, /* signatures checked before the votes get their turn */
     NODE_INBOX_PEER_BYTES_MAX = 16 << 20,
     NODE_LANES_MAX = GENESIS_VALIDATORS_MAX + MEMBERS_OBSERVERS_MAX,

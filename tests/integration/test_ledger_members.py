@@ -632,6 +632,29 @@ def test_who_equivocates_is_expelled_or_where_too_few_would_be_left_suspended(n)
             assert "equivocated" not in command(chain.nodes[0], "status")
 
 
+def test_who_contradicts_itself_often_hides_nobody_else():
+    """Two of seven, and one node alone sees both: the first says far more than there is room for."""
+    with Chain(7, **QUICK) as chain:
+        chain.start()
+        members = Members(chain)
+        client, witness = chain.nodes[0].client(), chain.nodes[1].client()
+        assert client.submit(chain.signers[0].note(b"before"))["status"] == 0
+        impostors = []
+        for i in (5, 6): # their keys are in other hands now
+            chain.nodes[i].kill()
+            impostors.append((Impostor(chain, i), i))
+        lanes = [impostor.connect(1) for impostor, _ in impostors]
+        (often, _), (once, _) = impostors
+        often.contradict_often(lanes[0], witness, 50)
+        once.contradict(lanes[1], 0, witness.status()["view"], client.head()["height"] + 3)
+        wait_until(lambda: len(client.members()["validators"]) == 5, 40, "both are expelled")
+        names = [v[1].decode() for v in client.members()["validators"]]
+        assert names == [f"node-{i}" for i in range(5)]
+        members.wait_epoch(2, [f"node-{i}" for i in range(5)])
+        for impostor, _ in impostors:
+            impostor.close()
+
+
 def test_a_monitor_that_alone_saw_two_votes_of_one_validator_has_it_expelled():
     """It votes for nothing and holds no database: an observer, and the node's own key signs what it submits."""
     with Chain(5, **QUICK) as chain:
