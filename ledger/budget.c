@@ -21,3 +21,8 @@ bool budget_left(struct budget *budget, int64_t per_s, int64_t full, uint64_t no
 void budget_spend(struct budget *budget, uint64_t cost) {
     budget->left -= cost < COST_MAX ? (int64_t)cost : COST_MAX;
 }
+
+int64_t budget_rate(int64_t most, int64_t together, uint32_t hostile) {
+    int64_t each = hostile > 0 ? together / hostile : most;
+    return each < most ? each : most;
+}

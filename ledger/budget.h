@@ -18,5 +18,7 @@ struct budget {
 
 bool budget_left(struct budget *budget, int64_t per_s, int64_t full, uint64_t now_ms);
 void budget_spend(struct budget *budget, uint64_t cost);
+/* The rate of each of so many who may be hostile: most, or its part of what they may cost together. */
+int64_t budget_rate(int64_t most, int64_t together, uint32_t hostile);
 
 #endif

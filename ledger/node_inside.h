@@ -47,10 +47,12 @@ enum {
     NODE_INBOX_SLICE = 64, /* signatures checked before the votes get their turn */
     NODE_INBOX_PEER_BYTES_MAX = 16 << 20,
     NODE_LANES_MAX = GENESIS_VALIDATORS_MAX + MEMBERS_OBSERVERS_MAX,
-    NODE_PEER_SIGNATURES_PER_S = 2000, /* of protocol messages: an eighth of a slow core */
+    NODE_PEER_SIGNATURES_PER_S = 2000, /* of protocol messages: an eighth of a slow core; */
+    NODE_LIARS_SIGNATURES_PER_S = 8000, /* of f peers together: half of one */
     NODE_PEER_SIGNATURES_MIN = 2000,   /* that a peer's budget holds at least when it is full */
-    NODE_PEER_ANSWERS_US_PER_S = 100000, /* looking up what a peer asks for: a tenth of our time, */
-    NODE_PEER_ANSWERS_US_MAX = 200000,   /* and what is saved up */
+    NODE_PEER_ANSWERS_US_PER_S = 100000, /* looking up what a peer asks for: a tenth of our time; */
+    NODE_LIARS_ANSWERS_US_PER_S = 400000, /* what f peers and all observers ask for together */
+    NODE_ANSWERS_SAVED_S = 2,            /* so much of it may be saved up */
     NODE_CLOCK_MS = 10000, /* how often the others are told our clock */
     NODE_CLOCK_OLD_MS = 60000,
     NODE_HELD_BYTES_MAX = 64 << 20, /* of effects that wait for a sync, and what one step adds */

@@ -464,7 +464,9 @@ static void on_protocol(struct node *node, uint32_t peer, struct bytes body) {
         node->count.over_budget++;
         return;
     }
-    if (!budget_left(budget, NODE_PEER_SIGNATURES_PER_S, budget_full(node), node_now_ms())) {
+    int64_t rate = budget_rate(NODE_PEER_SIGNATURES_PER_S, NODE_LIARS_SIGNATURES_PER_S,
+                               pbft_faults(node->members->validator_count));
+    if (!budget_left(budget, rate, budget_full(node), node_now_ms())) {
         over_budget(node, peer);
         return;
     }
@@ -480,8 +482,11 @@ static void on_protocol(struct node *node, uint32_t peer, struct bytes body) {
 static void on_question(struct node *node, uint32_t peer, struct bytes body,
                         void (*answer)(struct node *node, uint32_t peer, struct bytes body)) {
     struct inbox_lane *lane = inbox_lane(node, peer);
-    if (lane != NULL && !budget_left(&lane->answers_us, NODE_PEER_ANSWERS_US_PER_S,
-                                     NODE_PEER_ANSWERS_US_MAX, node_now_ms())) {
+    const struct members *m = node->members;
+    int64_t rate = budget_rate(NODE_PEER_ANSWERS_US_PER_S, NODE_LIARS_ANSWERS_US_PER_S,
+                               pbft_faults(m->validator_count) + m->observer_count);
+    if (lane != NULL &&
+        !budget_left(&lane->answers_us, rate, NODE_ANSWERS_SAVED_S * rate, node_now_ms())) {
         over_budget(node, peer);
         return;
     }

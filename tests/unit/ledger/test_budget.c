@@ -83,6 +83,15 @@ static void time_that_goes_back_and_huge_costs_do_no_harm(void **state) {
     assert_false(budget_left(&b, PER_S, FULL, UINT64_MAX));
 }
 
+static void many_share_what_they_may_cost_together(void **state) {
+    (void)state;
+    assert_int_equal(budget_rate(2000, 8000, 0), 2000);
+    assert_int_equal(budget_rate(2000, 8000, 1), 2000);
+    assert_int_equal(budget_rate(2000, 8000, 4), 2000);
+    assert_int_equal(budget_rate(2000, 8000, 5), 1600);
+    assert_int_equal(budget_rate(2000, 8000, 33), 242);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(it_starts_full_and_is_never_more),
@@ -91,6 +100,7 @@ int main(void) {
         cmocka_unit_test(a_share_of_time_is_kept_however_slow_the_machine),
         cmocka_unit_test(a_slow_rate_loses_no_time),
         cmocka_unit_test(time_that_goes_back_and_huge_costs_do_no_harm),
+        cmocka_unit_test(many_share_what_they_may_cost_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
