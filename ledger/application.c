@@ -90,37 +90,65 @@ static bool build_one(struct builder *b, const struct pool_entry *entry) {
     return true;
 }
 
-/* Takes from every submitter in turn, so that none can fill the block alone. Of those who have something
- * ready another one comes first in each block: where no block holds one of each, each gets its share. */
-static enum error_code build_entries(struct builder *b, uint64_t height, struct error *err) {
+/* Those who have something ready, in the order of their numbers. */
+static enum error_code find_ready(const struct builder *b, struct turn *ret_turns,
+                                  uint32_t *ret_count, struct error *err) {
     const struct members *members = state_members(b->chain->state);
-    uint32_t submitters = members->submitter_count;
-    uint32_t ready = 0;
-    SCOPED_FREE struct turn *turns = calloc((size_t)submitters + 1, sizeof *turns);
-    if (turns == NULL)
-        return error_set(err, ERROR_NO_MEMORY, "block: no memory");
-    for (uint32_t i = 0; i < submitters; i++) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < members->submitter_count; i++) {
         struct state_submitter submitter;
-        if (members->submitters[i].removed)
+        if (members->submitters[i].removed || !pool_waits(b->pool, i))
             continue;
         TRY(state_submitter(b->chain->state, members->submitters[i].key, &submitter, err));
         if (pool_find(b->pool, i, submitter.next_sequence) != NULL)
-            turns[ready++] = (struct turn){i, submitter.next_sequence};
+            ret_turns[count++] = (struct turn){i, submitter.next_sequence};
     }
-    for (bool some = ready > 0; some;) {
-        some = false;
-        for (uint32_t i = 0; i < ready; i++) {
-            struct turn *turn = &turns[(height + i) % ready];
-            const struct pool_entry *entry =
-                turn->next > 0 ? pool_find(b->pool, turn->submitter, turn->next) : NULL;
-            if (entry != NULL && build_one(b, entry)) {
-                turn->next++;
-                some = true;
-            } else {
-                turn->next = 0; /* nothing more from this one */
-            }
+    *ret_count = count;
+    return ERROR_NONE;
+}
+
+/* One of each, beginning with the first; how many got one. *ret_left: the first who did not and might
+ * have, had there been room; NULL where all did. */
+static uint32_t take_round(struct builder *b, struct turn *turns, uint32_t count, uint32_t first,
+                           const struct turn **ret_left) {
+    uint32_t taken = 0;
+    *ret_left = NULL;
+    for (uint32_t i = 0; i < count; i++) {
+        struct turn *turn = &turns[(first + i) % count];
+        const struct pool_entry *entry =
+            turn->next > 0 ? pool_find(b->pool, turn->submitter, turn->next) : NULL;
+        if (entry != NULL && build_one(b, entry)) {
+            turn->next++;
+            taken++;
+            continue;
         }
+        if (*ret_left == NULL)
+            *ret_left = turn;
+        turn->next = 0; /* nothing more from this one */
     }
+    return taken;
+}
+
+/* Takes from every submitter in turn, so that none can fill the block alone. Where there is not room for
+ * one of each, the next block made here begins with the first who got none: however the others come and
+ * go, nobody waits for more than one of each of them. */
+static enum error_code build_entries(struct builder *b, struct error *err) {
+    uint32_t submitters = state_members(b->chain->state)->submitter_count;
+    SCOPED_FREE struct turn *turns = calloc((size_t)submitters + 1, sizeof *turns);
+    const struct turn *left = NULL;
+    uint32_t count = 0;
+    uint32_t first = 0;
+    if (turns == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "block: no memory");
+    TRY(find_ready(b, turns, &count, err));
+    while (first < count && turns[first].submitter < b->chain->turn)
+        first++;
+    first = first < count ? first : 0;
+    uint32_t taken = take_round(b, turns, count, first, &left);
+    if (count > 0)
+        b->chain->turn = left != NULL ? left->submitter : turns[(first + 1) % count].submitter;
+    while (taken > 0)
+        taken = take_round(b, turns, count, first, &left);
     TRY(state_end(b->chain->state, err));
     return buffer_check(&b->block, "block", err);
 }
@@ -171,7 +199,7 @@ enum error_code application_prepare(struct chain *chain, const struct pool *pool
     buffer_init(&b.block, BLOCK_BYTES_MAX);
     (void)buffer_reserve(&b.block, BLOCK_HEADER_BYTES);
     b.block.len = BLOCK_HEADER_BYTES; /* filled in when all else is known */
-    code = build_entries(&b, t->header.height, err);
+    code = build_entries(&b, err);
     if (code == ERROR_NONE)
         t->tree = block_tree_new(b.leaves, b.count);
     free(b.leaves);

@@ -24,6 +24,7 @@ struct chain {
     struct buffer certificate;
     struct tentative *tentative[STATE_LAYERS_MAX];
     bool finalized; /* the lowest tentative block is the one that was decided */
+    uint32_t turn;  /* the submitter with whom the next block that is made here begins, or one after */
 };
 
 

@@ -608,22 +608,29 @@ static void flush_if_due(struct node *node, uint64_t now_ms) {
 }
 
 /* The head of a submitter's line that stays out while blocks are committed is being censored. How long it
- * waited behind others of the line says nothing: a long line is a load. */
+ * waited behind others of the line says nothing: a long line is a load. Nor do as many blocks as there
+ * were other heads meanwhile: an honest leader takes one of each in turn. */
 static void watch_for_censorship(struct node *node, uint64_t now_ms) {
     uint64_t height = chain_height(node->chain);
+    uint32_t heads = pool_heads(node->pool);
     if (node->stopping || node->epoch_over)
         return;
     for (uint32_t i = 0; i < node->members->submitter_count; i++) {
         struct pool_entry *entry = pool_head(node->pool, i, now_ms, height);
-        if (entry == NULL || now_ms - entry->head_ms < NODE_CENSORED_MS ||
-            height < entry->head_height + NODE_CENSORED_BLOCKS)
+        if (entry == NULL)
+            continue;
+        if (entry->heads_max < heads)
+            entry->heads_max = heads;
+        uint64_t blocks = NODE_CENSORED_BLOCKS + entry->heads_max;
+        if (now_ms - entry->head_ms < NODE_CENSORED_MS || height < entry->head_height + blocks)
             continue;
         /* Every leader gets the same patience: what the one before left out is not this one's. */
         if (now_ms - node->watch.view_since_ms < NODE_CENSORED_MS ||
-            height < node->watch.view_height + NODE_CENSORED_BLOCKS)
+            height < node->watch.view_height + blocks)
             continue;
         entry->head_ms = now_ms;
         entry->head_height = height;
+        entry->heads_max = 0;
         struct pbft_event event = {.kind = PBFT_EVENT_SUSPECT,
                                    .suspect = {PBFT_CAUSE_CENSORSHIP}};
         /* At once: a message that starts the next view must not come between, or it is the next leader

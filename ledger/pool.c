@@ -244,6 +244,10 @@ bool pool_ready(const struct pool *pool) {
     return pool->ready > 0;
 }
 
+uint32_t pool_heads(const struct pool *pool) {
+    return pool->ready;
+}
+
 size_t pool_count(const struct pool *pool) {
     return pool->count;
 }

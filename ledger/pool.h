@@ -30,6 +30,7 @@ struct pool_entry {
     uint64_t head_height;  /* the chain's then */
     uint64_t sent_ms;      /* told to the other validators last; 0: it came from one of them */
     uint32_t sent_again;   /* how often, since one of them connected last */
+    uint32_t heads_max;    /* heads of all lines, the most that were seen since it is one of them */
 };
 
 struct pool;
@@ -82,6 +83,8 @@ void pool_rest(struct pool *pool, uint64_t now_ms);
 
 /* Transactions whose turn it is, or that stand right behind such. */
 bool pool_ready(const struct pool *pool);
+/* How many submitters' next one is here. */
+uint32_t pool_heads(const struct pool *pool);
 size_t pool_count(const struct pool *pool);
 size_t pool_bytes(const struct pool *pool);
 /* What the rings take. */

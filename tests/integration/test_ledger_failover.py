@@ -194,3 +194,12 @@ if LONG:
                 assert all(receipt["status"] == 0 for receipt in client.submit_all(notes))
             assert client.next_sequence(signer.public) == count + 1
             assert client.status()["view"] == 0
+
+    def test_nobody_is_suspected_for_so_many_submitters_that_a_turn_takes_longer_than_the_patience():
+        with Chain(4, submitters=1000, rotate_blocks=10 ** 6, view_timeout_ms=4000,
+                   block_transactions_max=1) as chain:
+            chain.start()
+            client = chain.nodes[1].client()
+            notes = [signer.note(b"%d" % i) for i in range(4) for signer in chain.signers]
+            assert all(receipt["status"] == 0 for receipt in client.submit_all(notes))
+            assert client.status()["view"] == 0

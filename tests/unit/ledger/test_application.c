@@ -549,6 +549,50 @@ static void whoever_has_something_ready_gets_a_share_of_the_blocks(void **state)
     app_stop(&app);
 }
 
+/* Others come and go by chance, so that it is another number of them that have something each time. A block
+ * takes two. */
+static void nobody_waits_for_more_than_one_of_each_of_the_others(void **state) {
+    enum { BLOCKS = 400 };
+    struct engine *e = *state;
+    struct app app;
+    uint64_t next[SUBMITTERS] = {1, 1, 1, 1, 1};
+    int since[SUBMITTERS]; /* the block before which it came; BLOCKS: nothing is there */
+    uint32_t chance = 1;
+    BLOCK_BUFFER(block);
+    app_start(e, &app, "a");
+    for (size_t i = 0; i < SUBMITTERS; i++)
+        since[i] = BLOCKS;
+    for (int made = 0; made < BLOCKS; made++) {
+        for (size_t i = 0; i < SUBMITTERS; i++) {
+            BLOCK_BUFFER(bytes);
+            chance = chance * 1664525 + 1013904223;
+            if (since[i] < BLOCKS || (chance >> 16) % 3 == 0)
+                continue;
+            offer_of(e, &app, i, next[i], "comes and goes", &bytes);
+            since[i] = made;
+        }
+        struct block decoded;
+        struct bytes transaction;
+        enum transaction_status status;
+        propose(e, &app, &block);
+        assert_int_equal(block_decode(buffer_bytes(&block), &decoded, NULL), ERROR_NONE);
+        struct block_cursor cursor = block_cursor(&decoded);
+        while (block_next(&cursor, &transaction, &status)) {
+            uint32_t submitter;
+            uint64_t sequence;
+            assert_true(pool_peek(chain_members(app.chain), transaction, &submitter, &sequence));
+            next[submitter]++;
+            since[submitter] = BLOCKS;
+        }
+        decide(e, &app, 1, buffer_bytes(&block));
+        for (uint32_t i = 0; i < SUBMITTERS; i++) {
+            pool_advance(app.pool, i, next[i]);
+            assert_true(since[i] == BLOCKS || made - since[i] < (SUBMITTERS - 1) / 2);
+        }
+    }
+    app_stop(&app);
+}
+
 static void a_role_that_changed_since_it_was_asked_holds_in_the_block(void **state) {
     struct engine *e = *state;
     struct app apps[2];
@@ -625,6 +669,8 @@ int main(void) {
             nothing_stands_on_an_epochs_last_block_before_it_is_committed, make_engine,
             free_engine),
         cmocka_unit_test_setup_teardown(whoever_has_something_ready_gets_a_share_of_the_blocks,
+                                        make_narrow_engine, free_engine),
+        cmocka_unit_test_setup_teardown(nobody_waits_for_more_than_one_of_each_of_the_others,
                                         make_narrow_engine, free_engine),
         cmocka_unit_test_setup_teardown(a_role_that_changed_since_it_was_asked_holds_in_the_block,
                                         make_engine, free_engine),
