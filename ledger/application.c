@@ -199,6 +199,8 @@ enum error_code application_prepare(struct chain *chain, const struct pool *pool
     buffer_init(&b.block, BLOCK_BYTES_MAX);
     (void)buffer_reserve(&b.block, BLOCK_HEADER_BYTES);
     b.block.len = BLOCK_HEADER_BYTES; /* filled in when all else is known */
+    size_t most = chain->genesis->parameters.block_transactions_max;
+    state_expect(chain->state, pool_count(pool) < most ? pool_count(pool) : most);
     code = build_entries(&b, err);
     if (code == ERROR_NONE)
         t->tree = block_tree_new(b.leaves, b.count);
@@ -330,6 +332,7 @@ static enum error_code process(struct chain *chain, const struct pool *pool, che
         tentative_free(t);
         return code;
     }
+    state_expect(chain->state, block.header.transaction_count);
     code = execute_entries(chain, pool, check, &block, t, err);
     if (code != ERROR_NONE) {
         drop_layer(chain);

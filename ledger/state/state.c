@@ -164,6 +164,11 @@ enum error_code state_begin(struct state *state, struct error *err) {
     return ERROR_NONE;
 }
 
+void state_expect(struct state *state, size_t transactions) {
+    /* Each puts its place, and a few of them their submitter's counts; leaves and the like come on top. */
+    state_table_reserve(top(state)->entries, transactions + transactions / 8);
+}
+
 enum error_code state_get(struct state *state, const struct state_key *key,
                           struct state_value *ret_value, bool *ret_found, struct error *err) {
     for (uint32_t i = state->layer_count; i > 0; i--) {

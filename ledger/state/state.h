@@ -163,6 +163,8 @@ uint64_t state_committed(const struct state *state);
 
 /* A new layer on the top one. */
 MUST_CHECK enum error_code state_begin(struct state *state, struct error *err);
+/* So many transactions are to be executed on the layer that was begun: room for them at once. */
+void state_expect(struct state *state, size_t transactions);
 /* Executes on the top layer. ERROR_TX_REJECTED where the sequence is not the submitter's next one:
  * such a transaction may not stand in a block. at: its byte offset in the block. */
 MUST_CHECK enum error_code state_execute(struct state *state,

@@ -47,17 +47,22 @@ static void free_arrays(struct state_table *table) {
     free(table->entry);
 }
 
+void state_table_reserve(struct state_table *table, size_t count) {
+    assert(table->count == 0);
+    assert(count < UINT32_MAX / 4);
+    while (table->slots < 2 * count)
+        table->slots *= 2;
+    free_arrays(table);
+    table->cell = must(calloc(table->slots, sizeof *table->cell));
+    table->entry = must(malloc((count + 1) * sizeof *table->entry));
+    table->capacity = count + 1;
+}
+
 void state_table_free(struct state_table *table) {
     if (table == NULL)
         return;
     free_arrays(table);
     free(table);
-}
-
-void state_table_clear(struct state_table *table) {
-    free_arrays(table);
-    *table = (struct state_table){.seed = table->seed, .slots = SLOTS_MIN};
-    table->cell = must(calloc(SLOTS_MIN, sizeof *table->cell));
 }
 
 size_t state_table_count(const struct state_table *table) {

@@ -39,8 +39,9 @@ struct state_entry {
 
 struct state_table;
 struct state_table *state_table_new(uint64_t seed); /* ends the process where memory runs out */
+/* Room for so many at once, in an empty table: growing to it would move each entry several times. */
+void state_table_reserve(struct state_table *table, size_t count);
 void state_table_free(struct state_table *table);
-void state_table_clear(struct state_table *table);
 size_t state_table_count(const struct state_table *table);
 /* NULL where the table has no value for the key. Borrowed until the next put. */
 const struct state_value *state_table_get(const struct state_table *table,

@@ -147,6 +147,34 @@ static struct state_submitter counts_of(struct world *w, int who) {
     return submitter;
 }
 
+/* Whatever room was made before, a table holds what was put, in the order of the first put. */
+static void a_table_with_room_for_some_takes_any_number(void **state) {
+    enum { MOST = 300 };
+    (void)state;
+    for (size_t room = 0; room < MOST; room += 37) {
+        struct state_table *table = state_table_new(5);
+        state_table_reserve(table, room);
+        for (uint32_t i = 0; i < MOST; i++) {
+            uint8_t raw[4] = {(uint8_t)i, (uint8_t)(i >> 8)};
+            struct state_key key = state_key(STATE_TRANSACTION, raw, sizeof raw);
+            struct state_value value = {.len = 1, .byte = {(uint8_t)i}};
+            assert_null(state_table_get(table, &key));
+            assert_int_equal(state_table_put(table, &key, &value).len, 0);
+            assert_int_equal(state_table_put(table, &key, &value).len, 1);
+        }
+        assert_int_equal(state_table_count(table), MOST);
+        size_t cursor = 0;
+        for (uint32_t i = 0; i < MOST; i++) {
+            const struct state_entry *entry = state_table_each(table, &cursor);
+            assert_non_null(entry);
+            assert_int_equal(entry->value.byte[0], (uint8_t)i);
+            assert_ptr_equal(state_table_get(table, &entry->key), &entry->value);
+        }
+        assert_null(state_table_each(table, &cursor));
+        state_table_free(table);
+    }
+}
+
 static void versions_follow_one_another(void **state) {
     struct world *w = *state;
     assert_int_equal(state_begin(w->state, NULL), ERROR_NONE);
@@ -893,6 +921,7 @@ static void batches_of_every_length_stand_in_the_log_as_they_were_given(void **s
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_table_with_room_for_some_takes_any_number),
         cmocka_unit_test_setup_teardown(versions_follow_one_another, make_world, free_world),
         cmocka_unit_test_setup_teardown(wrong_links_have_no_effect_at_all, make_world, free_world),
         cmocka_unit_test_setup_teardown(a_sequence_executes_once, make_world, free_world),
