@@ -139,19 +139,34 @@ static enum error_code copy_genesis(const struct members_call *call, const char 
     return file_replace(path, buffer_bytes(&text), 0644, err);
 }
 
-static void tell(const struct members_call *call, const struct copy *copy, const char *done,
-                 const char *folder) {
+static enum error_code tell_json(const struct copy *copy, const char *folder, struct error *err) {
+    const struct block_header *head = walk_head(copy->walk);
+    struct hash head_hash = walk_head_hash(copy->walk);
+    json_t *root = json_object();
+    json_object_set_new(root, "folder", json_string(folder)); /* none where it is not UTF-8 */
+    json_object_set_new(root, "height", json_integer((json_int_t)head->height));
+    json_object_set_new(root, "head", hash_json(&head_hash));
+    json_object_set_new(root, "leaves", json_integer((json_int_t)head->log_size));
+    char *text = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
+    json_decref(root);
+    if (text == NULL)
+        return error_set(err, ERROR_NO_MEMORY, "backup: no memory");
+    (void)puts(text);
+    free(text);
+    return ERROR_NONE;
+}
+
+static enum error_code tell(const struct members_call *call, const struct copy *copy,
+                            const char *done, const char *folder, struct error *err) {
     const struct block_header *head = walk_head(copy->walk);
     char hash[2 * HASH_BYTES + 1];
     struct hash head_hash = walk_head_hash(copy->walk);
-    text_hex(head_hash.byte, HASH_BYTES, hash);
     if (call->json)
-        (void)printf("{\"folder\":\"%s\",\"height\":%llu,\"head\":\"%s\",\"leaves\":%llu}\n",
-                     folder, (unsigned long long)head->height, hash,
-                     (unsigned long long)head->log_size);
-    else
-        (void)printf("%s %s: %llu blocks, %llu leaves, head %s\n", done, folder,
-                     (unsigned long long)head->height, (unsigned long long)head->log_size, hash);
+        return tell_json(copy, folder, err);
+    text_hex(head_hash.byte, HASH_BYTES, hash);
+    (void)printf("%s %s: %llu blocks, %llu leaves, head %s\n", done, folder,
+                 (unsigned long long)head->height, (unsigned long long)head->log_size, hash);
+    return ERROR_NONE;
 }
 
 static enum error_code wrong_words(struct error *err, const char *command) {
@@ -164,6 +179,8 @@ enum error_code ledger_backup(const struct members_call *call, struct error *err
     const char *target = call->words[0];
     struct genesis *genesis = NULL;
     struct copy copy;
+    if (strlen(target) >= sizeof copy.target)
+        return error_set(err, ERROR_LIMIT, "%s: the path is too long", target);
     if (access(target, F_OK) == 0)
         return error_set(err, ERROR_EXISTS, "%s exists already", target);
     TRY(genesis_load(call->genesis, &genesis, err));
@@ -175,7 +192,7 @@ enum error_code ledger_backup(const struct members_call *call, struct error *err
     if (code == ERROR_NONE) /* last: a folder without it is no backup */
         code = write_manifest(&copy, genesis, err);
     if (code == ERROR_NONE)
-        tell(call, &copy, "backed up to", target);
+        code = tell(call, &copy, "backed up to", target, err);
     copy_done(&copy);
     genesis_free(genesis);
     return code;
@@ -253,7 +270,7 @@ static enum error_code restore(const struct members_call *call, struct copy *cop
                    ? error_set(err, ERROR_EXISTS, "%s exists already and is not empty", call->data)
                    : file_error(err, errno, "cannot rename to", call->data);
     TRY(file_sync_parent(call->data, err));
-    tell(call, copy, "restored to", call->data);
+    TRY(tell(call, copy, "restored to", call->data, err));
     if (!call->json && !call->alone && walk_members(copy->walk)->validator_count > 0)
         (void)puts("the node follows without voting until the next epoch, since a backup has none of "
                    "its votes");

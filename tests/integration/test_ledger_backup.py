@@ -73,10 +73,11 @@ def test_a_running_node_is_backed_up_and_the_restored_one_votes_in_the_next_epoc
         thread = threading.Thread(target=load)
         thread.start()
         node = chain.nodes[3]
-        saved = chain.folder / "saved"
+        saved = chain.folder / 'the "saved" one'
         for i in range(5):  # while blocks are written
             shutil.rmtree(saved, ignore_errors=True)
             told = json.loads(command(node, "backup", "--json", saved))
+            assert told["folder"] == str(saved)
             assert told["height"] >= first[-1][1]["height"]
         command(node, "backup", saved, status=5)
         assert "--config" not in command(node, "restore", saved, status=12)  # it runs
