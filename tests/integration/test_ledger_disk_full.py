@@ -47,6 +47,7 @@ def ended(node):
 
 def test_a_full_disk_stops_a_node_in_order_and_it_goes_on_with_room(chain):
     chain, node, disk = chain
+    disk.resize(19)
     promised = []
     while node.process.poll() is None:
         promised.append(anchor(chain, chain.nodes[0]))
