@@ -199,8 +199,7 @@ enum error_code application_prepare(struct chain *chain, const struct pool *pool
     buffer_init(&b.block, BLOCK_BYTES_MAX);
     (void)buffer_reserve(&b.block, BLOCK_HEADER_BYTES);
     b.block.len = BLOCK_HEADER_BYTES; /* filled in when all else is known */
-    size_t most = chain->genesis->parameters.block_transactions_max;
-    state_expect(chain->state, pool_count(pool) < most ? pool_count(pool) : most);
+    state_expect(chain->state, parent->transaction_count); /* likely about as many */
     code = build_entries(&b, err);
     if (code == ERROR_NONE)
         t->tree = block_tree_new(b.leaves, b.count);

@@ -204,7 +204,6 @@ void store_flush_start(struct store *store) {
     store->unflushed_bytes = 0;
     memcpy(store->frozen_level_fd, store->level_fd, sizeof store->level_fd);
     store->active = state_table_new(seed);
-    state_table_reserve(store->active, state_table_count(store->frozen)); /* likely as many again */
 }
 
 /* Touches only the frozen table, LMDB's writer and descriptors: all else belongs to the owner's
