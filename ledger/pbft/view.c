@@ -380,18 +380,21 @@ static uint32_t changers(const struct pbft *p) {
 
 /* Who left the view alone may not sign in it any more, and would stay mute for as long as the
  * others are content: one of f spent for nothing. After some patience they change the view with
- * him. A liar gains one view change each so many timeouts by it, and no more. */
+ * him, and with all who wait: of f liars each would else cost a view change in that time, which in a
+ * large consortium is more views than a block can be agreed on in. */
 static void readmit(struct pbft *p) {
     uint64_t patience_ms = (uint64_t)READMIT_TIMEOUTS * p->config.timeout_ms;
+    bool due = false;
     for (uint32_t i = 0; i < p->config.n; i++) {
-        struct peer *peer = &p->peers[i];
-        if (!peer->has_view_change || peer->change_view <= p->view ||
-            p->now_ms - peer->change_ms < patience_ms)
-            continue;
-        peer->change_ms = p->now_ms;
-        pbft__start_change(p, p->view + 1, PBFT_CAUSE_READMIT);
-        return;
+        const struct peer *peer = &p->peers[i];
+        due = due || (peer->has_view_change && peer->change_view > p->view &&
+                      p->now_ms - peer->change_ms >= patience_ms);
     }
+    if (!due)
+        return;
+    for (uint32_t i = 0; i < p->config.n; i++)
+        p->peers[i].change_ms = p->now_ms;
+    pbft__start_change(p, p->view + 1, PBFT_CAUSE_READMIT);
 }
 
 void pbft__change_tick(struct pbft *p) {
