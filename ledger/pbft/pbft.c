@@ -39,7 +39,6 @@ const char *pbft_cause_name(enum pbft_cause cause) {
         [PBFT_CAUSE_INVALID] = "invalid-block",
         [PBFT_CAUSE_EQUIVOCATION] = "equivocation",
         [PBFT_CAUSE_CENSORSHIP] = "censorship",
-        [PBFT_CAUSE_SLOW] = "slow",
         [PBFT_CAUSE_NEW_VIEW] = "new-view",
         [PBFT_CAUSE_READMIT] = "readmit",
     };

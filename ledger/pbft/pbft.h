@@ -159,7 +159,6 @@ enum pbft_cause {
     PBFT_CAUSE_INVALID,          /* the leader proposed an invalid block */
     PBFT_CAUSE_EQUIVOCATION,     /* the leader proposed two blocks for one height */
     PBFT_CAUSE_CENSORSHIP,       /* the host says: a request stays out */
-    PBFT_CAUSE_SLOW,             /* the host says: below the throughput floor */
     PBFT_CAUSE_NEW_VIEW,         /* a valid NEW-VIEW of a higher view came */
     PBFT_CAUSE_READMIT,          /* another left the view alone, and cannot come back to it */
 };
