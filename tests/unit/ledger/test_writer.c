@@ -192,14 +192,19 @@ static void pieces_of_any_size_are_read_and_written_as_they_came(void **state) {
     assert_true(gate.direct > 0);
 }
 
-static void nobody_waits_for_a_disk_that_takes_its_time(void **state) {
-    struct world *w = *state;
-    struct error err;
+/* A small piece in the file, a large one that the thread cannot write yet, a small one behind it. */
+static void hold_a_large_piece(struct world *w) {
     add_well(w, SMALL);
     set_gate(true, false);
     add_well(w, LARGE);
     wait_for_write();
-    add_well(w, 10); /* behind it, though small */
+    add_well(w, 10);
+}
+
+static void nobody_waits_for_a_disk_that_takes_its_time(void **state) {
+    struct world *w = *state;
+    struct error err;
+    hold_a_large_piece(w);
     add_well(w, LARGE + 1);
     add_well(w, 20);
     assert_int_equal(file_bytes(w), SMALL);
@@ -239,11 +244,7 @@ static void another_thread_may_wait_until_all_is_written(void **state) {
 static void a_full_disk_is_told_at_every_call_from_then_on(void **state) {
     struct world *w = *state;
     struct error err;
-    add_well(w, SMALL);
-    set_gate(true, false);
-    add_well(w, LARGE);
-    wait_for_write();
-    add_well(w, 10);
+    hold_a_large_piece(w);
     set_gate(false, true);
     assert_int_equal(writer_finish(w->writer, &err), ERROR_DISK_FULL);
     assert_non_null(strstr(err.message, "blocks"));
