@@ -190,18 +190,22 @@ static void dropped_peer_is_named_and_returns_after_a_while(void **state) {
     assert_int_equal(f->node[1].ups, 2);
 }
 
-/* Losses 1, 2, 4 and 8 are told, each with the return; the owner hears of all of them. */
-static void who_comes_and_goes_fills_no_log(void **state) {
-    struct fixture *f = *state;
-    struct error why;
+static void start_two_that_come_back_soon(struct fixture *f, uint32_t trouble_ms) {
     for (uint32_t i = 2; i-- > 0;) {
         struct mesh_config config;
         fixture_config(f, i, 2, &config);
         config.backoff_ms_max = config.backoff_ms;
-        config.trouble_ms = FIXTURE_DEADLINE_MS;
+        config.trouble_ms = trouble_ms;
         fixture_start(f, i, &config);
     }
     fixture_until(f, fixture_all_up(f, 2));
+}
+
+/* Losses 1, 2, 4 and 8 are told, each with the return; the owner hears of all of them. */
+static void who_comes_and_goes_fills_no_log(void **state) {
+    struct fixture *f = *state;
+    struct error why;
+    start_two_that_come_back_soon(f, FIXTURE_DEADLINE_MS);
     assert_int_equal(f->node[1].news, 1);
     (void)error_set(&why, ERROR_PROTOCOL, "once more");
     for (uint32_t losses = 1; losses <= 9; losses++) {
@@ -218,14 +222,7 @@ static void who_comes_and_goes_fills_no_log(void **state) {
 static void an_untold_loss_that_lasts_is_told_as_trouble(void **state) {
     struct fixture *f = *state;
     struct error why;
-    for (uint32_t i = 2; i-- > 0;) {
-        struct mesh_config config;
-        fixture_config(f, i, 2, &config);
-        config.backoff_ms_max = config.backoff_ms;
-        config.trouble_ms = 500;
-        fixture_start(f, i, &config);
-    }
-    fixture_until(f, fixture_all_up(f, 2));
+    start_two_that_come_back_soon(f, 500);
     (void)error_set(&why, ERROR_PROTOCOL, "once more");
     for (uint32_t losses = 1; losses <= 2; losses++) {
         mesh_drop(f->node[1].mesh, 0, &why);
